@@ -1,0 +1,207 @@
+"""The composition root: settings, plugins, database and clock put together into one application object. No globals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+from imis_core import __version__, hookspecs
+from imis_core.benefit_packages.schemes import SchemeType
+from imis_core.claims.events import ClaimsValuated
+from imis_core.clock import Clock
+from imis_core.commands import Command, Reply, run_command
+from imis_core.context import Context
+from imis_core.database.engine import Database
+from imis_core.deployment import Settings, SettingsError
+from imis_core.errors import ImisError, Problem, Refusal, suggestion
+from imis_core.ids import Ids
+from imis_core.jobs import Job
+from imis_core.parsing import InvalidInput, parse
+from imis_core.payments.channels import PaymentChannel
+from imis_core.payments.sources import SourceKind
+from imis_core.plugins import KERNEL, PluginErrors, Plugins
+from imis_core.queries import Query, run_query
+from imis_core.security.caller import Caller, system_caller
+
+# The class that each event's payload is read into, by the event's name.
+EVENT_TYPES: Final[Mapping[str, type]] = {"claims_valuated": ClaimsValuated}
+
+
+class Composition:
+    """Everything of an application that needs no database: checked settings and what the plugins registered."""
+
+    def __init__(self, settings: Settings, file: str = "imis.toml", extra: Mapping[str, object] | None = None) -> None:
+        """Load the plugins and check the settings against them. Raises `PluginErrors` and `SettingsError`."""
+        from imis_core import rooms
+
+        self.settings = settings
+        self.plugins = Plugins(settings.enabled, rooms, __version__, extra)
+        collect = self.plugins.collect
+        self.problems: list[Problem] = []
+
+        def collected(spec: Any, key: Any, what: str) -> dict[str, tuple[str, Any]]:
+            try:
+                return collect(spec, key, what)
+            except PluginErrors as error:
+                self.problems += error.refusal.problems
+                return {}
+
+        types = collected(hookspecs.imis_register_scheme_types, lambda t: t.name, "scheme type")
+        commands = collected(hookspecs.imis_register_commands, lambda c: c.name, "command")
+        queries = collected(hookspecs.imis_register_queries, lambda q: q.name, "query")
+        jobs = collected(hookspecs.imis_register_jobs, lambda j: j.name, "job")
+        channels = collected(hookspecs.imis_register_payment_channels, lambda c: c.name, "payment channel")
+        sources = collected(hookspecs.imis_register_payment_sources, lambda s: s.name, "payment source")
+        self.problems += [
+            Problem(f"plugins.enabled.{plugin}", "clash", f"{name!r} is a command and a query")
+            for name, (plugin, _) in queries.items()
+            if name in commands
+        ]
+        self.problems += self._foreign_nouns({**commands, **queries}, types)
+        if self.problems:
+            raise PluginErrors(self.problems)
+        self.scheme_types: dict[str, SchemeType] = {name: t for name, (_, t) in types.items()}
+        self._type_plugins = {name: plugin for name, (plugin, _) in types.items()}
+        self.commands: dict[str, Command] = {name: c for name, (_, c) in commands.items()}
+        self.queries: dict[str, Query] = {name: q for name, (_, q) in queries.items()}
+        self.jobs: dict[str, Job] = {name: j for name, (_, j) in jobs.items()}
+        self.channels: dict[str, PaymentChannel] = {name: c for name, (_, c) in channels.items()}
+        self.sources: dict[str, SourceKind] = {name: s for name, (_, s) in sources.items()}
+        problems = [*self._scheme_problems(), *self._name_problems(), *self._plugin_settings()]
+        if problems:
+            raise SettingsError(file, tuple(problems))
+        self._subscribers: dict[str, tuple[str, ...]] = {}
+
+    def _foreign_nouns(self, surfaces: Mapping[str, tuple[str, Any]], types: Mapping[str, Any]) -> list[Problem]:
+        """A plugin's commands and queries begin with its own nouns; the plugin of a scheme type may add to any noun."""
+        found = []
+        with_type = {plugin for plugin, _ in types.values()}
+        for name, (plugin, _) in surfaces.items():
+            noun = name.partition(".")[0]
+            if plugin != KERNEL and plugin not in with_type and noun not in self.plugins.manifests[plugin].nouns:
+                message = f"plugin {plugin!r} registers {name!r}, but its manifest does not list the noun {noun!r}"
+                found.append(Problem(f"plugins.enabled.{plugin}", "noun", message))
+        return found
+
+    def _scheme_problems(self) -> list[Problem]:
+        found = []
+        for code, scheme in self.settings.schemes.items():
+            kind = self.scheme_types.get(scheme.type)
+            if kind is None:
+                known = ", ".join(self.scheme_types) or "none"
+                message = f"no enabled plugin knows the scheme type {scheme.type!r} (known: {known})"
+                message += suggestion(scheme.type, self.scheme_types)
+                found.append(Problem(f"schemes.{code}.type", "unknown", message))
+            else:
+                for feature in scheme.features:
+                    if feature not in kind.features:
+                        message = f"{scheme.type} has no feature {feature!r}{suggestion(feature, kind.features)}"
+                        found.append(Problem(f"schemes.{code}.features.{feature}", "unknown", message))
+            for index, plugin in enumerate(scheme.plugins or ()):
+                if plugin not in self.plugins.manifests:
+                    message = f"plugin {plugin!r} is not enabled{suggestion(plugin, self.plugins.names)}"
+                    found.append(Problem(f"schemes.{code}.plugins.{index}", "unknown", message))
+        return found
+
+    def _name_problems(self) -> list[Problem]:
+        found = []
+        for command in self.settings.approvals:
+            definition = self.commands.get(command)
+            if definition is None:
+                message = f"there is no command {command!r}{suggestion(command, self.commands)}"
+                found.append(Problem(f"approvals.{command}", "unknown", message))
+            elif definition.approval:
+                message = "an approval cannot itself wait for approval"
+                found.append(Problem(f"approvals.{command}", "approval", message))
+        return found
+
+    def _plugin_settings(self) -> list[Problem]:
+        found = []
+        self.plugin_settings: dict[str, Any] = {}
+        for name in self.settings.plugins:
+            if name != "enabled" and name not in self.plugins.manifests and name in self.settings.enabled:
+                found.append(Problem(f"plugins.{name}", "unknown", f"plugin {name!r} is not enabled"))
+        for name, manifest in self.plugins.manifests.items():
+            table = self.settings.plugin_settings(name)
+            if manifest.settings is None:
+                if table:
+                    found.append(Problem(f"plugins.{name}", "unknown", f"plugin {name!r} has no settings"))
+                continue
+            try:
+                self.plugin_settings[name] = parse(table, manifest.settings)
+            except InvalidInput as error:
+                found += [p.at(f"plugins.{name}") for p in error.problems]
+        return found
+
+    def type_of(self, scheme: str) -> SchemeType:
+        """The kind of a configured scheme."""
+        return self.scheme_types[self.settings.schemes[scheme].type]
+
+    def features_of(self, scheme: str) -> dict[str, bool]:
+        """The scheme's features: the type's defaults, overridden by the configuration."""
+        return {**self.type_of(scheme).features, **self.settings.schemes[scheme].features}
+
+    def speakers(self, scheme: str) -> tuple[str, ...]:
+        """Plugins that speak for a scheme: the one of its type, and the cross-cutting ones it names (or all)."""
+        table = self.settings.schemes[scheme]
+        typed = set(self._type_plugins.values())
+        own = self._type_plugins[table.type]
+        others = [n for n in self.plugins.names if n not in typed and n != KERNEL] if table.plugins is None else table.plugins
+        return (own, *(n for n in others if n != own))
+
+    def subscribers(self, event: str) -> tuple[str, ...]:
+        """Plugins that implement the hook of an event."""
+        if event not in self._subscribers:
+            spec = getattr(hookspecs, f"imis_on_{event}")
+            self._subscribers[event] = tuple(self.plugins.implementers(spec))
+        return self._subscribers[event]
+
+    def unknown_name(self, name: str) -> Refusal:
+        """`not_found` for a command or query that nobody registered."""
+        close = get_close_matches(name, [*self.commands, *self.queries], n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else "; `imis run --list` shows all"
+        return Refusal("not_found", f"there is no command or query {name!r}{hint}")
+
+
+class Application(Composition):
+    """A composition at work on a database. All doors, jobs and hooks hang on this object."""
+
+    def __init__(
+        self, settings: Settings, database: Database, clock: Clock, ids_key: bytes,
+        *, file: str = "imis.toml", extra: Mapping[str, object] | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(settings, file, extra)
+        self.database = database
+        self.clock = clock
+        nouns = {noun: number for m in self.plugins.manifests.values() for noun, number in m.nouns.items()}
+        self.ids = Ids(ids_key, nouns)
+        self.system: Caller = system_caller()
+        self.event_types = EVENT_TYPES
+        self.terms_cache: dict[tuple[int, str], Any] = {}
+
+    def run(
+        self, name: str, data: Any, caller: Caller, *, key: str | None = None, atomic: bool = False
+    ) -> Any:
+        """Run a command (one object, or a list as a batch) or a query; plain data out.
+
+        One object: its result, or `ImisError`. A list: results and refusals in order.
+        """
+        if name in self.queries:
+            return run_query(self, name, data, caller)
+        if isinstance(data, (list, tuple)):
+            return run_command(self, name, data, caller, key=key, atomic=atomic).outcomes
+        return self.run_one(name, data, caller, key=key).outcomes[0]
+
+    def run_one(self, name: str, data: Any, caller: Caller, *, key: str | None = None) -> Reply:
+        """Run a command on one object. Raises `ImisError` if it is refused."""
+        reply = run_command(self, name, (data,), caller, key=key, single=True)
+        if isinstance(reply.outcomes[0], Refusal):
+            raise ImisError(reply.outcomes[0])
+        return reply
+
+    def hold_for_approval(self, context: Context, definition: Command, items: Sequence[Any], single: bool) -> Reply:
+        """Store a request that needs a second person."""
+        from imis_core.approvals import hold
+
+        return hold(context, definition, items, single)

@@ -1,0 +1,250 @@
+"""The second person: commands under `[approvals]` are stored, and run when somebody else approves them.
+
+At approval the request is parsed again and runs against today's state with the maker as actor and the business date of
+the request; the approver is recorded. A refused run leaves the request pending with its error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_core.commands import Command, Reply, command, mask, perform, request_digest
+from imis_core.context import Context
+from imis_core.errors import Problem, Refusal, not_found
+from imis_core.parsing import InvalidInput, parse, plain
+from imis_core.queries import Listing, query
+from imis_core.runtime_tables import approvals
+from imis_core.security.tables import users
+from imis_core.security.users import caller_of
+from imis_core.states import StateTable
+
+EXPIRY: Final = timedelta(days=30)
+STATES: Final = StateTable(
+    "approvals",
+    {
+        "awaiting_approval": ("approved", "rejected", "withdrawn", "expired"),
+        "approved": (),
+        "rejected": (),
+        "withdrawn": (),
+        "expired": (),
+    },
+)
+
+
+def hold(context: Context, definition: Command, items: Sequence[Any], single: bool) -> Reply:
+    """Store a request for a second person. A request whose form is wrong is refused at once, as a whole."""
+    outcomes: list[Any] = []
+    for item in items:
+        try:
+            parse(item, definition.input)
+            outcomes.append(None)
+        except InvalidInput as error:
+            outcomes.append(Refusal("input.invalid", "the input is not valid", error.problems))
+    if any(outcomes):
+        return Reply(
+            tuple(
+                o or Refusal("approvals.batch_refused", "another item of this request is wrong; a list is one request")
+                for o in outcomes
+            )
+        )
+    number: int = context.execute(
+        sa.insert(approvals)
+        .values(
+            command=definition.name,
+            request=plain(items),
+            single=single,
+            business_date=context.today,
+            maker=context.caller.user,
+            requested_at=context.now,
+            expires_at=context.now + EXPIRY,
+            state="awaiting_approval",
+            approvers=[],
+        )
+        .returning(approvals.c.id)
+    ).scalar_one()
+    answer = {"approval": context.ids.encode("approvals", number), "status": "awaiting_approval"}
+    from imis_core.audit import write_entry
+
+    digest = request_digest(definition.name, items)
+    write_entry(context, len(items), 0, digest, mask(definition.input, items if len(items) == 1 else None))
+    return Reply(tuple(answer for _ in items), awaiting=True)
+
+
+@frozen(kw_only=True)
+class Decide:
+    approval: str
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class Decided:
+    status: str
+    result: object = None
+
+
+def _locked(context: Context, name: str) -> Any:
+    number = context.ids.decode("approvals", name)
+    if number is None:
+        return None
+    return context.execute(sa.select(approvals).where(approvals.c.id == number).with_for_update()).first()
+
+
+def _state(row: Any, now: datetime) -> str:
+    """Expiry follows from the date; nothing needs to store it."""
+    return "expired" if row.state == "awaiting_approval" and row.expires_at <= now else str(row.state)
+
+
+def _decidable(context: Context, row: Any, wanted: str, name: str) -> Refusal | None:
+    state = _state(row, context.now)
+    if not STATES.allows(state, wanted):
+        return STATES.refusal("the request", state, wanted)
+    if wanted in ("approved", "rejected"):
+        if row.maker == context.caller.user and wanted == "approved":
+            return Refusal("approvals.same_person", "whoever asked for it does not approve it; ask somebody else")
+        roles = context.settings.approvals[row.command].roles if row.command in context.settings.approvals else ()
+        if roles and not set(roles) & set(context.caller.roles) and "administrator" not in context.caller.roles:
+            return Refusal("permission.denied", f"only these roles decide on {row.command}: {', '.join(roles)}")
+    elif row.maker != context.caller.user:
+        return Refusal("permission.denied", "only whoever asked for it can withdraw it")
+    return None
+
+
+@command("approvals.approve", input=Decide, result=Decided, approval=True)
+def approve(context: Context, items: tuple[Decide, ...]) -> list[Decided | Refusal]:
+    """Agree to somebody else's request; with the last approver needed it runs."""
+    return [_approve(context, item) for item in items]
+
+
+def _approve(context: Context, item: Decide) -> Decided | Refusal:
+    row = _locked(context, item.approval)
+    if row is None:
+        return not_found("approval", "approval", item.approval)
+    refusal = _decidable(context, row, "approved", item.approval)
+    if refusal is not None:
+        return refusal
+    if context.caller.user in row.approvers:
+        return Refusal("approvals.same_person", "you have approved it already; another person is needed")
+    approvers = [*row.approvers, context.caller.user]
+    table = context.settings.approvals.get(row.command)
+    if table is not None and len(approvers) < table.approvers:
+        _update(context, row.id, approvers=approvers)
+        return Decided(status="awaiting_approval")
+    outcome = _run(context, row)
+    if isinstance(outcome, Refusal):
+        # The one write for a refused item: the request keeps why its last run failed.
+        _update(context, row.id, error=outcome.as_json())
+        return outcome
+    _update(context, row.id, state="approved", approvers=approvers, reason=item.reason, error=None, request=[])
+    return Decided(status="approved", result=outcome)
+
+
+def _run(context: Context, row: Any) -> Any:
+    """Run the stored request as its maker; one refused item refuses the whole, which then leaves nothing."""
+    definition = context.app.commands.get(row.command)
+    if definition is None:
+        return Refusal("approvals.command_gone", f"{row.command} is not available any more; reject the request")
+    maker = caller_of(context, row.maker)
+    if maker is None or not maker.may(definition.permission):
+        return Refusal("permission.denied", f"whoever asked for it may not do {row.command} any more")
+    savepoint = context.connection.begin_nested()
+    audit = int(context.execute(sa.text("SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)")).scalar_one())
+    inner = Context(context.app, context.connection, maker, context.now, row.business_date, audit, definition.name)
+    outcomes = perform(
+        inner, definition, row.request, request_digest(row.command, row.request), approver=context.caller.user
+    )
+    refusal = next((o for o in outcomes if isinstance(o, Refusal)), None)
+    if refusal is not None:
+        savepoint.rollback()
+    else:
+        savepoint.commit()
+    context.execute(
+        sa.text("SELECT set_config('imis.audit', :audit, true)"), {"audit": str(context.audit)}
+    )
+    if refusal is not None:
+        return refusal
+    return outcomes[0] if row.single else list(outcomes)
+
+
+def _update(context: Context, number: int, **values: Any) -> None:
+    context.execute(sa.update(approvals).where(approvals.c.id == number).values(**values))
+
+
+@command("approvals.reject", input=Decide, result=Decided, approval=True)
+def reject(context: Context, items: tuple[Decide, ...]) -> list[Decided | Refusal]:
+    """Refuse somebody's request."""
+    return [_end(context, item, "rejected") for item in items]
+
+
+@command("approvals.withdraw", input=Decide, result=Decided, approval=True)
+def withdraw(context: Context, items: tuple[Decide, ...]) -> list[Decided | Refusal]:
+    """Take back one's own request."""
+    return [_end(context, item, "withdrawn") for item in items]
+
+
+def _end(context: Context, item: Decide, state: str) -> Decided | Refusal:
+    row = _locked(context, item.approval)
+    if row is None:
+        return not_found("approval", "approval", item.approval)
+    refusal = _decidable(context, row, state, item.approval)
+    if refusal is not None:
+        return refusal
+    _update(context, row.id, state=state, reason=item.reason, request=[])
+    return Decided(status=state)
+
+
+@frozen(kw_only=True)
+class PendingInput:
+    pass
+
+
+@frozen(kw_only=True)
+class Pending:
+    id: str
+    command: str
+    by: str
+    at: datetime
+    on: date
+    summary: str
+    error: object = None
+
+
+@query("approvals.pending", input=PendingInput, result=Pending, listing=True)
+def pending(context: Context, asked: PendingInput) -> Listing:
+    """Requests that wait for a second person."""
+    select = (
+        sa.select(approvals, users.c.name.label("maker_name"))
+        .join(users, users.c.id == approvals.c.maker)
+        .where(approvals.c.state == "awaiting_approval", approvals.c.expires_at > context.now)
+    )
+
+    def build(rows: Sequence[Any]) -> list[Pending]:
+        ids = context.ids.encode_all("approvals", [row.id for row in rows])
+        return [
+            Pending(
+                id=identity, command=row.command, by=row.maker_name, at=row.requested_at, on=row.business_date,
+                summary=_summary(context, row), error=row.error,
+            )
+            for identity, row in zip(ids, rows, strict=True)
+        ]  # fmt: skip
+
+    return Listing(select, (approvals.c.id,), build)
+
+
+def _summary(context: Context, row: Any) -> str:
+    """The request on one line, secrets masked."""
+    definition = context.app.commands.get(row.command)
+    shown = mask(definition.input, row.request) if definition is not None else []
+    first = ", ".join(f"{k}={v}" for k, v in (shown[0] or {}).items()) if shown else ""
+    more = f" and {len(row.request) - 1} more" if len(row.request) > 1 else ""
+    return f"{first}"[:200] + more
+
+
+COMMANDS = (approve, reject, withdraw)
+QUERIES = (pending,)
+
+__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "Problem", "hold"]

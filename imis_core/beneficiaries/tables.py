@@ -1,0 +1,82 @@
+"""Tables of beneficiaries: persons with identifiers, groups (households) and memberships."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Index, Table, UniqueConstraint
+
+from imis_core.database.tables import ALL_SEEN, by_place, day, document, edited, identity, metadata, reference, text
+
+persons = edited(
+    "persons",
+    metadata,
+    identity(),
+    text("number"),
+    text("given_name", nullable=True),
+    text("family_name", nullable=True),
+    text("sex"),
+    day("birth_date"),
+    day("death_date", nullable=True),
+    text("status"),  # active | inactive
+    reference("place", "locations", nullable=True, index=True),
+    day("registered_on"),
+    document("attributes"),
+    UniqueConstraint("number"),
+    noun="persons",
+    scope=lambda table, caller: caller.sees_person(table.c.id, table.c.place),
+    # Beside the caller's places: the persons whom a contracted provider looked up by exact number in this transaction.
+    row_security=(
+        f"{ALL_SEEN} OR place = ANY ((SELECT core.scope_places())::bigint[])"
+        " OR id = ANY ((SELECT core.scope_persons())::bigint[])"
+    ),
+)
+
+identifiers = Table(
+    "identifiers",
+    metadata,
+    identity(),
+    reference("person", "persons", index=True),
+    text("system"),
+    text("value"),
+    Index("ix_identifiers_system_value", "system", "value"),
+    info={
+        "scope": lambda table, caller: caller.sees_person_of(table.c.person),
+        "row_security": f"{ALL_SEEN} OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)",
+    },
+)
+
+groups = edited(
+    "groups",
+    metadata,
+    identity(),
+    text("code"),
+    text("kind"),
+    text("status"),  # active | inactive
+    reference("place", "locations", nullable=True, index=True),
+    day("registered_on"),
+    document("attributes"),
+    UniqueConstraint("code"),
+    noun="groups",
+    # A looked-up person's groups are seen with the person; the function avoids a policy that asks itself.
+    **by_place(),
+)
+
+memberships = edited(
+    "memberships",
+    metadata,
+    identity(),
+    reference("group", "groups", index=True),
+    reference("person", "persons"),
+    text("kind"),  # of the group: one person is in at most one group of a kind
+    text("relationship"),
+    text("recipient", nullable=True),  # primary | alternate
+    Column("ordinal", sa.Integer, nullable=False),  # order of registration within the group
+    day("joined_on"),
+    day("left_on", nullable=True),  # the last day in the group
+    Index(
+        "uq_memberships_person_kind", "person", "kind", unique=True, postgresql_where=sa.text("left_on IS NULL")
+    ),
+    noun="memberships",
+    scope=lambda table, caller: caller.sees_person_of(table.c.person),
+    row_security=f"{ALL_SEEN} OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)",
+)

@@ -1,0 +1,114 @@
+"""What a plugin says of a kind of scheme: the terms of its packages and the strategies that only it can answer.
+
+A strategy describes or computes in memory; the kernel runs all SQL. Strategies get whole batches, never single rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal
+
+import sqlalchemy as sa
+from attrs import field, frozen
+
+from imis_core.errors import Problem, Refusal
+
+if TYPE_CHECKING:
+    from imis_core.context import Context
+
+
+@frozen
+class TermsCheck:
+    """What a type may look at when it checks terms: currency of the package, features that are on, known codes."""
+
+    currency: str
+    features: Mapping[str, bool]
+    item_codes: frozenset[str]  # of the items that the terms name and the catalogue knows
+
+
+@frozen
+class Enrollee:
+    """A person whom a policy may count, in order of registration."""
+
+    born: date
+    relationship: str | None
+
+
+@frozen
+class EnrolmentCase:
+    """One policy to be quoted. `previous_end` is set for a renewal: the last day of the policy it follows."""
+
+    terms: Any
+    currency: str
+    adult_age: int
+    enrolled_on: date
+    members: tuple[Enrollee, ...]
+    previous_end: date | None = None
+    attributes: Mapping[str, Any] = field(factory=dict)  # of the group, or of the person
+
+
+@frozen
+class Quote:
+    """A policy's dates and contribution, in minor units; `counted` are positions of the members it counts."""
+
+    starts: date
+    ends: date
+    last_payment: date
+    counted: tuple[int, ...]
+    value_minor: int
+    subsidy_minor: int
+
+    @property
+    def due_minor(self) -> int:
+        return self.value_minor - self.subsidy_minor
+
+
+@frozen
+class PaymentTerms:
+    """How a policy takes contributions. `underpaid`: the state of a policy that is paid in part."""
+
+    max_installments: int | None
+    underpaid: Literal["idle", "active", "suspended"]
+    grace_payment_months: int
+
+
+@frozen(kw_only=True)
+class SchemeType:
+    """A kind of scheme.
+
+    `terms` is the attrs class of a package's terms; `check_terms` adds what types cannot say. `store_package` keeps
+    parsed terms in the plugin's own tables, for many versions at once: `(context, [(version id, terms)])`.
+
+    A type with coverages answers `enrolment` (a quote or a refusal per case) and `payment_terms`.
+    A type that takes claims answers three selects, which the kernel joins once per statement:
+
+    - `covers_sql(on)`: who is covered on the day `on` (a column): columns `cover_kind`, `cover`, `person`,
+      `package_version`, `effective_from` (of the person in that cover).
+    - `line_terms_sql()`: what a package pays for an item: keyed by `package_version`, `item`, `visit_type`, `adult`;
+      columns `price_origin` ('pricelist' | 'provider'), `fixed_limit_minor` (per unit; null: no fixed limit) and
+      `share_micro` (percent x 10**6 that the scheme pays).
+    - `package_limits_sql()`: keyed by `package_version`; columns `deductible_level`, `deductible_general`,
+      `deductible_inpatient`, `deductible_outpatient`, the same four with `ceiling_`, and `hospital_by_facility`
+      (levels are 'treatment' | 'person' | 'policy' or null; amounts in minor units, null: none).
+    """
+
+    name: str
+    terms: type
+    features: Mapping[str, bool] = field(factory=dict)
+    check_terms: Callable[[Any, TermsCheck], Sequence[Problem]]
+    item_codes: Callable[[Any], frozenset[str]] = field(default=lambda terms: frozenset())
+    store_package: Callable[[Context, Sequence[tuple[int, Any]]], None] | None = None
+    enrolment: Callable[[Sequence[EnrolmentCase]], Sequence[Quote | Refusal]] | None = None
+    payment_terms: Callable[[Any], PaymentTerms] | None = None
+    covers_sql: Callable[[sa.ColumnElement[date]], sa.Select[Any]] | None = None
+    line_terms_sql: Callable[[], sa.Select[Any]] | None = None
+    package_limits_sql: Callable[[], sa.Select[Any]] | None = None
+
+    @property
+    def has_coverages(self) -> bool:
+        return self.enrolment is not None
+
+    @property
+    def takes_claims(self) -> bool:
+        return self.covers_sql is not None

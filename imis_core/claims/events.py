@@ -1,0 +1,14 @@
+"""What claims tell subscribers after commit."""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+
+@frozen(kw_only=True)
+class ClaimsValuated:
+    """A run of valuations: `audit` is the entry of the command, under which its rows in `claim_valuations` stand."""
+
+    scheme: str
+    audit: int
+    claims: int

@@ -1,0 +1,156 @@
+"""Tables of claims: what was asked, what the checks found, what was valuated, and where each claim stands.
+
+All but `claim_current` are insert-only: a claim's states and results are its history. Rejections and states are small
+numbers here; their names are in `imis_core.claims.codes`.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Index, Table, UniqueConstraint
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.database.tables import ALL_SEEN, day, edited, identity, mass, metadata, minor, reference, text
+
+claims = mass(
+    "claims",
+    metadata,
+    identity(),
+    text("scheme"),
+    text("code"),
+    reference("provider", "providers"),
+    reference("person", "persons"),
+    # The facility's place at submission: who may see the claim. Frozen with the claim, like everything on it.
+    Column("place", sa.BigInteger, nullable=True),
+    day("from_date"),
+    day("to_date"),
+    day("target_date"),
+    day("claimed_on"),
+    text("visit_type"),
+    reference("diagnosis", "diagnoses"),
+    Column("secondary", ARRAY(sa.BigInteger), nullable=True),
+    text("category"),
+    text("currency"),
+    minor("claimed_minor"),
+    Column("audit", sa.BigInteger, nullable=False),
+    UniqueConstraint("code"),
+    Index("ix_claims_person_target_date", "person", "target_date"),
+    Index("ix_claims_provider_target_date", "provider", "target_date"),
+    noun="claims",
+    scope=lambda table, caller: caller.sees_claim(table.c.place, table.c.provider),
+    row_security=(
+        f"{ALL_SEEN} OR place = ANY ((SELECT core.scope_places())::bigint[])"
+        " OR provider = ANY ((SELECT core.scope_providers())::bigint[])"
+    ),
+)
+
+claim_lines = mass(
+    "claim_lines",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("line", sa.SmallInteger, primary_key=True),  # from 1, in the order of entry
+    reference("item", "items"),
+    Column("quantity_thousandths", sa.BigInteger, nullable=False),
+    minor("price_minor"),  # asked, per unit
+)
+
+# The verdict of the checks on a line, once per claim (`check` counts repetitions after a restore).
+claim_line_checks = mass(
+    "claim_line_checks",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("line", sa.SmallInteger, primary_key=True),
+    Column("rejection", sa.SmallInteger, nullable=True),  # null: passed
+    Column("quantity_thousandths", sa.BigInteger, nullable=False),  # approved
+    minor("list_price_minor", nullable=True),
+    # The cover that pays: kind, its id, and the package version it was made under.
+    text("cover_kind", nullable=True),
+    Column("cover", sa.BigInteger, nullable=True),
+    Column("package_version", sa.BigInteger, nullable=True),
+)
+
+claim_states = mass(
+    "claim_states",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    Column("state", sa.SmallInteger, nullable=False),
+    Column("rejection", sa.SmallInteger, nullable=True),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# The only mutable table of a claim: where it stands now, moved in bulk once per step.
+claim_current = Table(
+    "claim_current",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    text("scheme"),
+    Column("state", sa.SmallInteger, nullable=False),
+    Column("version", sa.Integer, nullable=False),
+    Column("valuation", sa.Integer, nullable=False, server_default="0"),  # the valid run of the results; 0: none yet
+    # Checked claims are the work list of `claims.process`; valuated ones that of payment requests.
+    Index("ix_claim_current_open", "scheme", "state", "claim", postgresql_where=sa.text("state IN (1, 4)")),
+    info={"scope": lambda table, caller: caller.sees_claim_of(table.c.claim)},
+)
+
+claim_results = mass(
+    "claim_results",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("line", sa.SmallInteger, primary_key=True),
+    Column("valuation", sa.Integer, primary_key=True),
+    minor("unit_price_minor"),
+    minor("priced_minor"),  # quantity x unit price
+    minor("limited_minor"),  # after a fixed limit
+    minor("deducted_minor"),
+    minor("shared_minor"),  # after co-insurance, rounded
+    minor("above_ceiling_minor"),
+    minor("payable_minor"),
+)
+
+claim_valuations = mass(
+    "claim_valuations",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("valuation", sa.Integer, primary_key=True),
+    minor("approved_minor"),
+    minor("payable_minor"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# What covers have used up, per counter; locked in the order of the key. person 0: the whole cover.
+cover_usage = Table(
+    "cover_usage",
+    metadata,
+    Column("cover_kind", sa.Text, primary_key=True),
+    Column("cover", sa.BigInteger, primary_key=True),
+    Column("person", sa.BigInteger, primary_key=True),
+    Column("counter", sa.Text, primary_key=True),  # deductible.general, ceiling.inpatient, ...
+    minor("used"),
+)
+
+payment_requests = edited(
+    "payment_requests",
+    metadata,
+    identity(),
+    text("scheme"),
+    reference("provider", "providers", nullable=True),
+    day("from_date"),
+    day("to_date"),
+    text("state"),  # requested | approved | rejected
+    Column("claims", sa.Integer, nullable=False),
+    minor("amount_minor"),
+    text("currency"),
+    reference("requested_by", "users"),
+    text("reason", nullable=True),
+    noun="payment_requests",
+)
+
+payment_request_claims = Table(
+    "payment_request_claims",
+    metadata,
+    reference("request", "payment_requests", primary_key=True),
+    reference("claim", "claims", primary_key=True),
+    Column("open", sa.Boolean, nullable=False),  # false: the request was rejected and the claim is free again
+    Index("uq_payment_request_claims_open", "claim", unique=True, postgresql_where=sa.text("open")),
+)

@@ -1,0 +1,74 @@
+"""What a handler is given: the open transaction, who calls, the clock's answers, and ways to tell what happened."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from attrs import define, evolve, field, frozen
+from sqlalchemy.engine import Connection, Result
+
+from imis_core.deployment import Settings
+from imis_core.ids import Ids
+from imis_core.security.caller import Caller
+from imis_core.values import Money
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
+
+
+@frozen
+class Event:
+    """Something that happened: delivered after commit to every plugin that implements the hook `imis_on_<name>`."""
+
+    name: str
+    key: str
+    payload: Mapping[str, Any]
+
+
+@define
+class Context:
+    """One command's or query's surroundings. `audit` is the number of its audit entry (0 in queries)."""
+
+    app: Application
+    connection: Connection
+    caller: Caller
+    now: datetime
+    today: date
+    audit: int = 0
+    command: str = ""
+    events: list[Event] = field(factory=list)
+
+    @property
+    def settings(self) -> Settings:
+        return self.app.settings
+
+    @property
+    def ids(self) -> Ids:
+        return self.app.ids
+
+    def execute(self, statement: sa.Executable, parameters: Any = None) -> Result[Any]:
+        """Run one statement in the transaction."""
+        return self.connection.execute(statement, parameters)
+
+    def scoped(self, table: sa.Table) -> sa.ColumnElement[bool]:
+        """The condition that limits a table to what the caller may see; every SELECT over a scoped table carries it."""
+        rule = table.info.get("scope")
+        return sa.true() if rule is None else rule(table, self.caller)
+
+    def emit(self, name: str, key: str, payload: Mapping[str, Any]) -> None:
+        """Tell subscribers after commit."""
+        self.events.append(Event(name, key, payload))
+
+    def money(self, minor: int, scheme: str) -> Money:
+        """Minor units in the scheme's currency."""
+        return Money(minor, self.settings.currency_of(scheme))
+
+    def look_up(self, persons: Iterable[int]) -> None:
+        """Widen this transaction's scope by persons found by exact number (contracted providers; logged by the caller)."""
+        from imis_core.database.engine import narrow
+
+        self.caller = evolve(self.caller, looked_up=tuple(sorted({*self.caller.looked_up, *persons})))
+        narrow(self.connection, self.caller)

@@ -1,0 +1,94 @@
+"""Tables of coverage: policies, the persons they cover, suspensions, and the contributions paid for them."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
+from sqlalchemy.dialects.postgresql import DATERANGE, ExcludeConstraint
+
+from imis_core.database.tables import ALL_SEEN, day, edited, identity, mass, metadata, minor, reference, text
+
+_HOLDER_SEEN = (
+    f"{ALL_SEEN} OR EXISTS (SELECT FROM core.groups g WHERE g.id = \"group\")"
+    " OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)"
+    " OR EXISTS (SELECT FROM core.coverage_members m WHERE m.coverage = coverages.id"
+    " AND m.person = ANY ((SELECT core.scope_persons())::bigint[]))"
+)
+
+coverages = edited(
+    "coverages",
+    metadata,
+    identity(),
+    text("scheme"),
+    reference("package", "packages", index=True),
+    reference("package_version", "package_versions", index=True),
+    reference("group", "groups", nullable=True, index=True),
+    reference("person", "persons", nullable=True, index=True),
+    reference("renews", "coverages", nullable=True),
+    text("state"),  # idle | active | suspended | expired | terminated
+    day("enrolled_on"),
+    day("starts"),
+    day("ends"),
+    day("last_payment"),
+    day("effective_from", nullable=True),  # first day of cover, once paid
+    day("terminated_on", nullable=True),  # last day of cover of a terminated policy
+    text("currency"),
+    minor("value_minor"),  # the whole contribution
+    minor("subsidy_minor"),  # the part that somebody else owes
+    minor("due_minor"),  # value - subsidy: the household's own part
+    CheckConstraint('("group" IS NULL) <> (person IS NULL)', name="holder"),
+    noun="coverages",
+    scope=lambda table, caller: caller.sees_holder(table.c.group, table.c.person),
+    row_security=_HOLDER_SEEN,
+)
+
+# The persons whom a policy counts, in order of registration.
+coverage_members = edited(
+    "coverage_members",
+    metadata,
+    identity(),
+    reference("coverage", "coverages", index=True),
+    reference("package", "packages"),
+    reference("person", "persons", index=True),
+    Column("ordinal", sa.Integer, nullable=False),
+    day("joined_on"),
+    day("effective_from", nullable=True),  # null: as the policy
+    Column("late", sa.Boolean, nullable=False, server_default=sa.false()),
+    # Days on which no other policy of this package may cover the person; empty once lapsed, expired or terminated.
+    Column("held", DATERANGE, nullable=False),
+    ExcludeConstraint(
+        (sa.text("int8range(person, person, '[]')"), "&&"),
+        (sa.text("int8range(package, package, '[]')"), "&&"),
+        ("held", "&&"),
+        using="gist",
+    ),
+    noun="coverage_members",
+)
+
+coverage_suspensions = Table(
+    "coverage_suspensions",
+    metadata,
+    identity(),
+    reference("coverage", "coverages", index=True),
+    day("suspended_on"),
+    day("resumed_on", nullable=True),  # first day covered again
+)
+
+contributions = mass(
+    "contributions",
+    metadata,
+    identity(),
+    text("scheme"),
+    reference("coverage", "coverages", index=True),
+    minor("amount_minor"),
+    text("currency"),
+    day("paid_on"),
+    text("receipt"),
+    text("method"),
+    text("payer", nullable=True),
+    text("override_reason", nullable=True),
+    Column("audit", sa.BigInteger, nullable=False),
+    UniqueConstraint("scheme", "receipt"),
+    Index("ix_contributions_audit", "audit"),
+    noun="contributions",
+)

@@ -1,0 +1,79 @@
+"""Writing many rows in one statement: COPY where the table allows it, INSERT from arrays under row security.
+
+Columns in, columns as lists of equal length; a constant number of statements whatever the number of rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+Columns = Mapping[str, Sequence[Any]]
+
+
+def insert_rows(connection: Connection, table: sa.Table, columns: Columns) -> int:
+    """Insert rows given as columns; returns their number. Row security forbids COPY, arrays are nearly as fast."""
+    count = len(next(iter(columns.values())))
+    if count == 0:
+        return 0
+    if table.info.get("row_security") or count < 50 or table.info.get("history") is not None:
+        insert_returning(connection, table, columns)
+        return count
+    names = ", ".join(f'"{name}"' for name in columns)
+    driver = connection.connection.driver_connection
+    assert driver is not None
+    connection.dispatch.before_cursor_execute(connection, None, f"COPY {table.fullname}", None, None, False)
+    with driver.cursor() as cursor, cursor.copy(f"COPY {table.fullname} ({names}) FROM STDIN") as copy:
+        for row in zip(*columns.values(), strict=True):
+            copy.write_row(row)
+    return count
+
+
+def insert_returning(
+    connection: Connection, table: sa.Table, columns: Columns, *, conflict: str = "", returning: str = ""
+) -> list[Any]:
+    """INSERT ... SELECT FROM unnest(arrays) [ON CONFLICT ...] [RETURNING ...]; the rows returned."""
+    if not len(next(iter(columns.values()))):
+        return []
+    names = ", ".join(f'"{name}"' for name in columns)
+    # unnest() flattens arrays of arrays, so array columns travel as text and are cast on the way in.
+    sources, casts, parameters = [], [], {}
+    for position, (name, values) in enumerate(columns.items()):
+        kind = table.c[name].type.compile(dialect=connection.dialect)
+        nested = isinstance(table.c[name].type, sa.ARRAY)
+        document = kind == "JSONB"
+        sources.append(f"CAST(:p{position} AS {'text' if nested or document else kind}[])")
+        casts.append(f"CAST(c{position} AS {kind})" if nested or document else f"c{position}")
+        parameters[f"p{position}"] = [_literal(v) for v in values] if nested else list(values)
+    aliases = ", ".join(f"c{position}" for position in range(len(columns)))
+    statement = (
+        f"INSERT INTO {table.fullname} ({names}) SELECT {', '.join(casts)} "
+        f"FROM unnest({', '.join(sources)}) AS rows({aliases})"
+        + (f" ON CONFLICT {conflict}" if conflict else "")
+        + (f" RETURNING {returning}" if returning else "")
+    )
+    result = connection.execute(sa.text(statement), parameters)
+    return list(result) if returning else []
+
+
+def take_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:
+    """`count` fresh primary keys of a table, so that rows of several tables can be written with known keys."""
+    if count == 0:
+        return []
+    sequence = f"{table.schema}.{table.name}_id_seq"
+    rows = connection.execute(
+        sa.text("SELECT nextval(CAST(:sequence AS regclass)) FROM generate_series(1, :count)"),
+        {"sequence": sequence, "count": count},
+    )
+    return [row[0] for row in rows]
+
+
+def _literal(value: Sequence[Any] | None) -> str | None:
+    """A one-dimensional array as PostgreSQL's array text."""
+    if value is None:
+        return None
+    escaped = ('"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in value)
+    return "{" + ",".join(escaped) + "}"

@@ -1,0 +1,156 @@
+"""Connections to the application's database: engine, roles, the opening of a transaction in a caller's scope.
+
+Only this module begins transactions. The login is a member of the application's roles, never a superuser.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from psycopg import errors as pg
+from sqlalchemy.engine import URL, Connection, Engine, make_url
+
+from imis_core.errors import Unavailable, Refusal, refused
+from imis_core.security.caller import Caller
+
+RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
+LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
+
+
+@frozen
+class Roles:
+    """The three roles of a database; `<database>_owner` migrates, `_app` writes, `_read` reads."""
+
+    owner: str
+    app: str
+    read: str
+
+    @classmethod
+    def of(cls, database: str) -> Roles:
+        return cls(f"{database}_owner", f"{database}_app", f"{database}_read")
+
+
+class Database:
+    """One PostgreSQL database as the application uses it."""
+
+    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+        self.url = driver_url(url)
+        self.engine: Engine = sa.create_engine(
+            self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500
+        )
+        sa.event.listen(self.engine, "connect", _prepare)
+        self._roles: Roles | None = None
+        self.statements = 0
+        sa.event.listen(self.engine, "before_cursor_execute", self._count)
+
+    def _count(self, *_: Any) -> None:
+        self.statements += 1  # single statements and COPYs alike; benchmarks and tests read it
+
+    @property
+    def roles(self) -> Roles:
+        """The roles as the database knows them: they keep their names when a database is cloned or renamed.
+
+        Raises `database.not_migrated`, `database.superuser` and `database.unreachable`.
+        """
+        if self._roles is None:
+            try:
+                with self.engine.connect() as connection:
+                    row = connection.execute(_WHO).one()
+            except sa.exc.OperationalError as error:
+                raise unreachable(self.url, error) from None
+            if row.superuser:
+                raise refused(
+                    "database.superuser",
+                    f"{row.login!r} is a superuser; give the application a login of its own (docs/operate.md) that is "
+                    "a member of the application's roles",
+                )
+            if row.owner is None or not row.owner.endswith("_owner"):
+                raise refused("database.not_migrated", "the database has no tables yet; run `imis migrate` first")
+            self._roles = Roles.of(row.owner.removesuffix("_owner"))
+        return self._roles
+
+    @contextmanager
+    def command(self, caller: Caller) -> Iterator[tuple[Connection, int]]:
+        """A transaction of the application's role in the caller's scope, with the number of its audit entry."""
+        roles = self.roles
+        with self._connected() as connection, connection.begin():
+            audit = connection.execute(_OPEN_COMMAND, _scope(caller, roles.app)).scalar_one()
+            yield connection, int(audit)
+
+    @contextmanager
+    def query(self, caller: Caller, *, writes: bool = False) -> Iterator[Connection]:
+        """A transaction of the reading role (of the application's, if the query logs look-ups) in the caller's scope."""
+        roles = self.roles
+        with self._connected() as connection, connection.begin():
+            connection.execute(_OPEN_QUERY, _scope(caller, roles.app if writes else roles.read))
+            yield connection
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        try:
+            connection = self.engine.connect()
+        except sa.exc.OperationalError as error:
+            raise unreachable(self.url, error) from None
+        with connection:
+            yield connection
+
+    def dispose(self) -> None:
+        self.engine.dispose()
+
+
+_WHO = sa.text(
+    "SELECT current_user AS login, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
+    "(SELECT nspowner::regrole::name FROM pg_namespace WHERE nspname = 'core') AS owner"
+)
+_SCOPE = (
+    "set_config('role', :role, true), set_config('imis.scope', :scope, true), set_config('imis.places', :places, true), "
+    "set_config('imis.providers', :providers, true), set_config('imis.persons', :persons, true)"
+)
+_OPEN_COMMAND = sa.text(
+    f"SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)::bigint AS audit, {_SCOPE}"
+)
+_OPEN_QUERY = sa.text(f"SELECT {_SCOPE}")
+
+
+def _array(numbers: tuple[int, ...]) -> str:
+    return "{" + ",".join(map(str, numbers)) + "}"
+
+
+def _scope(caller: Caller, role: str) -> dict[str, str]:
+    return {
+        "role": role,
+        "scope": "all" if caller.everywhere else "limited",
+        "places": _array(caller.places),
+        "providers": _array(caller.providers),
+        "persons": _array(caller.looked_up),
+    }
+
+
+def narrow(connection: Connection, caller: Caller) -> None:
+    """Set the row-security scope of the running transaction anew, after exact look-ups widened it."""
+    connection.execute(sa.text("SELECT set_config('imis.persons', :persons, true)"), {"persons": _array(caller.looked_up)})
+
+
+def _prepare(connection: Any, _: object) -> None:
+    # The queue library's functions are unqualified; every table of ours is named with its schema.
+    connection.execute("SET search_path = jobs, pg_catalog")
+    connection.execute("SET timezone = 'UTC'")
+    connection.commit()
+
+
+def driver_url(url: str) -> URL:
+    """A `postgresql://` URL with the driver that we use."""
+    return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def unreachable(url: URL, error: Exception) -> Unavailable:
+    """`database.unreachable`, without the password."""
+    reason = str(getattr(error, "orig", error)).splitlines()[0]
+    shown = url.render_as_string(hide_password=True)
+    return Unavailable(
+        Refusal("database.unreachable", f"no database at {shown}: {reason}; start it or mend [database] url")
+    )

@@ -1,0 +1,311 @@
+"""`imis.toml` into frozen settings: every mistake of the file in one report, with its path and a way out.
+
+Knows the file's form, not what plugins are installed: what only a plugin can judge (its settings, its scheme types and
+their features) is checked by `imis_core.application` with the same kind of problems.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from attrs import evolve, field, frozen
+
+from imis_core.errors import ImisError, Problem, Refusal, suggestion
+from imis_core.parsing import Invalid, InvalidInput, parse
+from imis_core.values import MINOR_UNITS
+
+ADMINISTRATOR: Final = "administrator"
+# The approval commands cannot themselves wait for approval (contract-kernel.md, approvals).
+_APPROVAL_VERBS: Final = re.compile(r"\.(approve|reject|withdraw)(_\w+)?\Z")
+_SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
+_SCHEME = re.compile(r"[a-z][a-z0-9_]*\Z")
+_PERMISSION = re.compile(r"(\*|[a-z_]+\.(\*|[a-z_]+))\Z")
+
+
+@frozen
+class PersonNumberRule:
+    """How a person's number is made: fixed length and check digit (health_insurance.md 1)."""
+
+    length: int | None = None
+    checksum: object = None  # "luhn" or {modulo = k}
+
+
+@frozen
+class AttributeRule:
+    """One declared attribute of persons or groups (contract.md, conventions)."""
+
+    type: Literal["text", "int", "decimal", "bool", "date", "choice"]
+    of: Literal["person", "group"] = "person"
+    required: bool = False
+    choices: tuple[str, ...] = ()
+    unique: bool = False
+    masked: bool = False
+
+
+@frozen(kw_only=True)
+class DeploymentTable:
+    name: str | None = None
+    country: str
+    currency: str
+    languages: tuple[str, ...] = ("en",)
+    calendar: Literal["gregorian", "bikram_sambat", "ethiopian"] = "gregorian"
+    timezone: str = "UTC"
+    age_of_majority: int = 18
+    person_names: Literal["required", "optional"] = "required"
+    person_number: PersonNumberRule | None = None
+    attributes: dict[str, AttributeRule] | None = None
+
+
+@frozen(kw_only=True)
+class DatabaseTable:
+    url: str = "embedded"
+    owner_url: str | None = None
+
+
+@frozen(kw_only=True)
+class SchemeTable:
+    type: str
+    currency: str | None = None
+    plugins: tuple[str, ...] | None = None  # None: every enabled plugin without a scheme type speaks for it
+    features: dict[str, bool] = field(factory=dict)
+    packages: str | None = None
+
+
+@frozen(kw_only=True)
+class ApprovalTable:
+    roles: tuple[str, ...] = ()
+    approvers: int = 1
+
+
+@frozen(kw_only=True)
+class RoleTable:
+    permissions: tuple[str, ...] = ()
+    scope: Literal["place", "provider", "all"] = "all"
+
+
+@frozen(kw_only=True)
+class Settings:
+    """All of `imis.toml`. `folder` is where it lies (None for a scenario that carries its own)."""
+
+    deployment: DeploymentTable
+    database: DatabaseTable = field(factory=DatabaseTable)
+    plugins: dict[str, object] = field(factory=dict)
+    schemes: dict[str, SchemeTable] = field(factory=dict)
+    approvals: dict[str, ApprovalTable] = field(factory=dict)
+    roles: dict[str, RoleTable] = field(factory=dict)
+    folder: Path | None = field(default=None, metadata={"name": "(folder)"})
+
+    @property
+    def enabled(self) -> tuple[str, ...]:
+        """Names of the plugins that are switched on, without those in `IMIS_DISABLE`."""
+        off = {name.strip() for name in os.environ.get("IMIS_DISABLE", "").split(",")}
+        listed = self.plugins.get("enabled", ())
+        assert isinstance(listed, (list, tuple))
+        return tuple(str(name) for name in listed if name not in off)
+
+    def plugin_settings(self, name: str) -> Mapping[str, object]:
+        """The table `[plugins.NAME]`, {} if absent."""
+        table = self.plugins.get(name, {})
+        assert isinstance(table, Mapping)
+        return table
+
+    @property
+    def name(self) -> str:
+        return self.deployment.name or "deployment"
+
+    def currency_of(self, scheme: str) -> str:
+        return self.schemes[scheme].currency or self.deployment.currency
+
+    def permissions_of(self, role: str) -> tuple[str, ...]:
+        return ("*",) if role == ADMINISTRATOR else self.roles[role].permissions
+
+    def scope_of(self, role: str) -> str:
+        return "all" if role == ADMINISTRATOR else self.roles[role].scope
+
+
+class SettingsError(ImisError):
+    """`imis.toml` is wrong; `refusal.problems` lists every mistake."""
+
+    def __init__(self, file: str, problems: tuple[Problem, ...]) -> None:
+        count = f"{len(problems)} mistake{'s' if len(problems) != 1 else ''}"
+        super().__init__(Refusal("settings.invalid", f"{file} has {count}; mend them and try again", problems))
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """A TOML file as data. Raises `SettingsError` with the line where it cannot be read."""
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise SettingsError(str(path), (Problem("", "missing", f"there is no file {path}"),)) from None
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(path), (Problem("", "encoding", f"not UTF-8 at byte {error.start}"),)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(str(path), (Problem("", "syntax", f"not TOML: {error}"),)) from None
+    except OSError as error:
+        raise SettingsError(str(path), (Problem("", "unreadable", f"cannot be read: {error.strerror}"),)) from None
+
+
+def load_settings(folder: Path) -> Settings:
+    """The settings of a deployment folder, environment variables applied. Raises `SettingsError`."""
+    path = folder / "imis.toml"
+    settings = settings_from(read_toml(path), str(path))
+    database = settings.database
+    if url := os.environ.get("IMIS_DATABASE_URL"):
+        database = evolve(database, url=url)
+    if owner_url := os.environ.get("IMIS_DATABASE_OWNER_URL"):
+        database = evolve(database, owner_url=owner_url)
+    return evolve(settings, database=database, folder=folder.resolve())
+
+
+def settings_from(data: Mapping[str, Any], file: str, default_name: str | None = None) -> Settings:
+    """Settings from the tables of `imis.toml`. Raises `SettingsError` with all problems of form and meaning."""
+    problems: list[Problem] = []
+    settings: Settings | None = None
+    try:
+        settings = parse(data, Settings)
+    except InvalidInput as error:
+        problems += error.problems
+    problems += _meaning(data)
+    if problems or settings is None:
+        unique = {(p.path, p.reason): p for p in problems}
+        raise SettingsError(file, tuple(unique.values()))
+    if settings.deployment.name is None:
+        if default_name is None:
+            raise SettingsError(file, (Problem("deployment.name", "required", "this field is required"),))
+        settings = evolve(settings, deployment=evolve(settings.deployment, name=default_name))
+    return settings
+
+
+def _table(data: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    value = data.get(name)
+    return value if isinstance(value, Mapping) else {}
+
+
+def _meaning(data: Mapping[str, Any]) -> list[Problem]:
+    """What the types cannot say; works on the raw tables, so that it reports beside mistakes of form."""
+    return [
+        *_deployment_problems(_table(data, "deployment")),
+        *_plugin_problems(_table(data, "plugins")),
+        *_scheme_problems(data),
+        *_role_problems(data),
+        *_database_problems(_table(data, "database")),
+    ]
+
+
+def _deployment_problems(table: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    name = table.get("name")
+    if isinstance(name, str) and not _SLUG.match(name):
+        found.append(Problem("deployment.name", "format", f"{name!r} is no slug: lower-case words joined by '-'"))
+    country = table.get("country")
+    if isinstance(country, str) and not re.fullmatch("[A-Z]{2}", country):
+        found.append(Problem("deployment.country", "format", f"{country!r} is not two capitals (ISO 3166)"))
+    found += _currency("deployment.currency", table.get("currency"))
+    zone = table.get("timezone")
+    if isinstance(zone, str):
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            found.append(Problem("deployment.timezone", "unknown", f"there is no time zone {zone!r}"))
+    majority = table.get("age_of_majority")
+    if isinstance(majority, int) and not isinstance(majority, bool) and not 1 <= majority <= 120:
+        found.append(Problem("deployment.age_of_majority", "range", "expected an age from 1 to 120"))
+    if table.get("languages") == []:
+        found.append(Problem("deployment.languages", "required", "name at least one language"))
+    rule = table.get("person_number")
+    if isinstance(rule, Mapping):
+        found += _number_rule(rule)
+    for attribute, spec in _table(table, "attributes").items():
+        if isinstance(spec, Mapping) and (spec.get("type") == "choice") != bool(spec.get("choices")):
+            message = "choices go with type = \"choice\", and only with it"
+            found.append(Problem(f"deployment.attributes.{attribute}.choices", "choices", message))
+    return found
+
+
+def _number_rule(rule: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    length = rule.get("length")
+    if isinstance(length, int) and not isinstance(length, bool) and not 2 <= length <= 30:
+        found.append(Problem("deployment.person_number.length", "range", "expected a length from 2 to 30"))
+    checksum = rule.get("checksum")
+    modulo = checksum.get("modulo") if isinstance(checksum, Mapping) and set(checksum) == {"modulo"} else None
+    if checksum is not None and checksum != "luhn" and not (isinstance(modulo, int) and 2 <= modulo <= 10):
+        message = 'expected "luhn" or { modulo = k } with k from 2 to 10'
+        found.append(Problem("deployment.person_number.checksum", "choice", message))
+    return found
+
+
+def _currency(path: str, code: object) -> list[Problem]:
+    if isinstance(code, str) and code not in MINOR_UNITS:
+        return [Problem(path, "unknown", f"there is no currency {code!r}{suggestion(code, MINOR_UNITS)}")]
+    return []
+
+
+def _plugin_problems(table: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    enabled = table.get("enabled", [])
+    if not isinstance(enabled, (list, tuple)) or not all(isinstance(name, str) for name in enabled):
+        found.append(Problem("plugins.enabled", "type", "expected a list of plugin names"))
+        enabled = []
+    elif len(set(enabled)) != len(enabled):
+        found.append(Problem("plugins.enabled", "duplicate", "a plugin is named twice"))
+    for name, value in table.items():
+        if name == "enabled":
+            continue
+        if not isinstance(value, Mapping):
+            message = f"expected a table [plugins.{name}]{suggestion(name, ['enabled'])}"
+            found.append(Problem(f"plugins.{name}", "type", message))
+    return found
+
+
+def _scheme_problems(data: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    for code, scheme in _table(data, "schemes").items():
+        if not _SCHEME.match(code):
+            found.append(Problem(f"schemes.{code}", "format", f"{code!r} is no scheme code: lower case, digits, '_'"))
+        if isinstance(scheme, Mapping):
+            found += _currency(f"schemes.{code}.currency", scheme.get("currency"))
+    return found
+
+
+def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    roles = _table(data, "roles")
+    for name, role in roles.items():
+        if name == ADMINISTRATOR:
+            found.append(Problem(f"roles.{name}", "reserved", "the role administrator is built in; use another name"))
+        permissions = role.get("permissions", []) if isinstance(role, Mapping) else []
+        for index, permission in enumerate(permissions if isinstance(permissions, list) else []):
+            if isinstance(permission, str) and not _PERMISSION.match(permission):
+                message = f"{permission!r} is no permission: write noun.verb, noun.* or *"
+                found.append(Problem(f"roles.{name}.permissions.{index}", "format", message))
+    for command, table in _table(data, "approvals").items():
+        if _APPROVAL_VERBS.search(command):
+            found.append(Problem(f"approvals.{command}", "approval", "an approval cannot itself wait for approval"))
+        for index, role in enumerate(table.get("roles", []) if isinstance(table, Mapping) else []):
+            if isinstance(role, str) and role not in roles and role != ADMINISTRATOR:
+                message = f"there is no role {role!r}{suggestion(role, [*roles, ADMINISTRATOR])}"
+                found.append(Problem(f"approvals.{command}.roles.{index}", "unknown", message))
+        approvers = table.get("approvers", 1) if isinstance(table, Mapping) else 1
+        if isinstance(approvers, int) and not 1 <= approvers <= 5:
+            found.append(Problem(f"approvals.{command}.approvers", "range", "expected 1 to 5 approvers"))
+    return found
+
+
+def _database_problems(table: Mapping[str, Any]) -> list[Problem]:
+    found = []
+    for name in ("url", "owner_url"):
+        url = table.get(name)
+        if isinstance(url, str) and url != "embedded" and not url.startswith(("postgresql://", "postgres://")):
+            message = 'expected "embedded" or postgresql://user:password@host/database'
+            found.append(Problem(f"database.{name}", "format", message))
+    return found
+
+
+__all__ = ["ADMINISTRATOR", "Invalid", "Settings", "SettingsError", "load_settings", "read_toml", "settings_from"]

@@ -1,0 +1,133 @@
+"""The outbox: events written with the command that caused them, delivered after commit, one delivery per subscriber.
+
+At least once, each plugin in a transaction of its own; what a plugin writes and the mark that it is done commit
+together. A failing delivery is retried with growing pauses, then parked and shown; it stops nobody else.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from imis_core import hookspecs
+from imis_core.context import Context
+from imis_core.database.bulk import insert_returning
+from imis_core.parsing import parse
+from imis_core.plugins import HookFailed
+from imis_core.runtime_tables import deliveries, events
+from imis_core.security.caller import system_caller
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
+
+ATTEMPTS: Final = 8
+FIRST_PAUSE: Final = timedelta(seconds=2)  # doubled with each attempt: parked after about four minutes
+CHUNK: Final = 100
+_log = logging.getLogger(__name__)
+
+
+def hook_of(event: str) -> Any:
+    """The hook that an event is delivered through: `claims_valuated` -> `imis_on_claims_valuated`."""
+    return getattr(hookspecs, f"imis_on_{event}")
+
+
+def write_events(context: Context) -> None:
+    """Write the context's events and a pending delivery for each subscriber; nothing if nobody listens."""
+    heard = [(e, context.app.subscribers(e.name)) for e in context.events]
+    heard = [(event, names) for event, names in heard if names]
+    context.events.clear()
+    if not heard:
+        return
+    rows = insert_returning(
+        context.connection,
+        events,
+        {
+            "name": [e.name for e, _ in heard],
+            "key": [e.key for e, _ in heard],
+            "payload": [_json(e.payload) for e, _ in heard],
+            "at": [context.now] * len(heard),
+            "audit": [context.audit] * len(heard),
+        },
+        returning="id",
+    )
+    pairs = [(row.id, name) for row, (_, names) in zip(rows, heard, strict=True) for name in names]
+    insert_returning(
+        context.connection,
+        deliveries,
+        {
+            "event": [p[0] for p in pairs],
+            "subscriber": [p[1] for p in pairs],
+            "state": ["pending"] * len(pairs),
+            "next_at": [context.now] * len(pairs),
+        },
+    )
+
+
+def _json(payload: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(payload).decode()
+
+
+def deliver_due(app: Application, limit: int = CHUNK) -> int:
+    """Deliver what is due now; returns how many deliveries were tried. Safe to run in many processes at once."""
+    tried = 0
+    while tried < limit and _deliver_one(app):
+        tried += 1
+    return tried
+
+
+_NEXT = sa.text(
+    """
+    SELECT d.event, d.subscriber, d.attempts, e.name, e.key, e.payload
+    FROM core.deliveries d JOIN core.events e ON e.id = d.event
+    WHERE d.state = 'pending' AND d.next_at <= :now
+      AND NOT EXISTS (  -- the order of a key is kept: an older one that waits for its retry holds the later ones
+        SELECT FROM core.deliveries o JOIN core.events oe ON oe.id = o.event
+        WHERE o.subscriber = d.subscriber AND o.state = 'pending' AND oe.key = e.key AND o.event < d.event)
+    ORDER BY d.event, d.subscriber LIMIT 1 FOR UPDATE OF d SKIP LOCKED
+    """
+)
+
+
+def _deliver_one(app: Application) -> bool:
+    caller = system_caller()
+    failure: tuple[Any, HookFailed] | None = None
+    try:
+        with app.database.command(caller) as (connection, audit):
+            row = connection.execute(_NEXT, {"now": app.clock.now()}).first()
+            if row is None:
+                return False
+            context = Context(app, connection, caller, app.clock.now(), app.clock.today(), audit, f"events.{row.name}")
+            try:
+                if row.subscriber in app.subscribers(row.name):
+                    spec = hook_of(row.name)
+                    event = parse(row.payload, app.event_types[row.name])
+                    app.plugins.call_plugin(row.subscriber, spec, context=context, event=event)
+            except HookFailed as error:
+                failure = (row, error)
+                raise
+            _mark(connection, row, state="done", attempts=row.attempts + 1, error=None)
+    except HookFailed:
+        assert failure is not None
+        row, error = failure
+        attempts = row.attempts + 1
+        parked = attempts >= ATTEMPTS
+        _log.warning("delivery of event %s to %s failed: %s%s", row.event, row.subscriber, error, "; parked" if parked else "")
+        with app.database.command(caller) as (connection, _):
+            _mark(
+                connection, row, state="parked" if parked else "pending", attempts=attempts, error=str(error)[:2000],
+                next_at=app.clock.now() + FIRST_PAUSE * 2 ** (attempts - 1),
+            )  # fmt: skip
+    return True
+
+
+def _mark(connection: sa.Connection, row: Any, **values: Any) -> None:
+    connection.execute(
+        sa.update(deliveries)
+        .where(deliveries.c.event == row.event, deliveries.c.subscriber == row.subscriber)
+        .values(**values)
+    )

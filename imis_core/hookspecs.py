@@ -1,0 +1,80 @@
+"""Every hook that a plugin may implement: the table of contents of the framework.
+
+A hook describes (it returns descriptors or SQL expressions); the kernel executes. The name tells when it is called:
+`imis_register_*` once at start, `imis_on_*` after commit from the outbox, at least once, in a transaction of the
+plugin's own. All hooks are synchronous. A hook enters this file together with its caller and a real implementer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from imis_core.benefit_packages.schemes import SchemeType
+    from imis_core.claims.events import ClaimsValuated
+    from imis_core.commands import Command
+    from imis_core.context import Context
+    from imis_core.jobs import Job
+    from imis_core.payments.channels import PaymentChannel
+    from imis_core.payments.sources import SourceKind
+    from imis_core.plugins import Manifest
+    from imis_core.queries import Query
+
+PROJECT = "imis"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+# --- the plugin itself
+
+
+@hookspec
+def imis_plugin() -> Manifest:  # type: ignore[empty-body]
+    """Who the plugin is: name, version, kernel range, settings, migrations, ports. Called once when it is loaded."""
+
+
+# --- surfaces
+
+
+@hookspec
+def imis_register_scheme_types() -> Iterable[SchemeType]:  # type: ignore[empty-body]
+    """The kinds of schemes that the plugin knows: terms, and the strategies that only it can answer."""
+
+
+@hookspec
+def imis_register_commands() -> Iterable[Command]:  # type: ignore[empty-body]
+    """Commands that the plugin adds to the door for writes; names begin with one of the manifest's nouns."""
+
+
+@hookspec
+def imis_register_queries() -> Iterable[Query]:  # type: ignore[empty-body]
+    """Queries that the plugin adds to the door for reads; names begin with one of the manifest's nouns."""
+
+
+@hookspec
+def imis_register_jobs() -> Iterable[Job]:  # type: ignore[empty-body]
+    """Background work, with a schedule if it has one."""
+
+
+# --- payments
+
+
+@hookspec
+def imis_register_payment_channels() -> Iterable[PaymentChannel]:  # type: ignore[empty-body]
+    """Ways in which payment providers are told to pay."""
+
+
+@hookspec
+def imis_register_payment_sources() -> Iterable[SourceKind]:  # type: ignore[empty-body]
+    """Kinds of debts that orders pay, each with the set-based settling that runs in reconciliation's transaction."""
+
+
+# --- claims
+
+
+@hookspec
+def imis_on_claims_valuated(context: Context, event: ClaimsValuated) -> None:
+    """Claims were valuated. After commit, at least once, in the plugin's own transaction (`context.connection`)."""

@@ -1,0 +1,94 @@
+"""Outside identifiers: one AES block of (noun number, bigint) under the deployment's key, written as a UUID.
+
+Nothing is stored for them: the same entity always has the same id, and an id tells a stranger neither how many
+entities there are nor which came first. The key is kept and backed up with the deployment (`keys/ids.key`).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+from imis_core.errors import refused
+
+KEY_BYTES: Final = 16
+BLOCK: Final = 16
+# Numbers below 1000 are the kernel's; plugins take theirs from 1000 up in their manifests.
+KERNEL_NOUNS: Final[dict[str, int]] = {
+    "locations": 1, "providers": 2, "items": 3, "price_lists": 4, "diagnoses": 5, "persons": 6, "groups": 7,
+    "memberships": 8, "benefit_packages": 9, "package_versions": 10, "coverages": 11, "coverage_members": 12,
+    "contributions": 13, "claims": 14, "payment_requests": 15, "payment_providers": 16, "pay_points": 17,
+    "recipients": 18, "orders": 19, "users": 20, "approvals": 21, "ledger_entries": 22, "price_list_versions": 23,
+    "jobs": 24, "audit": 25,
+}  # fmt: skip
+
+
+class Ids:
+    """Encodes and decodes outside ids of the nouns it knows."""
+
+    def __init__(self, key: bytes, nouns: Mapping[str, int]) -> None:
+        self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - single unrelated blocks, no stream
+        self._numbers = {**KERNEL_NOUNS, **nouns}
+        self._names = {number: noun for noun, number in self._numbers.items()}
+
+    def encode(self, noun: str, number: int) -> str:
+        """The outside id of one entity."""
+        return self.encode_all(noun, (number,))[0]
+
+    def encode_all(self, noun: str, numbers: Iterable[int]) -> list[str]:
+        """The outside ids of many entities of a noun, in order."""
+        prefix = self._numbers[noun].to_bytes(8, "big")
+        encryptor = self._cipher.encryptor()
+        digits = encryptor.update(b"".join(prefix + n.to_bytes(8, "big") for n in numbers)).hex()
+        return [_uuid(digits[i : i + 2 * BLOCK]) for i in range(0, len(digits), 2 * BLOCK)]
+
+    def decode(self, noun: str, outside: str) -> int | None:
+        """The number of an entity of this noun; None if the text is no id of it."""
+        entity = self.decode_any(outside)
+        return entity[1] if entity is not None and entity[0] == noun else None
+
+    def decode_any(self, outside: str) -> tuple[str, int] | None:
+        """Noun and number of an id; None if the text is no id at all."""
+        if len(outside) != 36 or outside.count("-") != 4:
+            return None
+        try:
+            block = bytes.fromhex(outside.replace("-", ""))
+        except ValueError:
+            return None
+        if len(block) != BLOCK:
+            return None
+        raw = self._cipher.decryptor().update(block)
+        noun = self._names.get(int.from_bytes(raw[:8], "big"))
+        return None if noun is None else (noun, int.from_bytes(raw[8:], "big"))
+
+
+def _uuid(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+def load_key(folder: Path) -> bytes:
+    """The deployment's key from `keys/ids.key`, made once with mode 0600. Raises `keys.invalid` for a damaged one."""
+    path = folder / "keys" / "ids.key"
+    if not path.exists():
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        fresh = path.with_name(f"ids.key.{os.getpid()}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(os.urandom(KEY_BYTES).hex() + "\n")
+        try:
+            os.link(fresh, path)  # the first of two processes wins; both read the winner's key
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    try:
+        key = bytes.fromhex(path.read_text("ascii").strip())
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise refused("keys.invalid", f"{path} is damaged; restore it from the backup (outside ids depend on it)")
+    return key

@@ -1,0 +1,289 @@
+"""Background work: the kernel's port to the queue library, whose tables live in the schema `jobs`.
+
+A job is enqueued in the caller's transaction (it exists exactly if the command commits), is run at least once and must
+be idempotent. Schedules follow the application's clock. Nothing outside this module imports the queue library.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+import procrastinate
+import sqlalchemy as sa
+from attrs import frozen
+from procrastinate import tasks as queue_tasks
+from procrastinate.schema import SchemaManager
+
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.errors import Refusal, not_found
+from imis_core.parsing import parse, plain
+from imis_core.queries import Listing, query
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
+
+TASK: Final = "imis.run"
+SCHEMA: Final = "jobs"
+RETRIES: Final = 5
+POLL_SECONDS: Final = 0.5
+STALLED_SECONDS: Final = 60.0
+_log = logging.getLogger(__name__)
+
+
+@frozen
+class Job:
+    """A kind of background work. `handler(app, input)` opens its own transactions; `daily` puts it on the schedule."""
+
+    name: str
+    input: type
+    handler: Callable[[Application, Any], object]
+    summary: str
+    daily: bool = False
+
+
+def queue_schema_sql() -> str:
+    """The queue library's tables and functions, to be created with `search_path` set to the schema `jobs`."""
+    return SchemaManager.get_schema()
+
+
+class Queue:
+    """The queue of one application: deferring in a caller's transaction, and running what is due."""
+
+    def __init__(self, app: Application) -> None:
+        self._app = app
+        url = app.database.url
+        conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        role = app.database.roles.app
+        self._connector = procrastinate.PsycopgConnector(
+            conninfo=conninfo, min_size=1, max_size=3, kwargs={"options": f"-c search_path=jobs,pg_catalog -c role={role}"}
+        )
+        # Tasks are defined on the asynchronous connector's app: a task of the synchronous one never finds its worker.
+        self._queue = procrastinate.App(connector=self._connector)
+
+        @self._queue.task(name=TASK, retry=procrastinate.RetryStrategy(max_attempts=RETRIES, exponential_wait=3))
+        def run(job: str, data: Mapping[str, Any]) -> None:
+            definition = app.jobs[job]
+            definition.handler(app, parse(data, definition.input))
+
+    def defer(self, context: Context, job: str, data: Any, *, lock: str | None = None) -> int:
+        """Enqueue a job in the caller's transaction; returns its number. Jobs with one `lock` never run side by side."""
+        if job not in self._app.jobs:
+            raise AssertionError(f"no plugin registers the job {job!r}")
+        connection = context.connection.connection.driver_connection
+        deferrer = queue_tasks.configure_task(
+            name=TASK,
+            job_manager=procrastinate.manager.JobManager(self._sync_connector()),
+            connection=connection,
+            lock=lock,
+            task_kwargs={"job": job, "data": plain(data)},
+        )
+        return int(deferrer.defer())
+
+    def _sync_connector(self) -> Any:
+        return self._connector.get_sync_connector()
+
+    def enqueue_due(self) -> int:
+        """Enqueue each daily job that has not been enqueued on the clock's day; safe in many processes at once."""
+        app, count = self._app, 0
+        daily = [job for job in app.jobs.values() if job.daily]
+        if not daily:
+            return 0
+        with app.database.command(app.system) as (connection, audit):
+            context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "jobs.schedule")
+            taken = connection.execute(
+                sa.text(
+                    "INSERT INTO core.schedules (job, enqueued_on) SELECT name, :today FROM unnest(CAST(:names AS text[])) name "
+                    "ON CONFLICT (job) DO UPDATE SET enqueued_on = excluded.enqueued_on "
+                    "WHERE core.schedules.enqueued_on < excluded.enqueued_on RETURNING job"
+                ),
+                {"names": [j.name for j in daily], "today": context.today},
+            ).scalars()
+            for name in taken.all():
+                self.defer(context, name, {}, lock=name)
+                count += 1
+        return count
+
+    def run_due(self) -> None:
+        """Run everything that is waiting, then return: scenarios and demos, where no worker runs beside."""
+        with self._app.database.engine.connect() as connection:
+            waiting = connection.execute(
+                sa.text("SELECT EXISTS (SELECT FROM jobs.procrastinate_jobs WHERE status = 'todo')"),
+            ).scalar_one() if self._readable(connection) else False
+        if waiting:
+            asyncio.run(self._work(wait=False))
+
+    def _readable(self, connection: sa.Connection) -> bool:
+        connection.execute(sa.text("SELECT set_config('role', :role, true)"), {"role": self._app.database.roles.app})
+        return True
+
+    async def _work(self, *, wait: bool, concurrency: int = 1) -> None:
+        async with self._queue.open_async():
+            await self._queue.run_worker_async(
+                wait=wait, concurrency=concurrency, install_signal_handlers=False, listen_notify=wait,
+                fetch_job_polling_interval=POLL_SECONDS if wait else 0.05,
+            )  # fmt: skip
+
+    async def retry_stalled(self) -> int:
+        """Take again the jobs of workers that stopped giving signs of life (killed by -9)."""
+        count = 0
+        for job in await self._queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
+            await self._queue.job_manager.retry_job(job)
+            count += 1
+        return count
+
+
+class Worker:
+    """Runs jobs, schedules and event deliveries until told to stop; finishes what it has begun."""
+
+    def __init__(self, app: Application, *, concurrency: int = 1) -> None:
+        self._app = app
+        self._queue = Queue(app)
+        self._concurrency = concurrency
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Begin in threads of this process."""
+        self._threads = [
+            threading.Thread(target=self._run_jobs, name="imis-jobs", daemon=True),
+            threading.Thread(target=self._run_deliveries, name="imis-events", daemon=True),
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def stop(self, timeout_seconds: float = 30.0) -> None:
+        """Ask the threads to finish what they do, and wait for them."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout_seconds)
+
+    def _run_jobs(self) -> None:
+        asyncio.run(self._jobs())
+
+    async def _jobs(self) -> None:
+        work = asyncio.create_task(self._queue._work(wait=True, concurrency=self._concurrency))
+        beats = 0
+        while not self._stop.is_set() and not work.done():
+            await asyncio.sleep(POLL_SECONDS)
+            beats += 1
+            if beats % 60 == 1:
+                try:
+                    await asyncio.to_thread(self._queue.enqueue_due)
+                    await self._queue.retry_stalled()
+                except sa.exc.OperationalError:
+                    _log.warning("the database is away; schedules are tried again", exc_info=True)
+        work.cancel()
+        try:
+            await work
+        except asyncio.CancelledError:
+            pass
+
+    def _run_deliveries(self) -> None:
+        from imis_core.events import deliver_due
+
+        while not self._stop.is_set():
+            try:
+                tried = deliver_due(self._app)
+            except Exception:
+                # The outbox keeps the event; only the loop must not die with the database.
+                _log.exception("event delivery is interrupted; it goes on")
+                tried = 0
+            if not tried:
+                self._stop.wait(POLL_SECONDS)
+
+
+@frozen(kw_only=True)
+class NoInput:
+    pass
+
+
+@frozen(kw_only=True)
+class ListJobs:
+    status: str | None = None
+
+
+@frozen(kw_only=True)
+class JobInfo:
+    id: str
+    job: str
+    status: str
+    attempts: int
+
+
+_JOBS: Final = sa.table(
+    "procrastinate_jobs", sa.column("id", sa.BigInteger), sa.column("task_name", sa.Text),
+    sa.column("args", sa.JSON), sa.column("status", sa.Text), sa.column("attempts", sa.Integer), schema=SCHEMA,
+)  # fmt: skip
+
+
+@query("jobs.list", input=ListJobs, result=JobInfo, listing=True)
+def list_jobs(context: Context, asked: ListJobs) -> Listing:
+    """Background jobs with their state: todo, doing, succeeded, failed."""
+    status = sa.cast(_JOBS.c.status, sa.Text)
+    select = sa.select(_JOBS.c.id, _JOBS.c.args, status.label("status"), _JOBS.c.attempts)
+    if asked.status is not None:
+        select = select.where(status == asked.status)
+
+    def build(rows: Sequence[Any]) -> list[JobInfo]:
+        ids = context.ids.encode_all("jobs", [row.id for row in rows])
+        return [
+            JobInfo(id=identity, job=row.args.get("job", ""), status=row.status, attempts=row.attempts)
+            for identity, row in zip(ids, rows, strict=True)
+        ]
+
+    return Listing(select, (_JOBS.c.id,), build)
+
+
+@frozen(kw_only=True)
+class RetryJob:
+    job: str
+
+
+@frozen(kw_only=True)
+class JobRetried:
+    id: str
+    status: str
+
+
+@command("jobs.retry", input=RetryJob, result=JobRetried)
+def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Refusal]:
+    """Run a failed job again."""
+    outcomes: list[JobRetried | Refusal] = []
+    for item in items:
+        number = context.ids.decode("jobs", item.job)
+        row = context.execute(
+            sa.text("SELECT status::text AS status FROM jobs.procrastinate_jobs WHERE id = :id FOR UPDATE"), {"id": number}
+        ).first()
+        if row is None:
+            outcomes.append(not_found("job", "job", item.job))
+        elif row.status != "failed":
+            outcomes.append(Refusal("jobs.wrong_state", f"the job is {row.status}; only a failed one is retried"))
+        else:
+            context.execute(
+                sa.text("SELECT jobs.procrastinate_retry_job_v2(:id, :at, NULL, NULL, NULL)"),
+                {"id": number, "at": context.now},
+            )
+            outcomes.append(JobRetried(id=item.job, status="todo"))
+    return outcomes
+
+
+def _purge_keys(app: Application, _: NoInput) -> None:
+    """Idempotency answers are kept for 30 days (architecture, 'The doors, exactly')."""
+    from datetime import timedelta
+
+    with app.database.command(app.system) as (connection, _):
+        connection.execute(
+            sa.text("DELETE FROM core.idempotency WHERE at < :limit"), {"limit": app.clock.now() - timedelta(days=30)}
+        )
+
+
+KERNEL_JOBS: Final[Iterable[Job]] = (
+    Job("core.purge_idempotency_keys", NoInput, _purge_keys, "Forget answers to requests older than 30 days", daily=True),
+)
+COMMANDS = (retry,)
+QUERIES = (list_jobs,)

@@ -1,0 +1,10 @@
+"""Table of schedules: the last day on which each daily job was enqueued. The queue itself lives in the schema `jobs`."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Table
+
+from imis_core.database.tables import day, metadata
+
+schedules = Table("schedules", metadata, Column("job", sa.Text, primary_key=True), day("enqueued_on"))

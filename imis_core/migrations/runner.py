@@ -1,0 +1,150 @@
+"""Runs the histories: `core` first, then the plugins, under one advisory lock, as the owning role.
+
+No downgrades: the way back is the previous version on the expanded schema, or a restore.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable, Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from alembic import command as alembic_command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from attrs import frozen
+
+from imis_core.database.ddl import grants
+from imis_core.database.engine import Roles, driver_url, unreachable
+from imis_core.errors import refused
+from imis_core.jobs import queue_schema_sql
+from imis_core.plugins import KERNEL, Manifest
+
+LOCK: Final = 0x1515_0001  # the advisory lock of migrations, the same for every process
+HERE: Final = Path(__file__).parent
+
+
+@frozen
+class SchemaState:
+    """Where a history stands: the revision in the database and the newest one of the code."""
+
+    plugin: str
+    current: str | None
+    head: str
+
+    @property
+    def is_current(self) -> bool:
+        return self.current == self.head
+
+
+def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> list[SchemaState]:
+    """Bring every history to its newest revision; returns what was moved. Safe to run twice, or twice at once."""
+    engine = sa.create_engine(driver_url(owner_url), poolclass=sa.NullPool)
+    moved = []
+    try:
+        connection = engine.connect()
+    except sa.exc.OperationalError as error:
+        raise unreachable(driver_url(owner_url), error) from None
+    with connection:
+        connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        connection.execute(sa.text(f'SET ROLE "{roles.owner}"'))
+        connection.commit()
+        for manifest in _ordered(manifests):
+            with connection.begin():
+                connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS "{manifest.name}"'))
+            before = _current(connection, manifest.name)
+            config = _config(manifest, connection)
+            head = ScriptDirectory.from_config(config).get_current_head()
+            assert head is not None
+            if before != head:
+                if before is not None and before not in _revisions(config):
+                    raise refused(
+                        "database.ahead",
+                        f"the database's {manifest.name} is at revision {before}, which this version does not know; "
+                        "install the newer version",
+                    )
+                alembic_command.upgrade(config, "head")
+                connection.commit()
+                moved.append(SchemaState(manifest.name, before, head))
+        with connection.begin():
+            _queue_tables(connection)
+            _grant(connection, roles, manifests.values())
+    engine.dispose()
+    return moved
+
+
+def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list[SchemaState]:
+    """Where every history stands; for `imis check` and for refusing to serve a database that is behind or ahead."""
+    found = []
+    for manifest in _ordered(manifests):
+        head = ScriptDirectory.from_config(_config(manifest, connection)).get_current_head()
+        assert head is not None
+        found.append(SchemaState(manifest.name, _current(connection, manifest.name), head))
+    return found
+
+
+def _ordered(manifests: Mapping[str, Manifest]) -> list[Manifest]:
+    with_tables = [m for m in manifests.values() if m.migrations is not None]
+    return sorted(with_tables, key=lambda m: (m.name != KERNEL, m.name))
+
+
+def _config(manifest: Manifest, connection: sa.Connection) -> Config:
+    assert manifest.migrations is not None
+    config = Config()
+    config.set_main_option("script_location", str(HERE))
+    config.set_main_option("path_separator", "newline")
+    config.set_main_option("version_locations", str(files(manifest.migrations)))
+    config.attributes.update(connection=connection, schema=manifest.name)
+    return config
+
+
+def _revisions(config: Config) -> set[str]:
+    return {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+
+
+def _current(connection: sa.Connection, schema: str) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
+    current = context.get_current_revision()
+    connection.rollback()
+    return current
+
+
+def _queue_tables(connection: sa.Connection) -> None:
+    """The queue library's own tables, made once by its own script."""
+    connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS jobs"))
+    exists = connection.execute(sa.text("SELECT to_regclass('jobs.procrastinate_jobs') IS NOT NULL")).scalar_one()
+    if not exists:
+        connection.execute(sa.text("SET LOCAL search_path = jobs"))
+        connection.exec_driver_sql(queue_schema_sql().replace("%", "%%"))
+        connection.execute(sa.text("SET LOCAL search_path = pg_catalog"))
+
+
+def tables_of(manifest: Manifest) -> list[sa.Table]:
+    """The tables of a plugin's own schema."""
+    if manifest.tables is None:
+        return []
+    metadata: Any = importlib.import_module(manifest.tables).metadata
+    return [t for t in metadata.sorted_tables if t.schema == manifest.name]
+
+
+def _grant(connection: sa.Connection, roles: Roles, manifests: Iterable[Manifest]) -> None:
+    both = f'"{roles.app}", "{roles.read}"'
+    statements = []
+    for manifest in manifests:
+        if manifest.tables is None:
+            continue
+        statements.append(f'GRANT USAGE ON SCHEMA "{manifest.name}" TO {both}')
+        statements.append(f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA "{manifest.name}" TO "{roles.app}"')
+        statements.append(f'GRANT SELECT ON "{manifest.name}".alembic_version TO {both}')
+        for table in tables_of(manifest):
+            statements += grants(table, roles.app, roles.read)
+    statements.append(f"GRANT USAGE ON SCHEMA jobs TO {both}")
+    statements.append(f'GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA jobs TO "{roles.app}"')
+    statements.append(f'GRANT USAGE ON ALL SEQUENCES IN SCHEMA jobs TO "{roles.app}"')
+    statements.append(f'GRANT SELECT ON ALL TABLES IN SCHEMA jobs TO "{roles.read}"')
+    for statement in statements:
+        connection.execute(sa.text(statement))

@@ -1,0 +1,194 @@
+"""Opening an application: from a deployment's folder, or on a throw-away database for scenarios and tests."""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+from attrs import field, frozen
+
+from imis_core.application import Application, Composition
+from imis_core.clock import Clock, SystemClock
+from imis_core.database import embedded
+from imis_core.database.engine import Database, Roles
+from imis_core.database.server import EMBEDDED, Addresses, ThrowAway, ensure_roles, find_database
+from imis_core.deployment import ADMINISTRATOR, Settings, load_settings
+from imis_core.errors import refused
+from imis_core.ids import KEY_BYTES, load_key
+from imis_core.migrations.runner import SchemaState, migrate, states
+
+_FIRST_USER: Final = sa.text(
+    "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), '{}', '{}') "
+    "ON CONFLICT (name) DO NOTHING"
+)
+
+
+@frozen
+class Migrated:
+    """What `imis migrate` did."""
+
+    moved: list[SchemaState]
+    database: str
+
+
+def migrate_deployment(folder: Path) -> Migrated:
+    """Bring a deployment's database to the newest revisions; makes an embedded one if there is none."""
+    settings = load_settings(folder)
+    composition = Composition(settings, str(folder / "imis.toml"))
+    addresses = _addresses(settings)
+    try:
+        return Migrated(_migrate(addresses, composition), addresses.database)
+    finally:
+        addresses.release()
+
+
+def _addresses(settings: Settings) -> Addresses:
+    database = settings.database
+    return find_database(database.url, database.owner_url, settings.folder, settings.name)
+
+
+def _migrate(addresses: Addresses, composition: Composition) -> list[SchemaState]:
+    if addresses.lease is None:
+        roles = ensure_roles(addresses.owner, addresses.app, addresses.database)
+    else:
+        roles = Roles.of(addresses.database)
+    moved = migrate(addresses.owner, roles, composition.plugins.manifests)
+    database = Database(addresses.app, pool_size=1)
+    try:
+        first_user(database)
+    finally:
+        database.dispose()
+    return moved
+
+
+def first_user(database: Database) -> None:
+    """The built-in administrator; without a password nobody can log in as it over the web."""
+    from imis_core.security.caller import system_caller
+
+    with database.command(system_caller()) as (connection, _):
+        connection.execute(_FIRST_USER, {"name": ADMINISTRATOR, "roles": [ADMINISTRATOR]})
+
+
+@contextmanager
+def open_application(
+    folder: Path, *, clock: Clock | None = None, extra: Mapping[str, object] | None = None, migrate_first: bool = False
+) -> Iterator[Application]:
+    """A deployment's application. Raises `database.behind` or `database.ahead` when schema and code do not fit."""
+    settings = load_settings(folder)
+    file = str(folder / "imis.toml")
+    composition = Composition(settings, file, extra)
+    addresses = _addresses(settings)
+    try:
+        if migrate_first:
+            _migrate(addresses, composition)
+        database = Database(addresses.app)
+        app = Application(
+            settings, database, clock or SystemClock(settings.deployment.timezone), load_key(folder), file=file, extra=extra
+        )
+        try:
+            check_schema(app)
+            yield app
+        finally:
+            database.dispose()
+    finally:
+        addresses.release()
+
+
+def check_schema(app: Application) -> None:
+    """Refuse a database whose tables are older or newer than the code."""
+    roles = app.database.roles
+    with app.database.engine.connect() as connection:
+        connection.execute(sa.text("SELECT set_config('role', :role, false)"), {"role": roles.read})
+        behind = [s for s in states(connection, app.plugins.manifests) if not s.is_current]
+        connection.execute(sa.text("RESET ROLE"))
+    if behind:
+        listed = ", ".join(f"{s.plugin} {s.current or 'none'} (newest {s.head})" for s in behind)
+        raise refused("database.behind", f"the database does not fit this version: {listed}; run `imis migrate`")
+
+
+@frozen
+class Playground:
+    """Throw-away databases for scenarios and tests; each set of enabled plugins has its migrated template."""
+
+    databases: ThrowAway
+    prefix: str
+    _templates: dict[tuple[str, ...], str] = field(factory=dict, repr=False)
+
+    @contextmanager
+    def application(
+        self, settings: Settings, clock: Clock, extra: Mapping[str, object] | None = None,
+        *, kind: type[Application] = Application,
+    ) -> Iterator[Application]:  # fmt: skip
+        """An application on a fresh database of its own, dropped at the end."""
+        template = self.template(settings, extra)
+        name = f"{self.prefix}_{secrets.token_hex(6)}"
+        addresses = self.databases.clone(template, name)
+        try:
+            with self.on(addresses, settings, clock, extra, kind=kind) as app:
+                yield app
+        finally:
+            self.databases.drop(name)
+
+    @contextmanager
+    def on(
+        self, addresses: Addresses, settings: Settings, clock: Clock, extra: Mapping[str, object] | None = None,
+        *, kind: type[Application] = Application,
+    ) -> Iterator[Application]:  # fmt: skip
+        """An application on one of the playground's databases."""
+        database = Database(addresses.app, pool_size=5)
+        try:
+            yield kind(settings, database, clock, secrets.token_bytes(KEY_BYTES), extra=extra)
+        finally:
+            database.dispose()
+
+    def template(self, settings: Settings, extra: Mapping[str, object] | None = None) -> str:
+        """The migrated template for these plugins, made when it is first asked for."""
+        enabled = tuple(sorted(settings.enabled))
+        if enabled not in self._templates:
+            composition = Composition(settings, extra=extra)
+            name = f"{self.prefix}_template_{len(self._templates)}"
+            addresses = self.databases.template(name)
+            migrate(addresses.owner, Roles.of(name), composition.plugins.manifests)
+            database = Database(addresses.app, pool_size=1)
+            first_user(database)
+            database.dispose()
+            self._templates[enabled] = name
+        return self._templates[enabled]
+
+    def close(self) -> None:
+        """Drop the templates and their roles."""
+        for name in self._templates.values():
+            self.databases.drop(name)
+            self.databases.drop_roles(name)
+
+
+@contextmanager
+def playground(server_url: str | None = None) -> Iterator[Playground]:
+    """A playground on a temporary embedded server, or on the server of `server_url`."""
+    prefix = f"imis_{secrets.token_hex(4)}"
+    if server_url is not None and server_url != EMBEDDED:
+        ground = Playground(ThrowAway(server_url, prefix), prefix)
+        try:
+            yield ground
+        finally:
+            ground.close()
+        return
+    folder = Path(tempfile.mkdtemp(prefix="imis-"))
+    folder.chmod(0o755)  # as root the server runs under another account, which must reach its data
+    try:
+        # Nothing here outlives the run, so durability is not paid for.
+        lease = embedded.acquire(folder / "postgres", settings={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
+        try:
+            yield Playground(ThrowAway(lease.url(), prefix), prefix)
+        finally:
+            lease.release()
+            embedded.remove(folder / "postgres")
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+

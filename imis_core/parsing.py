@@ -1,0 +1,344 @@
+"""Outside data into frozen attrs classes and back: strict, exact, all problems at once with their paths.
+
+One cattrs converter serves commands, settings, package terms and results. It knows types, not rules.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from datetime import date, datetime
+from decimal import Decimal, InvalidOperation
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Final, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
+
+import attrs
+from cattrs import BaseValidationError, ClassValidationError, Converter, IterableValidationError
+from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
+from cattrs.gen import make_dict_structure_fn, override
+
+from imis_core.errors import Problem, suggestion
+from imis_core.values import INT64_MAX, Amount, Money, MonthDay, Percent, Quantity, Rate
+
+T = TypeVar("T")
+
+TEXT_MAX: Final = 10_000  # characters of one text field; larger ones are attachments, not fields
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
+_DECIMAL = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?\Z")
+_MONTH_DAY = re.compile(r"\d{2}-\d{2}\Z")
+
+
+class Invalid(ValueError):
+    """A value that does not fit its field: a stable reason and a sentence with the way out."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+
+
+class InvalidInput(Exception):
+    """All problems of one input."""
+
+    def __init__(self, problems: tuple[Problem, ...]) -> None:
+        super().__init__("; ".join(f"{p.path}: {p.message}" for p in problems))
+        self.problems = problems
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _text(value: object, _: object = None) -> str:
+    if not isinstance(value, str):
+        raise Invalid("type", f"expected text, found {_show(value)}")
+    if len(value) > TEXT_MAX:
+        raise Invalid("too_long", f"the text has {len(value)} characters, at most {TEXT_MAX} are kept")
+    if "\x00" in value:
+        raise Invalid("nul", "the text contains a NUL character; remove it")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Invalid("encoding", "the text is not valid Unicode (a lone surrogate)") from None
+    return value
+
+
+def _whole(value: object, _: object = None) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Invalid("type", f"expected a whole number, found {_show(value)}")
+    if abs(value) > INT64_MAX:
+        raise Invalid("range", "the number is larger than can be kept")
+    return value
+
+
+def _boolean(value: object, _: object = None) -> bool:
+    if not isinstance(value, bool):
+        raise Invalid("type", f"expected true or false, found {_show(value)}")
+    return value
+
+
+def _decimal(value: object, _: object = None) -> Decimal:
+    if isinstance(value, bool):
+        raise Invalid("type", f"expected a decimal as text, found {_show(value)}")
+    if isinstance(value, int):
+        if abs(value) > INT64_MAX:
+            raise Invalid("range", "the number is larger than can be kept")
+        return Decimal(value)
+    if isinstance(value, Decimal):
+        if not value.is_finite():
+            raise Invalid("format", "the number is not finite")
+        return value
+    if isinstance(value, float):
+        raise Invalid("float", f"{value!r} is a binary fraction, which is not exact; write it as text: \"{value}\"")
+    if isinstance(value, str):
+        if not _DECIMAL.match(value) or not value.isascii():
+            raise Invalid("format", f"expected a decimal such as \"445.00\", found {_show(value)}")
+        try:
+            return Decimal(value)
+        except InvalidOperation:  # pragma: no cover - the pattern admits only what Decimal reads
+            raise Invalid("format", f"expected a decimal, found {_show(value)}") from None
+    raise Invalid("type", f"expected a decimal as text, found {_show(value)}")
+
+
+def _amount(value: object, _: object = None) -> Decimal:
+    amount = _decimal(value)
+    if amount < 0:
+        raise Invalid("negative", f"expected an amount of 0 or more, found {amount}")
+    return amount
+
+
+def _percent(value: object, _: object = None) -> Decimal:
+    percent = _decimal(value)
+    if not 0 <= percent <= 100:
+        raise Invalid("range", f"expected a percentage from 0 to 100, found {percent}")
+    if -cast(int, percent.as_tuple().exponent) > 6:
+        raise Invalid("range", "a percentage has at most six decimals")
+    return percent
+
+
+def _day(value: object, _: object = None) -> date:
+    if isinstance(value, datetime):
+        raise Invalid("type", f"expected a date without a time, found {_show(value)}")
+    if isinstance(value, date):
+        return value
+    if isinstance(value, str) and _DATE.match(value):
+        try:
+            return date.fromisoformat(value)
+        except ValueError:
+            raise Invalid("date", f"there is no such day: {value}") from None
+    raise Invalid("date", f"expected a date such as 2021-01-31, found {_show(value)}")
+
+
+def _month_day(value: object, _: object = None) -> str:
+    text = _text(value)
+    if _MONTH_DAY.match(text):
+        try:
+            date.fromisoformat(f"2001-{text}")  # a common year: 02-29 is no yearly date
+            return text
+        except ValueError:
+            pass
+    raise Invalid("date", f"expected a day of the year such as 01-31, found {_show(value)}")
+
+
+def _choice(value: object, literal: Any) -> Any:
+    choices = get_args(literal)
+    if value not in choices or isinstance(value, bool):
+        known = ", ".join(map(str, choices))
+        raise Invalid("choice", f"expected one of {known}; found {_show(value)}{suggestion(str(value), choices)}")
+    return value
+
+
+def _free(value: object, _: object = None) -> Any:
+    return value
+
+
+def _mapping_expected(value: object) -> NoReturn:
+    raise Invalid("type", f"expected a table of fields, found {_show(value)}")
+
+
+def make_converter() -> Converter:
+    """A converter with the framework's strict reading of every basic type."""
+    converter = Converter(detailed_validation=True, forbid_extra_keys=True, prefer_attrib_converters=False)
+    hooks: list[tuple[Any, Callable[..., Any]]] = [
+        (str, _text), (int, _whole), (bool, _boolean), (Decimal, _decimal), (date, _day),
+    ]  # fmt: skip
+    for kind, hook in hooks:
+        converter.register_structure_hook(kind, hook)
+    named: dict[Any, Callable[..., Any]] = {
+        Amount: _amount, Percent: _percent, Quantity: _decimal, Rate: _decimal, MonthDay: _month_day,
+    }  # fmt: skip
+    for kind, hook in named.items():
+        converter.register_structure_hook_func(lambda t, kind=kind: t is kind, hook)
+    converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _choice)
+    converter.register_structure_hook_func(lambda t: t is Any or t is object, _free)
+
+    def optional(kind: Any) -> Callable[..., Any]:
+        inner = next(a for a in get_args(kind) if a is not NoneType)
+        read = converter.get_structure_hook(inner)
+        return lambda value, _: None if value is None else read(value, inner)
+
+    def is_optional(kind: Any) -> bool:
+        return get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind) and len(get_args(kind)) == 2
+
+    converter.register_structure_hook_factory(is_optional, optional)
+
+    def listing(kind: Any) -> Callable[..., Any]:
+        inner = get_args(kind)[0]
+        read = converter.get_structure_hook(inner)
+
+        def structure(value: object, _: object) -> tuple[Any, ...]:
+            if not isinstance(value, (list, tuple)):
+                raise Invalid("type", f"expected a list, found {_show(value)}")
+            try:
+                return tuple([read(item, inner) for item in value])
+            except Exception:
+                # The slow second walk exists only to name every bad element.
+                wrong = []
+                for index, item in enumerate(value):
+                    try:
+                        read(item, inner)
+                    except Exception as error:
+                        error.add_note(IterableValidationNote(f"at index {index}", index, inner))
+                        wrong.append(error)
+                raise IterableValidationError("list", wrong, kind) from None
+
+        return structure
+
+    converter.register_structure_hook_factory(lambda t: get_origin(t) is tuple and get_args(t)[1:] == (...,), listing)
+
+    def table(kind: Any) -> Callable[..., Any]:
+        _, inner = get_args(kind)
+        read = converter.get_structure_hook(inner)
+
+        def structure(value: object, _: object) -> dict[str, Any]:
+            if not isinstance(value, Mapping):
+                _mapping_expected(value)
+            result, wrong = {}, []
+            for key, item in value.items():
+                try:
+                    result[_text(key)] = read(item, inner)
+                except Exception as error:
+                    error.add_note(IterableValidationNote(f"at key {key}", key, inner))
+                    wrong.append(error)
+            if wrong:
+                raise IterableValidationError("table", wrong, kind)
+            return result
+
+        return structure
+
+    converter.register_structure_hook_factory(lambda t: get_origin(t) in (dict, Mapping) or str(get_origin(t)).endswith("Mapping'>"), table)
+
+    def record(kind: Any) -> Callable[..., Any]:
+        own = getattr(get_origin(kind) or kind, "__structure__", None)
+        if own is not None:
+            # A class that reads itself: `read(value, kind)` gives it the converter for its parts.
+            return lambda value, _: own(kind, value, lambda part, inner: converter.structure(part, inner))
+        renames = {
+            a.name: override(rename=outside_name(a)) for a in attrs.fields(kind) if outside_name(a) != a.name
+        }
+        generated = make_dict_structure_fn(
+            kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **renames  # type: ignore[arg-type]
+        )
+
+        def structure(value: object, _: object) -> Any:
+            if not isinstance(value, Mapping):
+                _mapping_expected(value)
+            return generated(value, kind)
+
+        return structure
+
+    converter.register_structure_hook_factory(attrs.has, record)
+    return converter
+
+
+def outside_name(attribute: Any) -> str:
+    """A field's name outside: `from_` is written `from`, because Python keeps the plain word."""
+    return cast(str, attribute.metadata.get("name") or attribute.name.rstrip("_"))
+
+
+_CONVERTER: Final = make_converter()
+
+
+def _reader(kind: Any) -> Callable[[Any, Any], Any]:
+    return cast(Callable[[Any, Any], Any], _CONVERTER.get_structure_hook(kind))
+
+
+_reader = cache(_reader)
+
+
+def parse(value: object, kind: type[T]) -> T:
+    """`value` (JSON- or TOML-like) as an instance of `kind`. Raises `InvalidInput` with every problem and its path."""
+    try:
+        return cast(T, _reader(kind)(value, kind))
+    except Exception as error:
+        raise InvalidInput(tuple(problems_of(error))) from None
+
+
+def problems_of(error: BaseException) -> list[Problem]:
+    """The problems in an error of the converter, with dotted paths. Anything unforeseen is raised again."""
+    if isinstance(error, ClassValidationError):
+        fields_, plain = error.group_exceptions()
+        found = []
+        for inner, note in fields_:
+            name = outside_name(attrs.fields_dict(error.cl)[note.name]) if attrs.has(error.cl) else note.name
+            found += [p.at(name) for p in _field_problems(inner)]
+        for inner in plain:
+            found += problems_of(inner)
+        return found
+    if isinstance(error, IterableValidationError):
+        elements, plain = error.group_exceptions()
+        found = [p.at(str(note.index)) for inner, note in elements for p in problems_of(inner)]
+        for inner in plain:
+            found += problems_of(inner)
+        return found
+    if isinstance(error, ForbiddenExtraKeysError):
+        known = [outside_name(a) for a in attrs.fields(error.cl)]
+        return [
+            Problem(str(key), "unknown", f"there is no field {str(key)[:60]!r} here{suggestion(str(key), known)}")
+            for key in sorted(error.extra_fields, key=str)
+        ]
+    if isinstance(error, Invalid):
+        return [Problem("", error.reason, error.message)]
+    if isinstance(error, InvalidInput):
+        return list(error.problems)
+    if isinstance(error, BaseValidationError):
+        return [p for inner in error.exceptions for p in problems_of(inner)]
+    raise error
+
+
+def _field_problems(error: BaseException) -> list[Problem]:
+    if isinstance(error, KeyError):
+        return [Problem("", "required", "this field is required")]
+    return problems_of(error)
+
+
+def plain(value: Any) -> Any:
+    """A result as JSON-like data: amounts as strings, dates as ISO text, `from_` as `from`."""
+    if value is None or isinstance(value, (str, bool, int)):
+        return value
+    if isinstance(value, Money):
+        return str(value)
+    if isinstance(value, (tuple, list)):
+        return [plain(item) for item in value]
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if attrs.has(type(value)):
+        return {name: plain(getattr(value, attribute)) for attribute, name in _names(type(value))}
+    if isinstance(value, datetime):
+        return value.isoformat().replace("+00:00", "Z")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, Decimal):
+        return format(value, "f")
+    raise TypeError(f"{type(value).__name__} has no outside form")
+
+
+@cache
+def _names(kind: type) -> tuple[tuple[str, str], ...]:
+    return tuple((a.name, outside_name(a)) for a in attrs.fields(kind))
+
+
+__all__ = ["AttributeValidationNote", "Invalid", "InvalidInput", "make_converter", "outside_name", "parse", "plain", "problems_of"]

@@ -1,0 +1,117 @@
+"""Tables of payments: payment providers, pay points, recipients, orders with their states, and reconciliation rows.
+
+Payments know where an order comes from only as (source kind, source id).
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
+
+from imis_core.database.tables import day, document, edited, identity, instant, mass, metadata, minor, reference, text
+
+payment_providers = edited(
+    "payment_providers",
+    metadata,
+    identity(),
+    text("code"),
+    text("name"),
+    text("channel"),
+    UniqueConstraint("code"),
+    noun="payment_providers",
+)
+
+pay_points = edited(
+    "pay_points",
+    metadata,
+    identity(),
+    reference("payment_provider", "payment_providers"),
+    text("code"),
+    text("name"),
+    reference("location", "locations", nullable=True),
+    text("hours", nullable=True),
+    UniqueConstraint("payment_provider", "code"),
+    noun="pay_points",
+)
+
+# The account mapper: where a person or a facility is paid; one active address per scheme ('' = every other scheme).
+recipients = edited(
+    "recipients",
+    metadata,
+    identity(),
+    text("scheme"),
+    reference("person", "persons", nullable=True),
+    reference("provider", "providers", nullable=True),
+    reference("payment_provider", "payment_providers"),
+    text("account", nullable=True),
+    reference("pay_point", "pay_points", nullable=True),
+    Column("active", sa.Boolean, nullable=False),
+    CheckConstraint("(person IS NULL) <> (provider IS NULL)", name="one_holder"),
+    Index("uq_recipients_person", "person", "scheme", unique=True, postgresql_where=sa.text("active AND person IS NOT NULL")),
+    Index(
+        "uq_recipients_provider", "provider", "scheme", unique=True, postgresql_where=sa.text("active AND provider IS NOT NULL")
+    ),
+    noun="recipients",
+)
+
+orders = mass(
+    "orders",
+    metadata,
+    identity(),
+    text("scheme"),
+    text("source_kind"),
+    Column("source", sa.BigInteger, nullable=False),  # the batch that ordered it: a payment request, a payroll
+    Column("entitlement", sa.BigInteger, nullable=False),  # what is owed, in the source's numbering
+    Column("attempt", sa.Integer, nullable=False),
+    reference("retries", "orders", nullable=True),
+    reference("person", "persons", nullable=True),
+    reference("provider", "providers", nullable=True),
+    minor("amount_minor"),
+    text("currency"),
+    instant("ordered_at"),
+    Column("approved_by", sa.BigInteger, nullable=False),
+    Column("audit", sa.BigInteger, nullable=False),
+    UniqueConstraint("source_kind", "source", "entitlement", "attempt"),
+    CheckConstraint("(person IS NULL) <> (provider IS NULL)", name="one_recipient"),
+    noun="orders",
+)
+
+order_states = mass(
+    "order_states",
+    metadata,
+    reference("order", "orders", primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    text("state"),
+    text("reason", nullable=True),
+    text("reference", nullable=True),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+order_current = Table(
+    "order_current",
+    metadata,
+    reference("order", "orders", primary_key=True),
+    text("state"),
+    Column("version", sa.Integer, nullable=False),
+    reference("payment_provider", "payment_providers", nullable=True),  # through whom it was submitted
+    text("reason", nullable=True),
+)
+
+# Every row of every file or callback, with what became of it.
+reconciliation_rows = mass(
+    "reconciliation_rows",
+    metadata,
+    identity(),
+    reference("payment_provider", "payment_providers"),
+    text("order_named"),
+    Column("order", sa.BigInteger, nullable=True),
+    text("status"),
+    text("amount"),
+    text("reference", nullable=True),
+    text("reason", nullable=True),
+    text("outcome"),  # matched | already_reconciled | wrong_amount | conflicts | unknown
+    day("received_on"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+__all__ = ["document", "order_current", "order_states", "orders", "pay_points", "payment_providers", "recipients", "reconciliation_rows"]

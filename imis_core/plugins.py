@@ -1,0 +1,256 @@
+"""Plugins: manifests, discovery, enabling, ports, and typed hook calls that name the plugin at fault.
+
+One `Plugins` object belongs to one application; there is no global. Starting is strict: every problem of every plugin
+comes in one report (`PluginErrors`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import metadata
+from types import GeneratorType
+from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
+
+import pluggy
+from attrs import field, frozen
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from imis_core import hookspecs
+from imis_core.errors import ImisError, Problem, Refusal, suggestion
+
+P = ParamSpec("P")
+R = TypeVar("R")
+ENTRY_POINT_GROUP: Final = "imis.plugins"
+KERNEL: Final = "core"
+
+
+@frozen(kw_only=True)
+class Manifest:
+    """What a plugin says of itself.
+
+    `kernel` is a version range of imis-core (`>=0.1,<0.2`). `nouns` maps each noun of the plugin's own to a number from
+    1000 up, unique over all plugins (it goes into outside ids). `migrations` names the package folder with the Alembic
+    versions and `tables` the module whose `metadata` lists them; they live in the schema `name`. `provides` maps a port (a Protocol) to its implementation,
+    `requires` lists ports that another plugin must provide.
+    """
+
+    name: str
+    version: str
+    kernel: str
+    settings: type | None = None
+    nouns: Mapping[str, int] = field(factory=dict)
+    migrations: str | None = None
+    tables: str | None = None
+    kernel_revision: str | None = None
+    provides: Mapping[type, object] = field(factory=dict)
+    requires: tuple[type, ...] = ()
+
+
+@frozen
+class Answer(Generic[R]):
+    """One plugin's answer to a hook call."""
+
+    plugin: str
+    value: R
+
+
+class PluginErrors(ImisError):
+    """All that is wrong with the plugins, in one report."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(
+            Refusal("plugins.invalid", "the plugins cannot be started; mend or disable those named", tuple(problems))
+        )
+
+
+class HookFailed(Exception):
+    """A plugin's hook raised; names the plugin and the hook."""
+
+    def __init__(self, plugin: str, hook: str, cause: Exception) -> None:
+        super().__init__(f"plugin {plugin!r} failed in {hook}: {type(cause).__name__}: {cause}")
+        self.plugin = plugin
+        self.hook = hook
+
+
+class Plugins:
+    """The enabled plugins of one application, the kernel's built-in one (`core`) among them."""
+
+    def __init__(self, enabled: Iterable[str], kernel: object, kernel_version: str, extra: Mapping[str, object] | None = None) -> None:
+        """Load the built-in plugin and those enabled, from entry points or from `extra` (name to module, for tests).
+
+        Raises `PluginErrors` with every problem of every plugin.
+        """
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self._manager.add_hookspecs(hookspecs)
+        self.manifests: dict[str, Manifest] = {}
+        problems: list[Problem] = []
+        available = {**_installed(), **(extra or {})}
+        self._load(KERNEL, kernel, kernel_version, problems)
+        for name in enabled:
+            if name not in available:
+                known = ", ".join(sorted(available)) or "none"
+                message = f"plugin {name!r} is not installed (installed: {known}){suggestion(name, available)}"
+                problems.append(Problem(f"plugins.enabled.{name}", "not_installed", message))
+                continue
+            try:
+                module = _import(available[name])
+            except Exception as error:
+                message = f"plugin {name!r} does not import: {type(error).__name__}: {error}"
+                problems.append(Problem(f"plugins.enabled.{name}", "import", message))
+                continue
+            self._load(name, module, kernel_version, problems)
+        problems += self._clashes()
+        self.ports = self._ports(problems)
+        if problems:
+            raise PluginErrors(problems)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The enabled plugins in the order of the configuration, `core` first."""
+        return tuple(self.manifests)
+
+    def _load(self, name: str, module: object, kernel_version: str, problems: list[Problem]) -> None:
+        path = f"plugins.enabled.{name}"
+        problems += [Problem(path, "hook", message) for message in _wrong_hooks(name, module)]
+        try:
+            self._manager.register(module, name)
+            self._manager.check_pending()
+        except Exception as error:
+            problems.append(Problem(path, "hook", f"plugin {name!r}: {error}"))
+            self._manager.unregister(name=name)
+            return
+        answers = self._call_one(hookspecs.imis_plugin, name, problems, path)
+        manifest = answers
+        if not isinstance(manifest, Manifest):
+            if not any(p.path == path for p in problems):
+                problems.append(Problem(path, "manifest", f"plugin {name!r} answers imis_plugin with no Manifest"))
+            return
+        if manifest.name != name:
+            problems.append(Problem(path, "manifest", f"plugin {name!r} calls itself {manifest.name!r}"))
+        try:
+            if kernel_version not in SpecifierSet(manifest.kernel, prereleases=True):
+                message = f"plugin {name!r} needs imis-core {manifest.kernel}, this is {kernel_version}"
+                problems.append(Problem(path, "kernel", message))
+        except InvalidSpecifier:
+            problems.append(Problem(path, "kernel", f"plugin {name!r}: {manifest.kernel!r} is no version range"))
+        self.manifests[name] = manifest
+
+    def _call_one(self, spec: Callable[[], R], name: str, problems: list[Problem], path: str) -> R | None:
+        try:
+            return next((a.value for a in self.call(spec) if a.plugin == name), None)
+        except HookFailed as error:
+            problems.append(Problem(path, "hook", str(error)))
+            return None
+
+    def _clashes(self) -> list[Problem]:
+        """Nouns, their numbers and schemas belong to one plugin each; a clash names both sides."""
+        owners: dict[str | int, str] = {}
+        found = []
+        for name, manifest in self.manifests.items():
+            for noun, number in manifest.nouns.items():
+                for key in (noun, number):
+                    if key in owners and owners[key] != name:
+                        message = f"plugins {owners[key]!r} and {name!r} both claim the noun {noun!r} ({key})"
+                        found.append(Problem(f"plugins.enabled.{name}", "clash", message))
+                    owners.setdefault(key, name)
+        return found
+
+    def _ports(self, problems: list[Problem]) -> dict[type, object]:
+        offered: dict[type, tuple[str, object]] = {}
+        for name, manifest in self.manifests.items():
+            for port, implementation in manifest.provides.items():
+                if port in offered:
+                    message = f"plugins {offered[port][0]!r} and {name!r} both provide {port.__name__}; enable one"
+                    problems.append(Problem(f"plugins.enabled.{name}", "clash", message))
+                offered.setdefault(port, (name, implementation))
+        for name, manifest in self.manifests.items():
+            for port in manifest.requires:
+                if port not in offered:
+                    message = f"plugin {name!r} requires {port.__name__}, which no enabled plugin provides"
+                    problems.append(Problem(f"plugins.enabled.{name}", "port", message))
+        return {port: implementation for port, (_, implementation) in offered.items()}
+
+    def call(
+        self, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs
+    ) -> list[Answer[R]]:
+        """Call every plugin's implementation of `spec`, by plugin name; answers carry who gave them.
+
+        Raises `HookFailed` naming the plugin. Generators are run to their end inside the guard.
+        """
+        return [self.call_plugin(name, spec, *args, **kwargs) for name in self.implementers(spec)]
+
+    def implementers(self, spec: Callable[..., Any]) -> list[str]:
+        """Names of the enabled plugins that implement a hook, sorted."""
+        caller = getattr(self._manager.hook, spec.__name__)
+        return sorted(cast(str, impl.plugin_name) for impl in caller.get_hookimpls())
+
+    def call_plugin(self, plugin: str, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Answer[R]:
+        """One plugin's answer to a hook. Raises `HookFailed`."""
+        caller = getattr(self._manager.hook, spec.__name__)
+        implementation = next(i for i in caller.get_hookimpls() if i.plugin_name == plugin)
+        bound = inspect.signature(spec).bind(*args, **kwargs).arguments
+        try:
+            value = implementation.function(**{n: bound[n] for n in implementation.argnames})
+            if isinstance(value, GeneratorType):
+                value = tuple(value)
+        except Exception as error:
+            raise HookFailed(plugin, spec.__name__, error) from error
+        return Answer(plugin, value)
+
+    def collect(self, spec: Callable[[], Iterable[R]], key: Callable[[R], str], what: str) -> dict[str, tuple[str, R]]:
+        """Everything registered through a hook, by key, with its plugin. The same key twice names both plugins.
+
+        Raises `PluginErrors`.
+        """
+        found: dict[str, tuple[str, R]] = {}
+        problems = []
+        for name in self.implementers(spec):
+            try:
+                items = tuple(self.call_plugin(name, spec).value)
+            except HookFailed as error:
+                problems.append(Problem(f"plugins.enabled.{name}", "hook", str(error)))
+                continue
+            except TypeError:
+                message = f"plugin {name!r}: {spec.__name__} must answer with a list of {what}s"
+                problems.append(Problem(f"plugins.enabled.{name}", "hook", message))
+                continue
+            for item in items:
+                try:
+                    own = key(item)
+                except AttributeError:
+                    message = f"plugin {name!r}: {spec.__name__} answered with {item!r}, which is no {what}"
+                    problems.append(Problem(f"plugins.enabled.{name}", "hook", message))
+                    continue
+                if own in found:
+                    message = f"plugins {found[own][0]!r} and {name!r} both register the {what} {own!r}"
+                    problems.append(Problem(f"plugins.enabled.{name}", "clash", message))
+                found.setdefault(own, (name, item))
+        if problems:
+            raise PluginErrors(problems)
+        return found
+
+
+def _installed() -> dict[str, object]:
+    return {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+
+
+def _import(source: object) -> object:
+    return source.load() if isinstance(source, metadata.EntryPoint) else source
+
+
+def _wrong_hooks(name: str, module: object) -> list[str]:
+    """Functions that look like hooks but are none, and arguments with a default (pluggy never fills those)."""
+    known = [n for n in dir(hookspecs) if n.startswith("imis_")]
+    wrong = []
+    for attribute in dir(module):
+        if not attribute.startswith("imis_") or not callable(getattr(module, attribute)):
+            continue
+        function = getattr(module, attribute)
+        if attribute not in known:
+            wrong.append(f"plugin {name!r}: there is no hook {attribute!r}{suggestion(attribute, known)}")
+        elif not hasattr(function, f"{hookspecs.PROJECT}_impl"):
+            wrong.append(f"plugin {name!r}: {attribute} lacks the mark @hookimpl and would never be called")
+        elif any(p.default is not inspect.Parameter.empty for p in inspect.signature(function).parameters.values()):
+            wrong.append(f"plugin {name!r}: {attribute} has an argument with a default, which is never filled")
+    return wrong

@@ -1,0 +1,212 @@
+"""The door for reads. A query is a name, an input class, a permission and a handler that answers from scoped SELECTs.
+
+A listing is a SELECT with a total order; the door pages it by key, streams it for exports, and never counts it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+import msgspec
+import sqlalchemy as sa
+from attrs import field, frozen
+
+from imis_core.context import Context
+from imis_core.errors import ImisError, Problem, Refusal, invalid, suggestion
+from imis_core.parsing import InvalidInput, parse, plain
+from imis_core.security.caller import Caller, denied
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
+
+I = TypeVar("I")  # noqa: E741 - the input class of a query
+PAGE: Final = 100
+PAGE_MAX: Final = 1000
+EXPORT_CHUNK: Final = 5000
+
+
+@frozen
+class Listing:
+    """The answer of a listing query before it is paged.
+
+    `order` makes the order total (it ends with a unique column); `build` turns rows into results, in order, with a
+    constant number of statements per page; `sortable` names the columns that a caller may sort by instead.
+    """
+
+    select: sa.Select[Any]
+    order: Sequence[sa.ColumnElement[Any]]
+    build: Callable[[Sequence[sa.Row[Any]]], Sequence[Any]]
+    sortable: Mapping[str, sa.ColumnElement[Any]] = field(factory=dict)
+
+
+@frozen
+class Query:
+    """A query: its door's whole definition. `handler(context, input)` gives a `result`, a `Listing` or a `Refusal`."""
+
+    name: str
+    input: type
+    result: type
+    handler: Callable[[Context, Any], Any]
+    permission: str
+    summary: str
+    listing: bool
+    logs: bool = False  # it writes a log of exact look-ups, so it runs as the application rather than as the reader
+
+    @property
+    def noun(self) -> str:
+        return self.name.partition(".")[0]
+
+
+def query(
+    name: str, *, input: type[I], result: type, listing: bool = False, permission: str | None = None, logs: bool = False  # noqa: A002
+) -> Callable[[Callable[[Context, I], Any]], Query]:
+    """Make a handler into a query; the first line of its docstring is the summary that users read."""
+
+    def wrap(handler: Callable[[Context, I], Any]) -> Query:
+        summary = (handler.__doc__ or "").strip().partition("\n")[0]
+        return Query(name, input, result, handler, permission or name, summary, listing, logs)
+
+    return wrap
+
+
+@frozen
+class Page:
+    """A page of a listing; `next` is the cursor of the following page, None at the end."""
+
+    items: list[Any]
+    next: str | None
+
+
+def run_query(app: Application, name: str, data: Mapping[str, Any], caller: Caller) -> Any:
+    """Answer a query with plain data: an object, or the whole list of a listing. Raises `ImisError` for a refusal."""
+    if app.queries.get(name) is not None and app.queries[name].listing:
+        return [item for chunk in export(app, name, data, caller) for item in chunk]
+    with _opened(app, name, data, caller) as (_, answer):
+        return plain(answer)
+
+
+def run_page(
+    app: Application, name: str, data: Mapping[str, Any], caller: Caller,
+    *, limit: int = PAGE, cursor: str | None = None, sort: str | None = None,
+) -> Page:  # fmt: skip
+    """One page of a listing in its own order, or sorted by one of its sortable columns (`-name` for descending)."""
+    if not 1 <= limit <= PAGE_MAX:
+        raise ImisError(invalid(Problem("limit", "range", f"expected 1 to {PAGE_MAX}")))
+    with _opened(app, name, data, caller) as (context, answer):
+        if not isinstance(answer, Listing):
+            items = plain(answer)
+            return Page(items, None)
+        order, descending = _order(answer, sort)
+        statement, keys = _keyed(answer.select, order, descending, cursor)
+        rows = context.execute(statement.limit(limit + 1)).all()
+        more = len(rows) > limit
+        rows = rows[:limit]
+        following = _cursor(rows[-1], keys, sort) if more else None
+        return Page(plain(answer.build(rows)), following)
+
+
+def export(app: Application, name: str, data: Mapping[str, Any], caller: Caller) -> Iterator[list[Any]]:
+    """All items of a listing in chunks, read in one snapshot with a server-side cursor."""
+    with _opened(app, name, data, caller) as (context, answer):
+        if not isinstance(answer, Listing):
+            yield plain(answer)
+            return
+        statement = answer.select.order_by(*answer.order)
+        result = context.connection.execution_options(yield_per=EXPORT_CHUNK).execute(statement)
+        for rows in result.partitions(EXPORT_CHUNK):
+            yield plain(answer.build(rows))
+
+
+class _opened:
+    """A query's transaction with its handler's answer; a refusal is raised."""
+
+    def __init__(self, app: Application, name: str, data: Mapping[str, Any], caller: Caller) -> None:
+        definition = app.queries.get(name)
+        if definition is None:
+            raise ImisError(app.unknown_name(name))
+        if not caller.may(definition.permission):
+            raise ImisError(denied(definition.permission))
+        try:
+            self._input = parse(data, definition.input)
+        except InvalidInput as error:
+            raise ImisError(invalid(*error.problems)) from None
+        self._app, self._definition, self._caller = app, definition, caller
+        self._transaction = app.database.query(caller, writes=definition.logs)
+
+    def __enter__(self) -> tuple[Context, Any]:
+        connection = self._transaction.__enter__()
+        try:
+            app = self._app
+            context = Context(app, connection, self._caller, app.clock.now(), app.clock.today(), command=self._definition.name)
+            answer = self._definition.handler(context, self._input)
+            if isinstance(answer, Refusal):
+                raise ImisError(answer)
+        except BaseException as error:
+            self._transaction.__exit__(type(error), error, error.__traceback__)
+            raise
+        return context, answer
+
+    def __exit__(self, *exception: Any) -> None:
+        self._transaction.__exit__(*exception)
+
+
+def _order(listing: Listing, sort: str | None) -> tuple[list[sa.ColumnElement[Any]], bool]:
+    if sort is None:
+        return list(listing.order), False
+    name = sort.removeprefix("-")
+    if name not in listing.sortable:
+        known = ", ".join(listing.sortable) or "none"
+        message = f"cannot sort by {name!r}; sortable: {known}{suggestion(name, listing.sortable)}"
+        raise ImisError(invalid(Problem("sort", "choice", message)))
+    return [listing.sortable[name], *listing.order], sort.startswith("-")
+
+
+def _keyed(
+    select: sa.Select[Any], order: Sequence[sa.ColumnElement[Any]], descending: bool, cursor: str | None
+) -> tuple[sa.Select[Any], list[str]]:
+    """The select ordered, with its keys as extra columns, after the cursor. One comparison of tuples uses the index."""
+    keys = [f"_key{i}" for i in range(len(order))]
+    statement = select.add_columns(*[c.label(k) for c, k in zip(order, keys, strict=True)])
+    statement = statement.order_by(*[c.desc() if descending else c.asc() for c in order])
+    if cursor is not None:
+        values = _values(cursor, order)
+        here = sa.tuple_(*order)
+        there = sa.tuple_(*[sa.literal(v, c.type) for v, c in zip(values, order, strict=True)])
+        statement = statement.where(here < there if descending else here > there)
+    return statement, keys
+
+
+def _cursor(row: sa.Row[Any], keys: Sequence[str], sort: str | None) -> str:
+    mapping = row._mapping
+    return base64.urlsafe_b64encode(msgspec.json.encode([mapping[k] for k in keys])).decode().rstrip("=")
+
+
+def _values(cursor: str, order: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
+    wrong = ImisError(invalid(Problem("cursor", "format", "this is no cursor of this listing; take it from `next`")))
+    try:
+        values = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except (binascii.Error, ValueError, msgspec.DecodeError):
+        raise wrong from None
+    if not isinstance(values, list) or len(values) != len(order):
+        raise wrong
+    try:
+        return [_typed(value, column) for value, column in zip(values, order, strict=True)]
+    except (TypeError, ValueError):
+        raise wrong from None
+
+
+def _typed(value: object, column: sa.ColumnElement[Any]) -> Any:
+    kind = cast(type, column.type.python_type)
+    if kind is date:
+        return date.fromisoformat(cast(str, value))
+    if kind is datetime:
+        return datetime.fromisoformat(cast(str, value))
+    if not isinstance(value, kind) or isinstance(value, bool) != (kind is bool):
+        raise TypeError(f"expected {kind.__name__}")
+    if isinstance(value, str) and "\x00" in value:
+        raise ValueError("NUL")
+    return value

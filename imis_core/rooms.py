@@ -1,0 +1,98 @@
+"""The kernel's own rooms as a plugin named `core`: built-in parts enter through the same hooks as outsiders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from imis_core import __version__, approvals, audit_trail, jobs
+from imis_core.beneficiaries import commands as beneficiaries_commands
+from imis_core.beneficiaries import queries as beneficiaries_queries
+from imis_core.benefit_packages import commands as benefit_packages_commands
+from imis_core.benefit_packages import queries as benefit_packages_queries
+from imis_core.catalogue import commands as catalogue_commands
+from imis_core.catalogue import queries as catalogue_queries
+from imis_core.claims import commands as claims_commands
+from imis_core.claims import paying as claims_paying
+from imis_core.claims import queries as claims_queries
+from imis_core.coverage import commands as coverage_commands
+from imis_core.coverage import queries as coverage_queries
+from imis_core.eligibility import queries as eligibility_queries
+from imis_core.hookspecs import hookimpl
+from imis_core.ledger import queries as ledger_queries
+from imis_core.payments import commands as payments_commands
+from imis_core.payments import queries as payments_queries
+from imis_core.payments.channels import CASH_LIST
+from imis_core.places import commands as places_commands
+from imis_core.places import queries as places_queries
+from imis_core.plugins import KERNEL, Manifest
+from imis_core.security import users
+
+if TYPE_CHECKING:
+    from imis_core.commands import Command
+    from imis_core.jobs import Job
+    from imis_core.payments.channels import PaymentChannel
+    from imis_core.payments.sources import SourceKind
+    from imis_core.queries import Query
+
+
+@hookimpl
+def imis_plugin() -> Manifest:
+    return Manifest(
+        name=KERNEL,
+        version=__version__,
+        kernel=f"=={__version__}",
+        migrations="imis_core.migrations.core",
+        tables="imis_core.rooms_tables",
+    )
+
+
+@hookimpl
+def imis_register_commands() -> Iterable[Command]:
+    return (
+        *approvals.COMMANDS,
+        *users.COMMANDS,
+        *jobs.COMMANDS,
+        *places_commands.COMMANDS,
+        *catalogue_commands.COMMANDS,
+        *beneficiaries_commands.COMMANDS,
+        *benefit_packages_commands.COMMANDS,
+        *coverage_commands.COMMANDS,
+        *claims_commands.COMMANDS,
+        *claims_paying.COMMANDS,
+        *payments_commands.COMMANDS,
+    )
+
+
+@hookimpl
+def imis_register_queries() -> Iterable[Query]:
+    return (
+        *approvals.QUERIES,
+        *audit_trail.QUERIES,
+        *users.QUERIES,
+        *jobs.QUERIES,
+        *places_queries.QUERIES,
+        *catalogue_queries.QUERIES,
+        *beneficiaries_queries.QUERIES,
+        *benefit_packages_queries.QUERIES,
+        *coverage_queries.QUERIES,
+        *eligibility_queries.QUERIES,
+        *claims_queries.QUERIES,
+        *payments_queries.QUERIES,
+        *ledger_queries.QUERIES,
+    )
+
+
+@hookimpl
+def imis_register_jobs() -> Iterable[Job]:
+    return jobs.KERNEL_JOBS
+
+
+@hookimpl
+def imis_register_payment_channels() -> Iterable[PaymentChannel]:
+    return (CASH_LIST,)
+
+
+@hookimpl
+def imis_register_payment_sources() -> Iterable[SourceKind]:
+    return (claims_paying.CLAIMS_SOURCE,)

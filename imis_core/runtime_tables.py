@@ -1,0 +1,91 @@
+"""Tables of the doors: audit entries, idempotency keys, approvals, events with their deliveries."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Column, Index, Sequence, Table
+from sqlalchemy.dialects.postgresql import JSONB
+
+from imis_core.database.tables import CORE, day, document, edited, identity, instant, mass, metadata, reference, text
+
+
+class TransactionId(sa.types.UserDefinedType[str]):
+    """PostgreSQL's 64-bit transaction number."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: object) -> str:
+        return "xid8"
+
+
+# Taken at the start of a command, so that every row it writes can name the entry that is written at its end.
+audit_ids: Final = Sequence("audit_ids", schema=CORE, metadata=metadata)
+
+audit_entries = mass(
+    "audit_entries",
+    metadata,
+    Column("id", sa.BigInteger, primary_key=True),
+    Column("tx", TransactionId, nullable=False, server_default=sa.text("pg_current_xact_id()")),  # sealed below xmin
+    instant("at"),
+    Column("actor", sa.BigInteger, nullable=False),
+    Column("approver", sa.BigInteger, nullable=True),
+    text("command"),
+    Column("accepted", sa.Integer, nullable=False),
+    Column("refused", sa.Integer, nullable=False),
+    text("digest"),  # of the request as received
+    Column("input", JSONB(none_as_null=True), nullable=True),  # of small requests, secrets masked
+)
+
+idempotency = Table(
+    "idempotency",
+    metadata,
+    Column("actor", sa.BigInteger, primary_key=True),
+    Column("key", sa.Text, primary_key=True),
+    text("digest"),
+    instant("at"),
+    Column("answer", JSONB(none_as_null=True), nullable=True),
+    Index("ix_idempotency_at", "at"),
+)
+
+approvals = edited(
+    "approvals",
+    metadata,
+    identity(),
+    text("command"),
+    document("request"),  # the list of inputs, secrets included: shown to nobody, dropped at the end
+    Column("single", sa.Boolean, nullable=False),
+    day("business_date"),
+    reference("maker", "users"),
+    instant("requested_at"),
+    instant("expires_at"),
+    text("state"),  # awaiting_approval | approved | rejected | withdrawn
+    Column("approvers", sa.ARRAY(sa.BigInteger), nullable=False),
+    text("reason", nullable=True),
+    document("error", nullable=True),
+    noun="approvals",
+)
+
+events = mass(
+    "events",
+    metadata,
+    identity(),
+    text("name"),
+    text("key"),  # deliveries of one key keep their order
+    document("payload"),
+    instant("at"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    reference("event", "events", primary_key=True),
+    Column("subscriber", sa.Text, primary_key=True),
+    text("state"),  # pending | done | parked
+    Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    instant("next_at"),
+    text("error", nullable=True),
+    Index("ix_deliveries_pending", "next_at", postgresql_where=sa.text("state = 'pending'")),
+)

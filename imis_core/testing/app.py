@@ -1,0 +1,98 @@
+"""An application as tests use it: users on demand, a clock to set, results as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import date
+from importlib import metadata
+from typing import Any
+
+import sqlalchemy as sa
+
+from imis_core.application import Application
+from imis_core.clock import SetClock
+from imis_core.commands import run_command
+from imis_core.deployment import ADMINISTRATOR, settings_from
+from imis_core.opening import Playground
+from imis_core.plugins import ENTRY_POINT_GROUP
+from imis_core.security.caller import Caller
+from imis_core.security.users import caller_named
+
+
+class TestApp(Application):
+    """An application with short ways to act as a user; its clock is a `SetClock`."""
+
+    __test__ = False  # no test class, whatever its name
+
+    clock: SetClock
+
+    def as_user(self, user: str, role: str = ADMINISTRATOR, places: Sequence[str] = (), providers: Sequence[str] = ()) -> Caller:
+        """A user of that name with a role, made if absent."""
+        with self.database.command(self.system) as (connection, _):
+            numbers = {
+                table: list(
+                    connection.execute(
+                        sa.text(f"SELECT id FROM core.{table} WHERE code = ANY(:codes)"), {"codes": list(codes)}
+                    ).scalars()
+                )
+                for table, codes in (("locations", places), ("providers", providers))
+            }
+            connection.execute(
+                sa.text(
+                    "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), "
+                    "CAST(:places AS bigint[]), CAST(:providers AS bigint[])) ON CONFLICT (name) DO NOTHING"
+                ),
+                {"name": user, "roles": [role], "places": numbers["locations"], "providers": numbers["providers"]},
+            )
+        return caller_named(self, user)
+
+    def do(self, name: str, data: Mapping[str, Any] | None = None, *, as_: str | Caller = ADMINISTRATOR, on: date | None = None) -> Any:
+        """Run a command on one object, or a query. Raises `ImisError` if it is refused."""
+        if on is not None:
+            self.clock.set(on)
+        return self.run(name, dict(data or {}), self._caller(as_))
+
+    def do_all(
+        self, name: str, items: Sequence[Mapping[str, Any]], *, as_: str | Caller = ADMINISTRATOR, atomic: bool = False
+    ) -> list[Any]:
+        """Run a command on a batch: results and refusals in order."""
+        return list(run_command(self, name, items, self._caller(as_), atomic=atomic).outcomes)
+
+    def rows(self, sql: str, **parameters: Any) -> list[Any]:
+        """Rows of a SELECT, seen by the system."""
+        with self.database.query(self.system) as connection:
+            return list(connection.execute(sa.text(sql), parameters).mappings())
+
+    def _caller(self, user: str | Caller) -> Caller:
+        return user if isinstance(user, Caller) else self.as_user(user)
+
+
+def default_settings(plugins: Sequence[str] | None = None) -> dict[str, Any]:
+    """Settings of a small deployment with every installed plugin, and a scheme where one knows its kind."""
+    installed = sorted(e.name for e in metadata.entry_points(group=ENTRY_POINT_GROUP)) if plugins is None else list(plugins)
+    schemes = {"chf": {"type": "health_insurance"}} if "health_insurance" in installed else {}
+    return {
+        "deployment": {"name": "test", "country": "XX", "currency": "USD"},
+        "plugins": {"enabled": installed},
+        "schemes": schemes,
+    }
+
+
+@contextmanager
+def test_application(
+    playground: Playground, today: date, settings: Mapping[str, Any] | None = None,
+    extra: Mapping[str, object] | None = None, plugins: Sequence[str] | None = None,
+) -> Iterator[TestApp]:  # fmt: skip
+    """A `TestApp` on a fresh database; `settings` are tables of imis.toml laid over the defaults."""
+    tables = default_settings(plugins)
+    for name, table in (settings or {}).items():
+        tables[name] = {**tables.get(name, {}), **table}
+    parsed = settings_from(tables, "test")
+    clock = SetClock(today)
+    with playground.application(parsed, clock, extra, kind=TestApp) as app:
+        assert isinstance(app, TestApp)
+        yield app
+
+
+test_application.__test__ = False  # type: ignore[attr-defined]

@@ -1,0 +1,46 @@
+"""Health insurance as a plugin: all its hook implementations on one page. They import lazily and compute nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from imis_core.api import Manifest, hookimpl
+
+if TYPE_CHECKING:
+    from imis_core.api import SchemeType
+
+
+@hookimpl
+def imis_plugin() -> Manifest:
+    from imis_health_insurance import __version__
+
+    return Manifest(
+        name="health_insurance",
+        version=__version__,
+        kernel=">=0.1,<0.2",
+        nouns={"health_insurance": 1000},
+        migrations="imis_health_insurance.migrations",
+    )
+
+
+@hookimpl
+def imis_register_scheme_types() -> Iterable[SchemeType]:
+    from imis_core.api import SchemeType
+    from imis_health_insurance import rules, store, terms
+
+    return [
+        SchemeType(
+            name="health_insurance",
+            terms=terms.HealthTerms,
+            features=terms.FEATURES,
+            check_terms=terms.check_terms,
+            item_codes=terms.item_codes,
+            store_package=store.store_package,
+            enrolment=rules.enrolment,
+            payment_terms=rules.payment_terms,
+            covers_sql=store.covers_sql,
+            line_terms_sql=store.line_terms_sql,
+            package_limits_sql=store.package_limits_sql,
+        )
+    ]

@@ -1,0 +1,148 @@
+"""Premium and dates of a policy, as pure functions over whole minor units and plain dates.
+
+No database and no clock: everything that counts is in the case. Source: health_insurance.md 2, contract-health.md
+'Premium and dates'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+from decimal import Decimal
+
+from attrs import frozen
+
+from imis_core.api import (
+    INT64_MAX,
+    EnrolmentCase,
+    PaymentTerms,
+    Quote,
+    Refusal,
+    add_months,
+    day_before,
+    full_years,
+    share_half_up,
+    to_minor,
+)
+from imis_health_insurance.terms import HealthTerms, cycle_date
+
+OTHER_RELATIONSHIP = "other"
+
+
+def enrolment(cases: Sequence[EnrolmentCase]) -> list[Quote | Refusal]:
+    """A quote for each case, in order; a refusal where the contribution is too large to be kept."""
+    return [quote(case) for case in cases]
+
+
+def quote(case: EnrolmentCase) -> Quote | Refusal:
+    """Dates and contribution of one policy; the contribution in minor units of the case's currency."""
+    terms: HealthTerms = case.terms
+    starts = start_date(terms, case.enrolled_on, case.previous_end)
+    counted = tuple(range(len(case.members)))[: terms.max_members]
+    value = _discounted(case, starts, _total(case, counted))
+    if value > INT64_MAX:
+        return Refusal("coverage.contribution_too_large", "the contribution is larger than can be kept; mend the terms")
+    return Quote(
+        starts=starts,
+        ends=day_before(add_months(starts, terms.insurance_months)),
+        last_payment=last_payment_date(terms, case.enrolled_on, starts, case.previous_end),
+        counted=counted,
+        value_minor=value,
+        subsidy_minor=0,
+    )
+
+
+def payment_terms(terms: HealthTerms) -> PaymentTerms:
+    """How policies of a package take contributions."""
+    return PaymentTerms(terms.max_installments, terms.underpaid, terms.grace_payment_months)
+
+
+def start_date(terms: HealthTerms, enrolled_on: date, previous_end: date | None) -> date:
+    """The first day of a policy; of a renewal never before the day after the previous policy's end."""
+    if previous_end is None:
+        reference = add_months(enrolled_on, terms.administration_months)
+        return _cycle_start(terms.cycles, reference, terms.grace_enrolment_months) if terms.cycles else reference
+    earliest = previous_end + timedelta(days=1)
+    if not terms.cycles:
+        return max(earliest, enrolled_on)
+    return max(earliest, _cycle_start(terms.cycles, enrolled_on, terms.grace_renewal_months))
+
+
+def _cycle_start(cycles: Sequence[str], reference: date, grace_months: int) -> date:
+    """The first cycle of the reference's year that is still open with its grace, else the first of the next year."""
+    for cycle in cycles:
+        start = cycle_date(reference.year, cycle)
+        if reference < add_months(start, grace_months):
+            return start
+    return cycle_date(reference.year + 1, cycles[0])
+
+
+def last_payment_date(terms: HealthTerms, enrolled_on: date, starts: date, previous_end: date | None) -> date:
+    """The last day on which the contribution is in time; never before the enrolment date."""
+    renewal = previous_end is not None
+    if terms.cycles:
+        grace = terms.grace_renewal_months if renewal else terms.grace_enrolment_months
+        last = day_before(add_months(starts, grace))
+    elif previous_end is not None:
+        last = day_before(add_months(previous_end + timedelta(days=1), terms.grace_payment_months))
+    else:
+        last = day_before(add_months(enrolled_on, terms.grace_payment_months))
+    return max(last, enrolled_on)
+
+
+@frozen
+class _Prices:
+    lump_sum: int
+    adult: int
+    child: int
+    registration_lump_sum: int
+    registration_fee: int
+    assembly_lump_sum: int
+    assembly_fee: int
+
+
+def _prices(terms: HealthTerms, currency: str) -> _Prices:
+    return _Prices(
+        to_minor(terms.lump_sum, currency),
+        to_minor(terms.premium_adult, currency),
+        to_minor(terms.premium_child, currency),
+        to_minor(terms.registration_lump_sum, currency),
+        to_minor(terms.registration_fee, currency),
+        to_minor(terms.assembly_lump_sum, currency),
+        to_minor(terms.assembly_fee, currency),
+    )
+
+
+def _total(case: EnrolmentCase, counted: Sequence[int]) -> int:
+    """Contribution, assembly and registration before any discount, in minor units."""
+    terms: HealthTerms = case.terms
+    prices = _prices(terms, case.currency)
+    total = _contribution(case, counted, prices)
+    total += prices.assembly_lump_sum or prices.assembly_fee * len(counted)
+    if case.previous_end is None:
+        total += prices.registration_lump_sum or prices.registration_fee * len(counted)
+    return total
+
+
+def _contribution(case: EnrolmentCase, counted: Sequence[int], prices: _Prices) -> int:
+    """Lump sum and the premiums of those whom it does not cover; adults come under the threshold before children."""
+    members = [case.members[position] for position in counted]
+    adult = {p: full_years(m.born, case.enrolled_on) >= case.adult_age for p, m in enumerate(members)}
+    if not prices.lump_sum:
+        return sum(prices.adult if adult[p] else prices.child for p in adult)
+    sharing = [p for p, m in enumerate(members) if m.relationship != OTHER_RELATIONSHIP]
+    sharing.sort(key=lambda p: not adult[p])
+    covered = set(sharing[: case.terms.threshold_members])
+    return prices.lump_sum + sum(prices.adult if adult[p] else prices.child for p in adult if p not in covered)
+
+
+def _discounted(case: EnrolmentCase, starts: date, total: int) -> int:
+    """The total after the discount for early enrolment or renewal, rounded half up once."""
+    terms: HealthTerms = case.terms
+    if case.previous_end is not None:
+        discount, anchor = terms.renewal_discount, case.previous_end + timedelta(days=1)
+    else:
+        discount, anchor = (terms.enrolment_discount if terms.cycles else None), starts
+    if discount is None or case.enrolled_on > add_months(anchor, -discount.months):
+        return total
+    return share_half_up(total, Decimal(100) - discount.percent)

@@ -1,0 +1,84 @@
+"""Writes packages into the plugin's tables and gives the kernel the selects over them. It judges nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.api import Context, coverage_covers_sql, insert_rows, package_currencies, resolve_items, to_minor
+from imis_health_insurance.tables import item_terms, package_limits
+from imis_health_insurance.terms import VISIT_TYPES, HealthTerms, LevelAmounts, line_terms
+
+MICRO: Final = 10**6
+
+
+def store_package(context: Context, packages: Sequence[tuple[int, HealthTerms]]) -> None:
+    """Flatten parsed terms into the plugin's tables, many versions at once; rows of a replaced version go."""
+    versions = [version for version, _ in packages]
+    wanted = sa.any_(sa.literal(versions, ARRAY(sa.BigInteger)))
+    for table in (item_terms, package_limits):
+        context.execute(sa.delete(table).where(table.c.package_version == wanted))
+    currencies = package_currencies(context, versions)
+    limits = [_limits(version, terms, currencies[version]) for version, terms in packages]
+    columns = [c.name for c in package_limits.columns]
+    insert_rows(context.connection, package_limits, {c: [row[c] for row in limits] for c in columns})
+    codes = sorted({code for _, terms in packages for code in terms.items})
+    item_ids = {code: item.id for code, item in resolve_items(context, codes).items()}
+    lines = [row for version, terms in packages for row in _lines(version, terms, currencies[version], item_ids)]
+    if lines:
+        columns = [c.name for c in item_terms.columns]
+        insert_rows(context.connection, item_terms, dict(zip(columns, zip(*lines, strict=True), strict=True)))
+
+
+def _limits(version: int, terms: HealthTerms, currency: str) -> dict[str, Any]:
+    return {
+        "package_version": version,
+        **_level("deductible", terms.deductible, currency),
+        **_level("ceiling", terms.ceiling, currency),
+        "hospital_by_facility": terms.ceiling_interpretation == "facility",
+    }
+
+
+def _level(name: str, amounts: LevelAmounts | None, currency: str) -> dict[str, Any]:
+    def column(amount: Decimal | None) -> int | None:
+        return None if amount is None else to_minor(amount, currency)
+
+    return {
+        f"{name}_level": amounts.level if amounts else None,
+        f"{name}_general": column(amounts.general) if amounts else None,
+        f"{name}_inpatient": column(amounts.inpatient) if amounts else None,
+        f"{name}_outpatient": column(amounts.outpatient) if amounts else None,
+    }
+
+
+def _lines(version: int, terms: HealthTerms, currency: str, item_ids: dict[str, int]) -> list[tuple[Any, ...]]:
+    """Rows in the order of the columns of `item_terms`."""
+    rows = []
+    for code, item in terms.items.items():
+        for visit_type in VISIT_TYPES:
+            for adult in (True, False):
+                line = line_terms(item, visit_type, adult)
+                limit = None if line.fixed_limit is None else to_minor(line.fixed_limit, currency)
+                share = int(line.share * MICRO)  # exact: a percentage has at most six decimals
+                rows.append((version, item_ids[code], visit_type, adult, line.price_origin, limit, share))
+    return rows
+
+
+def covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
+    """Who is covered on a day: the policies of the kernel's coverage room."""
+    return coverage_covers_sql(on)
+
+
+def line_terms_sql() -> sa.Select[Any]:
+    """What package versions pay for items; keyed by package_version, item, visit_type, adult."""
+    return sa.select(item_terms)
+
+
+def package_limits_sql() -> sa.Select[Any]:
+    """Deductibles and ceilings of package versions; keyed by package_version."""
+    return sa.select(package_limits)

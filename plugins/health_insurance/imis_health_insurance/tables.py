@@ -1,0 +1,50 @@
+"""The plugin's own tables: package terms flattened for the kernel's joins. They hold no money and no decisions.
+
+They are a projection of `core.package_versions.terms`, written when a version is stored.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy import Column, ForeignKey, Table
+
+from imis_core.api import items, minor, package_versions, plugin_metadata, text
+
+SCHEMA: Final = "health_insurance"
+metadata: Final = plugin_metadata(SCHEMA)
+
+
+def _version() -> Column[int]:
+    return Column("package_version", sa.BigInteger, ForeignKey(package_versions.c.id), primary_key=True)
+
+
+# Deductible and ceiling of a package version; a level is treatment | person | policy, amounts in minor units.
+package_limits = Table(
+    "package_limits",
+    metadata,
+    _version(),
+    text("deductible_level", nullable=True),
+    minor("deductible_general", nullable=True),
+    minor("deductible_inpatient", nullable=True),
+    minor("deductible_outpatient", nullable=True),
+    text("ceiling_level", nullable=True),
+    minor("ceiling_general", nullable=True),
+    minor("ceiling_inpatient", nullable=True),
+    minor("ceiling_outpatient", nullable=True),
+    Column("hospital_by_facility", sa.Boolean, nullable=False),
+)
+
+# What a version pays for an item, for each visit type and age: six rows per item.
+item_terms = Table(
+    "item_terms",
+    metadata,
+    _version(),
+    Column("item", sa.BigInteger, ForeignKey(items.c.id), primary_key=True),
+    Column("visit_type", sa.Text, primary_key=True),
+    Column("adult", sa.Boolean, primary_key=True),
+    text("price_origin"),
+    minor("fixed_limit_minor", nullable=True),  # per unit; null: no fixed limit
+    Column("share_micro", sa.BigInteger, nullable=False),  # percent x 10**6 that the scheme pays
+)

@@ -1,0 +1,416 @@
+"""The terms of a health-insurance package: every field of the contract, and what of them is computed today.
+
+Shapes and types are judged by the classes, meaning by `check_terms`. A field that is not computed yet is refused, never
+ignored; nothing here computes a premium (`rules`) or a payment (the kernel's valuation).
+Source: contract-health.md, 'Terms of a package'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date
+from decimal import Decimal
+from functools import cache
+from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+import attrs
+from attrs import field, frozen
+
+from imis_core.api import (
+    Amount,
+    Invalid,
+    InvalidInput,
+    MonthDay,
+    NotExact,
+    Percent,
+    Problem,
+    TermsCheck,
+    outside_name,
+    problems_of,
+    suggestion,
+    to_minor,
+)
+
+T = TypeVar("T")
+Read = Callable[[Any, Any], Any]
+
+PERIOD_MONTHS_MAX: Final = 1200  # a hundred years; longer spans leave the calendar
+CYCLES_MAX: Final = 4
+VISIT_TYPES: Final = ("other", "referral", "emergency")
+# Features of a scheme with their defaults, and the fields that belong to them.
+FEATURES: Final[Mapping[str, bool]] = {"capitation": True, "copayments": True, "relative_prices": True}
+FEATURE_OF: Final[Mapping[str, str]] = {
+    "capitation": "capitation",
+    "copayments": "copayments",
+    "relative": "relative_prices",
+}
+NOT_YET: Final = frozenset({
+    "subsidies", "subsidy_attribute", "conversion_package", "max_hospitalisations", "max_visits", "max_consultations",
+    "max_surgeries", "max_deliveries", "max_antenatal", "copayments", "category_caps", "extra_member_ceiling",
+    "max_policy_ceiling", "relative", "capitation",
+})  # fmt: skip
+NOT_YET_OF_ITEM: Final = frozenset({"waiting_months", "max_provisions", "ceiling_exclusion"})
+
+
+@frozen
+class ByAge(Generic[T]):
+    """`X|ages` of the contract: one value for everybody, or one each for adults and children; None: not given."""
+
+    adult: T | None = None
+    child: T | None = None
+
+    @staticmethod
+    def __structure__(kind: Any, value: object, read: Read) -> ByAge[Any]:
+        """One value for both ages, or a table with `adult` and `child`; problems carry the age as their path."""
+        inner = get_args(kind)[0]
+        if not isinstance(value, Mapping):
+            one = read(value, inner)
+            return ByAge(one, one)
+        found: dict[str, Any] = {}
+        problems: list[Problem] = []
+        for age, part in value.items():
+            if age not in ("adult", "child"):
+                hint = suggestion(str(age), ("adult", "child"))
+                problems.append(Problem(str(age), "unknown", f"there is no age group {str(age)[:60]!r} here{hint}"))
+                continue
+            try:
+                found[age] = read(part, inner)
+            except Exception as error:
+                problems += [p.at(age) for p in problems_of(error)]
+        if problems:
+            raise InvalidInput(tuple(problems))
+        return ByAge(**found)
+
+    def of(self, adult: bool) -> T | None:
+        """The value for adults or for children; None where the terms do not give it."""
+        return self.adult if adult else self.child
+
+
+@frozen(kw_only=True)
+class Discount:
+    """A discount for enrolling `months` early."""
+
+    percent: Percent
+    months: int = field(default=0, metadata={"max": PERIOD_MONTHS_MAX})
+
+
+@frozen(kw_only=True)
+class LevelAmounts:
+    """A deductible or a ceiling: at which level it counts, and its amounts (general, or by in- and out-patient)."""
+
+    level: Literal["treatment", "person", "policy"]
+    general: Amount | None = None
+    inpatient: Amount | None = None
+    outpatient: Amount | None = None
+
+
+@frozen(kw_only=True)
+class VisitLimit:
+    """What replaces an item's limit, percent and amount together for one visit type."""
+
+    limit: Literal["coinsurance", "fixed"]
+    percent: ByAge[Percent] | None = None
+    amount: ByAge[Amount] | None = None
+
+
+@frozen(kw_only=True)
+class VisitTypes:
+    referral: VisitLimit | None = None
+    emergency: VisitLimit | None = None
+    other: VisitLimit | None = None
+
+
+@frozen(kw_only=True)
+class ItemTerms:
+    """What the package pays for one item."""
+
+    price_origin: Literal["pricelist", "provider", "relative"] = "pricelist"
+    limit: Literal["coinsurance", "fixed"] = "coinsurance"
+    percent: ByAge[Percent] | None = None
+    amount: ByAge[Amount] | None = None
+    visit_types: VisitTypes | None = None
+    waiting_months: ByAge[int] | None = None
+    max_provisions: ByAge[int] | None = None
+    ceiling_exclusion: ByAge[Literal["hospital", "non_hospital", "both"]] | None = None
+
+
+@frozen(kw_only=True)
+class SubsidyRule:
+    name: str
+    when: str
+    percent: Percent
+    of: Literal["household", "member"] = "household"
+
+
+@frozen
+class Subsidies:
+    """Percentages by category, or a list of rules of which the first that matches holds."""
+
+    by_category: Mapping[str, Percent] | None = None
+    rules: tuple[SubsidyRule, ...] | None = None
+
+    @staticmethod
+    def __structure__(kind: Any, value: object, read: Read) -> Subsidies:
+        if isinstance(value, Mapping):
+            return Subsidies(by_category=read(value, dict[str, Percent]))
+        return Subsidies(rules=read(value, tuple[SubsidyRule, ...]))
+
+
+@frozen(kw_only=True)
+class Copayment:
+    name: str
+    when: str | None = None
+    percent: Percent | None = None
+    amount: Amount | None = None
+
+
+@frozen(kw_only=True)
+class CategoryCaps:
+    surgery: Amount | None = None
+    delivery: Amount | None = None
+    antenatal: Amount | None = None
+    hospitalisation: Amount | None = None
+    consultation: Amount | None = None
+
+
+@frozen
+class Shares:
+    """One percentage for every period of a year, or one for each."""
+
+    percents: tuple[Percent, ...]
+
+    @staticmethod
+    def __structure__(kind: Any, value: object, read: Read) -> Shares:
+        if isinstance(value, (list, tuple)):
+            if len(value) not in (1, 4, 12):
+                raise Invalid("length", f"expected 1, 4 or 12 percentages, found {len(value)}")
+            return Shares(read(value, tuple[Percent, ...]))
+        return Shares((read(value, Percent),))
+
+
+@frozen(kw_only=True)
+class Relative:
+    period: Literal["month", "quarter", "year"]
+    share: Shares
+
+
+@frozen(kw_only=True)
+class CapitationWeights:
+    population: Percent = Percent(Decimal(0))
+    families: Percent = Percent(Decimal(0))
+    insured_persons: Percent = Percent(Decimal(0))
+    insured_families: Percent = Percent(Decimal(0))
+    visits: Percent = Percent(Decimal(0))
+    claimed_amount: Percent = Percent(Decimal(0))
+
+
+@frozen(kw_only=True)
+class Capitation:
+    share: Percent
+    levels: tuple[str, ...] = ()
+    weights: CapitationWeights = field(factory=CapitationWeights)
+
+
+_ZERO: Final = Amount(Decimal(0))
+
+
+@frozen(kw_only=True)
+class HealthTerms:
+    """All terms of a package, in the order of the contract. None where the contract's default is 'none' or 'unlimited'."""
+
+    insurance_months: int = field(metadata={"min": 1, "max": PERIOD_MONTHS_MAX})
+    administration_months: int = field(default=0, metadata={"max": PERIOD_MONTHS_MAX})
+    max_members: int | None = field(default=None, metadata={"min": 1})
+    threshold_members: int | None = field(default=None, metadata={"min": 1})
+    lump_sum: Amount = _ZERO
+    premium_adult: Amount = _ZERO
+    premium_child: Amount = _ZERO
+    registration_lump_sum: Amount = _ZERO
+    registration_fee: Amount = _ZERO
+    assembly_lump_sum: Amount = _ZERO
+    assembly_fee: Amount = _ZERO
+    cycles: tuple[MonthDay, ...] | None = None
+    grace_enrolment_months: int = field(default=0, metadata={"max": PERIOD_MONTHS_MAX})
+    grace_renewal_months: int = field(default=0, metadata={"max": PERIOD_MONTHS_MAX})
+    grace_payment_months: int = field(default=0, metadata={"max": PERIOD_MONTHS_MAX})
+    enrolment_discount: Discount | None = None
+    renewal_discount: Discount | None = None
+    max_installments: int | None = field(default=None, metadata={"min": 1})
+    subsidies: Subsidies | None = None
+    subsidy_attribute: str | None = None
+    underpaid: Literal["idle", "active", "suspended"] = "idle"
+    overpayment: Literal["refuse", "credit"] = "refuse"
+    conversion_package: str | None = None
+    max_hospitalisations: int | None = None
+    max_visits: int | None = None
+    max_consultations: int | None = None
+    max_surgeries: int | None = None
+    max_deliveries: int | None = None
+    max_antenatal: int | None = None
+    copayments: tuple[Copayment, ...] | None = None
+    category_caps: CategoryCaps | None = None
+    deductible: LevelAmounts | None = None
+    ceiling: LevelAmounts | None = None
+    extra_member_ceiling: Amount | None = None
+    max_policy_ceiling: Amount | None = None
+    ceiling_interpretation: Literal["stay", "facility"] = "stay"
+    relative: Relative | None = None
+    capitation: Capitation | None = None
+    items: dict[str, ItemTerms] = field(factory=dict)
+
+
+def item_codes(terms: HealthTerms) -> frozenset[str]:
+    """Codes of the catalogue's items that the terms name."""
+    return frozenset(terms.items)
+
+
+def check_terms(terms: HealthTerms, check: TermsCheck) -> Sequence[Problem]:
+    """What types cannot say: ranges, exact amounts, fields that exclude each other, known items, what is not computed."""
+    return [
+        *_numbers(terms, check.currency),
+        *_unavailable(terms, check.features),
+        *_cycles(terms.cycles),
+        *_level("deductible", terms.deductible),
+        *_level("ceiling", terms.ceiling),
+        *(p.at(f"items.{code}") for code, item in terms.items.items() for p in _item(code, item, check)),
+    ]
+
+
+def _unavailable(terms: HealthTerms, features: Mapping[str, bool]) -> Iterator[Problem]:
+    for attribute in attrs.fields(HealthTerms):
+        name = attribute.name
+        if name not in NOT_YET or getattr(terms, name) is None:
+            continue
+        feature = FEATURE_OF.get(name)
+        yield _feature_off(name, feature) if feature and not features[feature] else _not_yet(name)
+    if terms.overpayment == "credit":
+        yield Problem("overpayment", "not_yet", 'overpayment = "credit" is not computed yet; write "refuse"')
+
+
+def _not_yet(name: str) -> Problem:
+    return Problem(name, "not_yet", f"{name} is not computed yet; leave it out")
+
+
+def _feature_off(name: str, feature: str) -> Problem:
+    return Problem(name, "feature_off", f"the scheme's feature {feature!r} is off; leave this out or switch it on")
+
+
+def _cycles(cycles: tuple[str, ...] | None) -> Iterator[Problem]:
+    if cycles is None:
+        return
+    if not 1 <= len(cycles) <= CYCLES_MAX:
+        yield Problem("cycles", "length", f"expected 1 to {CYCLES_MAX} days of the year, found {len(cycles)}")
+    if list(cycles) != sorted(set(cycles)):
+        yield Problem("cycles", "order", "expected days of the year in ascending order, none twice")
+
+
+def _level(name: str, amounts: LevelAmounts | None) -> Iterator[Problem]:
+    if amounts is None:
+        return
+    by_case = [case for case in ("inpatient", "outpatient") if getattr(amounts, case) is not None]
+    if amounts.general is not None:
+        for case in by_case:
+            yield Problem(f"{name}.{case}", "excluded", f"`general` excludes {case!r}; give one or the other")
+    elif not by_case:
+        yield Problem(name, "required", "give `general`, or `inpatient` and `outpatient`")
+
+
+def _item(code: str, item: ItemTerms, check: TermsCheck) -> Iterator[Problem]:
+    if code not in check.item_codes:
+        yield Problem("", "not_found", f"the catalogue has no item {code!r}; define it first")
+    if item.price_origin == "relative":
+        if not check.features["relative_prices"]:
+            yield _feature_off("price_origin", "relative_prices")
+        else:
+            yield Problem("price_origin", "not_yet", 'price_origin = "relative" is not computed yet')
+    for name in sorted(NOT_YET_OF_ITEM):
+        if getattr(item, name) is not None:
+            yield _not_yet(name)
+    yield from _limit(item)
+    for visit in VISIT_TYPES:
+        limit = getattr(item.visit_types, visit) if item.visit_types else None
+        if limit is not None:
+            yield from (p.at(f"visit_types.{visit}") for p in _limit(limit))
+
+
+def _limit(limit: ItemTerms | VisitLimit) -> Iterator[Problem]:
+    if limit.limit == "fixed" and limit.percent is not None:
+        yield Problem("percent", "excluded", 'percent goes with limit = "coinsurance" only; give `amount`')
+    if limit.limit == "coinsurance" and limit.amount is not None:
+        yield Problem("amount", "excluded", 'amount goes with limit = "fixed" only; give `percent`')
+
+
+def _numbers(value: Any, currency: str) -> Iterator[Problem]:
+    """Whole numbers within their ranges and amounts exact in the currency, wherever they stand in the terms."""
+    for attribute, kind in _leaves(type(value)):
+        inner = getattr(value, attribute.name)
+        if inner is not None:
+            yield from (p.at(outside_name(attribute)) for p in _number(inner, kind, attribute.metadata, currency))
+
+
+def _number(value: Any, kind: Any, limits: Mapping[str, Any], currency: str) -> Iterator[Problem]:
+    if isinstance(value, ByAge):
+        both = value.adult is value.child
+        for age in ("adult", "child")[: 1 if both else 2]:
+            part = getattr(value, age)
+            if part is not None:
+                yield from (p if both else p.at(age) for p in _number(part, kind, limits, currency))
+    elif attrs.has(type(value)):
+        yield from _numbers(value, currency)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            yield from (p.at(key) for p in _number(item, kind, limits, currency))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from (p.at(str(index)) for p in _number(item, kind, limits, currency))
+    elif isinstance(value, int):
+        low, high = limits.get("min", 0), limits.get("max")
+        if value < low or (high is not None and value > high):
+            span = f"{low} or more" if high is None else f"{low} to {high}"
+            yield Problem("", "range", f"expected {span}, found {value}")
+    elif isinstance(value, Decimal) and kind is Amount:
+        try:
+            to_minor(value, currency)
+        except NotExact as error:
+            yield Problem("", "not_exact", str(error))
+
+
+@cache
+def _leaves(cls: type) -> tuple[tuple[Any, Any], ...]:
+    """The attributes of a class of terms, each with Amount where its type speaks of amounts, else None."""
+    hints = get_type_hints(cls)
+    return tuple((a, Amount if _speaks_of(hints[a.name], Amount) else None) for a in attrs.fields(cls))
+
+
+def _speaks_of(kind: Any, wanted: Any) -> bool:
+    return kind is wanted or (get_origin(kind) is not None and any(_speaks_of(a, wanted) for a in get_args(kind))) or (
+        hasattr(kind, "__args__") and any(_speaks_of(a, wanted) for a in get_args(kind))
+    )
+
+
+@frozen
+class LineTerms:
+    """What a package pays for an item at a visit type and age. `fixed_limit` None: there is no limit per unit."""
+
+    price_origin: str
+    share: Decimal  # percent
+    fixed_limit: Decimal | None
+
+
+def line_terms(item: ItemTerms, visit_type: str, adult: bool) -> LineTerms:
+    """The terms in force for one line: those of the visit type if given, else the item's own; defaults filled in.
+
+    A fixed limit of 0 is unlimited: the line is paid in full. Source: health_insurance.md 5.1, contract-health.md 'Items'.
+    """
+    own: VisitLimit | ItemTerms = (getattr(item.visit_types, visit_type) if item.visit_types else None) or item
+    if own.limit == "fixed":
+        amount = own.amount.of(adult) if own.amount is not None else None
+        return LineTerms(item.price_origin, Decimal(100), amount or None)
+    percent = own.percent.of(adult) if own.percent is not None else None
+    return LineTerms(item.price_origin, Decimal(100) if percent is None else percent, None)
+
+
+def cycle_date(year: int, cycle: str) -> date:
+    """A cycle's day in a year."""
+    month, day = cycle.split("-")
+    return date(year, int(month), int(day))
