@@ -73,10 +73,21 @@ memberships = edited(
     Column("ordinal", sa.Integer, nullable=False),  # order of registration within the group
     day("joined_on"),
     day("left_on", nullable=True),  # the last day in the group
+    text("left_reason", nullable=True),
     Index(
         "uq_memberships_person_kind", "person", "kind", unique=True, postgresql_where=sa.text("left_on IS NULL")
     ),
     noun="memberships",
     scope=lambda table, caller: caller.sees_person_of(table.c.person),
     row_security=f"{ALL_SEEN} OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)",
+)
+
+# Values of attributes that are declared unique: one owner each in the whole deployment, whoever may see it.
+attribute_values = Table(
+    "attribute_values",
+    metadata,
+    Column("of", sa.Text, primary_key=True),  # person | group
+    Column("attribute", sa.Text, primary_key=True),
+    Column("value", sa.Text, primary_key=True),
+    Column("owner", sa.BigInteger, nullable=False),
 )

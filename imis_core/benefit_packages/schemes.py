@@ -83,7 +83,7 @@ class SchemeType:
     A type with coverages answers `enrolment` (a quote or a refusal per case) and `payment_terms`.
     A type that takes claims answers three selects, which the kernel joins once per statement:
 
-    - `covers_sql(on)`: who is covered on the day `on` (a column): columns `cover_kind`, `cover`, `person`,
+    - `covers_sql(on)`: who is covered on the day `on` (a column): columns `scheme`, `cover_kind`, `cover`, `person`,
       `package_version`, `effective_from` (of the person in that cover).
     - `line_terms_sql()`: what a package pays for an item: keyed by `package_version`, `item`, `visit_type`, `adult`;
       columns `price_origin` ('pricelist' | 'provider'), `fixed_limit_minor` (per unit; null: no fixed limit) and

@@ -23,7 +23,7 @@ package_versions = edited(
     metadata,
     identity(),
     reference("package", "packages"),
-    Column("number", sa.Integer, nullable=False),  # 1, 2, ... by valid_from
+    Column("number", sa.Integer, nullable=False),  # 1, 2, ... in the order of definition
     text("name"),
     day("valid_from"),
     day("valid_to", nullable=True),

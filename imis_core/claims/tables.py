@@ -27,6 +27,7 @@ claims = mass(
     day("target_date"),
     day("claimed_on"),
     text("visit_type"),
+    Column("adult", sa.Boolean, nullable=False),  # the patient on the target date
     reference("diagnosis", "diagnoses"),
     Column("secondary", ARRAY(sa.BigInteger), nullable=True),
     text("category"),
@@ -100,10 +101,10 @@ claim_results = mass(
     Column("line", sa.SmallInteger, primary_key=True),
     Column("valuation", sa.Integer, primary_key=True),
     minor("unit_price_minor"),
-    minor("priced_minor"),  # quantity x unit price
-    minor("limited_minor"),  # after a fixed limit
-    minor("deducted_minor"),
-    minor("shared_minor"),  # after co-insurance, rounded
+    # Thousandths of a minor unit: before the line is rounded, a quantity of 0.333 makes fractions.
+    Column("limited_milli", sa.BigInteger, nullable=False),  # quantity x price, after a fixed limit
+    Column("deducted_milli", sa.BigInteger, nullable=False),
+    minor("shared_minor"),  # after co-insurance, rounded half up
     minor("above_ceiling_minor"),
     minor("payable_minor"),
 )
@@ -126,7 +127,7 @@ cover_usage = Table(
     Column("cover", sa.BigInteger, primary_key=True),
     Column("person", sa.BigInteger, primary_key=True),
     Column("counter", sa.Text, primary_key=True),  # deductible.general, ceiling.inpatient, ...
-    minor("used"),
+    Column("used", sa.BigInteger, nullable=False),  # deductibles in thousandths of a minor unit, ceilings in minor units
 )
 
 payment_requests = edited(

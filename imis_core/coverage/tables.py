@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import DATERANGE, ExcludeConstraint
 from imis_core.database.tables import ALL_SEEN, day, edited, identity, mass, metadata, minor, reference, text
 
 _HOLDER_SEEN = (
-    f"{ALL_SEEN} OR EXISTS (SELECT FROM core.groups g WHERE g.id = \"group\")"
+    f'{ALL_SEEN} OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group")'
     " OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)"
     " OR EXISTS (SELECT FROM core.coverage_members m WHERE m.coverage = coverages.id"
     " AND m.person = ANY ((SELECT core.scope_persons())::bigint[]))"

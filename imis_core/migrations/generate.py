@@ -15,7 +15,8 @@ from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 
-from imis_core.database.ddl import FIND_PERSONS, SCOPE_FUNCTIONS, after_create
+from imis_core.beneficiaries.functions import FUNCTIONS as BENEFICIARIES
+from imis_core.database.ddl import EXCEPTIONS, SCOPE_FUNCTIONS, after_create
 from imis_core.plugins import KERNEL
 
 HEADER = '''"""{title}"""
@@ -45,7 +46,7 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
         steps += [ops.CreateIndexOp.from_index(index) for index in sorted(table.indexes, key=lambda i: str(i.name))]
     steps += [ops.ExecuteSQLOp(statement) for table in tables for statement in after_create(table)]
     if schema == KERNEL:
-        steps.append(ops.ExecuteSQLOp(FIND_PERSONS.strip()))
+        steps += [ops.ExecuteSQLOp(sql.strip()) for sql in (EXCEPTIONS, BENEFICIARIES)]
         steps.append(
             ops.ExecuteSQLOp(
                 "CREATE TRIGGER balances AFTER INSERT ON core.ledger_postings REFERENCING NEW TABLE AS added "

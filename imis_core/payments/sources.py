@@ -24,9 +24,18 @@ class Settled:
 
 
 @frozen
+class Batch:
+    """A batch of debts that a caller named: its number in the source, and whether it was approved."""
+
+    number: int
+    approved: bool
+
+
+@frozen
 class SourceKind:
-    """A kind of debt. `settle(context, settled)` runs set-based, in the transaction of the reconciliation itself:
+    """A kind of debt. `find(context, name)` gives the batch that a caller names. `settle(context, settled)` runs set-based, in the transaction of the reconciliation itself:
     what must hold together never goes through an event."""
 
     name: str
+    find: Callable[[Context, str], Batch | None]
     settle: Callable[[Context, Sequence[Settled]], None]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 
-from imis_core.database.tables import day, document, edited, identity, instant, mass, metadata, minor, reference, text
+from imis_core.database.tables import ALL_SEEN, day, edited, identity, instant, mass, metadata, minor, reference, text
 
 payment_providers = edited(
     "payment_providers",
@@ -74,6 +74,13 @@ orders = mass(
     UniqueConstraint("source_kind", "source", "entitlement", "attempt"),
     CheckConstraint("(person IS NULL) <> (provider IS NULL)", name="one_recipient"),
     noun="orders",
+    scope=lambda table, caller: caller.sees_payee(table.c.person, table.c.provider),
+    row_security=(
+        f"{ALL_SEEN} OR provider = ANY ((SELECT core.scope_providers())::bigint[])"
+        " OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider"
+        " AND f.location = ANY ((SELECT core.scope_places())::bigint[]))"
+        " OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)"
+    ),
 )
 
 order_states = mass(
@@ -113,5 +120,3 @@ reconciliation_rows = mass(
     day("received_on"),
     Column("audit", sa.BigInteger, nullable=False),
 )
-
-__all__ = ["document", "order_current", "order_states", "orders", "pay_points", "payment_providers", "recipients", "reconciliation_rows"]

@@ -11,7 +11,6 @@ from datetime import date
 
 import sqlalchemy as sa
 from attrs import define, field
-from sqlalchemy.dialects.postgresql import Range
 
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
@@ -174,7 +173,7 @@ class Tree:
             location_periods,
             {
                 "location": [p.location for p in fresh],
-                "valid": [Range(p.starts, p.ends, bounds="[)") for p in fresh],
+                "valid": [f"[{p.starts or ''},{p.ends or ''})" for p in fresh],
                 "name": [p.name for p in fresh],
                 "parent": [p.parent for p in fresh],
             },

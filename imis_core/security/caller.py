@@ -18,6 +18,7 @@ from imis_core.errors import Refusal
 
 _persons: Final = sa.table("persons", sa.column("id"), sa.column("place"), schema=CORE)
 _groups: Final = sa.table("groups", sa.column("id"), sa.column("place"), schema=CORE)
+_providers: Final = sa.table("providers", sa.column("id"), sa.column("location"), schema=CORE)
 _claims: Final = sa.table("claims", sa.column("id"), sa.column("place"), sa.column("provider"), schema=CORE)
 SYSTEM: Final = 0  # the user number of what the application does by itself
 
@@ -62,6 +63,12 @@ class Caller:
 
     def sees_claim(self, place: Any, provider: Any) -> sa.ColumnElement[bool]:
         return sa.true() if self.everywhere else sa.or_(_in(place, self.places), _in(provider, self.providers))
+
+    def sees_payee(self, person: Any, provider: Any) -> sa.ColumnElement[bool]:
+        if self.everywhere:
+            return sa.true()
+        here = sa.exists().where(_providers.c.id == provider, _in(_providers.c.location, self.places))
+        return sa.or_(_in(provider, self.providers), here, self.sees_person_of(person))
 
     def sees_claim_of(self, column: Any) -> sa.ColumnElement[bool]:
         if self.everywhere:

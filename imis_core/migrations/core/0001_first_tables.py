@@ -38,6 +38,14 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', 'version', name=op.f('pk_approvals_history')),
     schema='core'
     )
+    op.create_table('attribute_values',
+    sa.Column('of', sa.Text(), nullable=False),
+    sa.Column('attribute', sa.Text(), nullable=False),
+    sa.Column('value', sa.Text(), nullable=False),
+    sa.Column('owner', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('of', 'attribute', 'value', name=op.f('pk_attribute_values')),
+    schema='core'
+    )
     op.create_table('audit_entries',
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('tx', _Xid8(), server_default=sa.text('pg_current_xact_id()'), nullable=False),
@@ -242,6 +250,7 @@ def upgrade() -> None:
     sa.Column('ordinal', sa.Integer(), nullable=True),
     sa.Column('joined_on', sa.Date(), nullable=True),
     sa.Column('left_on', sa.Date(), nullable=True),
+    sa.Column('left_reason', sa.Text(), nullable=True),
     sa.Column('id', sa.BigInteger(), nullable=False),
     sa.Column('version', sa.Integer(), nullable=False),
     sa.Column('audit', sa.BigInteger(), nullable=True),
@@ -633,6 +642,7 @@ def upgrade() -> None:
     sa.Column('target_date', sa.Date(), nullable=False),
     sa.Column('claimed_on', sa.Date(), nullable=False),
     sa.Column('visit_type', sa.Text(), nullable=False),
+    sa.Column('adult', sa.Boolean(), nullable=False),
     sa.Column('diagnosis', sa.BigInteger(), nullable=False),
     sa.Column('secondary', postgresql.ARRAY(sa.BigInteger()), nullable=True),
     sa.Column('category', sa.Text(), nullable=False),
@@ -714,6 +724,7 @@ def upgrade() -> None:
     sa.Column('ordinal', sa.Integer(), nullable=False),
     sa.Column('joined_on', sa.Date(), nullable=False),
     sa.Column('left_on', sa.Date(), nullable=True),
+    sa.Column('left_reason', sa.Text(), nullable=True),
     sa.Column('version', sa.Integer(), server_default='1', nullable=False),
     sa.ForeignKeyConstraint(['group'], ['core.groups.id'], name=op.f('fk_memberships_group')),
     sa.ForeignKeyConstraint(['person'], ['core.persons.id'], name=op.f('fk_memberships_person')),
@@ -842,9 +853,8 @@ def upgrade() -> None:
     sa.Column('line', sa.SmallInteger(), nullable=False),
     sa.Column('valuation', sa.Integer(), nullable=False),
     sa.Column('unit_price_minor', sa.BigInteger(), nullable=False),
-    sa.Column('priced_minor', sa.BigInteger(), nullable=False),
-    sa.Column('limited_minor', sa.BigInteger(), nullable=False),
-    sa.Column('deducted_minor', sa.BigInteger(), nullable=False),
+    sa.Column('limited_milli', sa.BigInteger(), nullable=False),
+    sa.Column('deducted_milli', sa.BigInteger(), nullable=False),
     sa.Column('shared_minor', sa.BigInteger(), nullable=False),
     sa.Column('above_ceiling_minor', sa.BigInteger(), nullable=False),
     sa.Column('payable_minor', sa.BigInteger(), nullable=False),
@@ -1008,11 +1018,13 @@ def upgrade() -> None:
     op.execute('CREATE POLICY scope ON core.coverages USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group") OR EXISTS (SELECT FROM core.persons p WHERE p.id = person) OR EXISTS (SELECT FROM core.coverage_members m WHERE m.coverage = coverages.id AND m.person = ANY ((SELECT core.scope_persons())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group") OR EXISTS (SELECT FROM core.persons p WHERE p.id = person) OR EXISTS (SELECT FROM core.coverage_members m WHERE m.coverage = coverages.id AND m.person = ANY ((SELECT core.scope_persons())::bigint[])))')
     op.execute('ALTER TABLE core.identifiers ENABLE ROW LEVEL SECURITY')
     op.execute('CREATE POLICY scope ON core.identifiers USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))')
-    op.execute('CREATE TRIGGER history_insert AFTER INSERT ON core.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"group", "person", "kind", "relationship", "recipient", "ordinal", "joined_on", "left_on", "id", "version"\')')
-    op.execute('CREATE TRIGGER history_update AFTER UPDATE ON core.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"group", "person", "kind", "relationship", "recipient", "ordinal", "joined_on", "left_on", "id", "version"\')')
+    op.execute('CREATE TRIGGER history_insert AFTER INSERT ON core.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"group", "person", "kind", "relationship", "recipient", "ordinal", "joined_on", "left_on", "left_reason", "id", "version"\')')
+    op.execute('CREATE TRIGGER history_update AFTER UPDATE ON core.memberships REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"group", "person", "kind", "relationship", "recipient", "ordinal", "joined_on", "left_on", "left_reason", "id", "version"\')')
     op.execute('CREATE TRIGGER next_version BEFORE UPDATE ON core.memberships FOR EACH ROW EXECUTE FUNCTION core.next_version()')
     op.execute('ALTER TABLE core.memberships ENABLE ROW LEVEL SECURITY')
     op.execute('CREATE POLICY scope ON core.memberships USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))')
+    op.execute('ALTER TABLE core.orders ENABLE ROW LEVEL SECURITY')
+    op.execute('CREATE POLICY scope ON core.orders USING ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))')
     op.execute('CREATE TRIGGER history_insert AFTER INSERT ON core.payment_requests REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "provider", "from_date", "to_date", "state", "claims", "amount_minor", "currency", "requested_by", "reason", "id", "version"\')')
     op.execute('CREATE TRIGGER history_update AFTER UPDATE ON core.payment_requests REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "provider", "from_date", "to_date", "state", "claims", "amount_minor", "currency", "requested_by", "reason", "id", "version"\')')
     op.execute('CREATE TRIGGER next_version BEFORE UPDATE ON core.payment_requests FOR EACH ROW EXECUTE FUNCTION core.next_version()')
@@ -1022,6 +1034,7 @@ def upgrade() -> None:
     op.execute('CREATE TRIGGER history_insert AFTER INSERT ON core.coverage_members REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"coverage", "package", "person", "ordinal", "joined_on", "effective_from", "late", "held", "id", "version"\')')
     op.execute('CREATE TRIGGER history_update AFTER UPDATE ON core.coverage_members REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"coverage", "package", "person", "ordinal", "joined_on", "effective_from", "late", "held", "id", "version"\')')
     op.execute('CREATE TRIGGER next_version BEFORE UPDATE ON core.coverage_members FOR EACH ROW EXECUTE FUNCTION core.next_version()')
-    op.execute('CREATE FUNCTION core.find_persons(numbers text[]) RETURNS SETOF core.persons LANGUAGE sql STABLE SECURITY DEFINER\nSET search_path = pg_catalog AS $$ SELECT * FROM core.persons WHERE number = ANY (numbers) $$;')
+    op.execute('CREATE FUNCTION core.claim_codes_taken(codes text[]) RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER\nSET search_path = pg_catalog AS $$ SELECT code FROM core.claims WHERE code = ANY (codes) $$;\nCREATE FUNCTION core.find_persons(numbers text[]) RETURNS SETOF core.persons LANGUAGE sql STABLE SECURITY DEFINER\nSET search_path = pg_catalog AS $$ SELECT * FROM core.persons WHERE number = ANY (numbers) $$;')
+    op.execute('CREATE FUNCTION core.taken_group_codes(codes text[]) RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER\nSET search_path = pg_catalog AS $$ SELECT code FROM core.groups WHERE code = ANY (codes) $$;\nCREATE FUNCTION core.group_sizes(wanted bigint[]) RETURNS TABLE (id bigint, members bigint) LANGUAGE sql STABLE\nSECURITY DEFINER SET search_path = pg_catalog AS\n$$ SELECT "group", count(*) FROM core.memberships WHERE "group" = ANY (wanted) AND left_on IS NULL GROUP BY "group" $$;')
     op.execute('CREATE TRIGGER balances AFTER INSERT ON core.ledger_postings REFERENCING NEW TABLE AS added FOR EACH STATEMENT EXECUTE FUNCTION core.check_entry_balances()')
     # ### end Alembic commands ###

@@ -21,6 +21,7 @@ def imis_plugin() -> Manifest:
         kernel=">=0.1,<0.2",
         nouns={"health_insurance": 1000},
         migrations="imis_health_insurance.migrations",
+        tables="imis_health_insurance.tables",
     )
 
 

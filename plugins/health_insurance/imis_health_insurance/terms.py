@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_type_hints
 
 import attrs
 from attrs import field, frozen
@@ -194,14 +194,17 @@ class Relative:
     share: Shares
 
 
+_NOTHING: Final = Percent(Decimal(0))
+
+
 @frozen(kw_only=True)
 class CapitationWeights:
-    population: Percent = Percent(Decimal(0))
-    families: Percent = Percent(Decimal(0))
-    insured_persons: Percent = Percent(Decimal(0))
-    insured_families: Percent = Percent(Decimal(0))
-    visits: Percent = Percent(Decimal(0))
-    claimed_amount: Percent = Percent(Decimal(0))
+    population: Percent = _NOTHING
+    families: Percent = _NOTHING
+    insured_persons: Percent = _NOTHING
+    insured_families: Percent = _NOTHING
+    visits: Percent = _NOTHING
+    claimed_amount: Percent = _NOTHING
 
 
 @frozen(kw_only=True)
@@ -216,7 +219,7 @@ _ZERO: Final = Amount(Decimal(0))
 
 @frozen(kw_only=True)
 class HealthTerms:
-    """All terms of a package, in the order of the contract. None where the contract's default is 'none' or 'unlimited'."""
+    """All terms of a package, in the order of the contract. None: the contract's default is 'none' or 'unlimited'."""
 
     insurance_months: int = field(metadata={"min": 1, "max": PERIOD_MONTHS_MAX})
     administration_months: int = field(default=0, metadata={"max": PERIOD_MONTHS_MAX})
@@ -265,7 +268,7 @@ def item_codes(terms: HealthTerms) -> frozenset[str]:
 
 
 def check_terms(terms: HealthTerms, check: TermsCheck) -> Sequence[Problem]:
-    """What types cannot say: ranges, exact amounts, fields that exclude each other, known items, what is not computed."""
+    """What types cannot say: ranges, exact amounts, what excludes each other, known items, what is not computed."""
     return [
         *_numbers(terms, check.currency),
         *_unavailable(terms, check.features),
@@ -342,7 +345,7 @@ def _limit(limit: ItemTerms | VisitLimit) -> Iterator[Problem]:
 
 def _numbers(value: Any, currency: str) -> Iterator[Problem]:
     """Whole numbers within their ranges and amounts exact in the currency, wherever they stand in the terms."""
-    for attribute, kind in _leaves(type(value)):
+    for attribute, kind in _leaves(value.__class__):
         inner = getattr(value, attribute.name)
         if inner is not None:
             yield from (p.at(outside_name(attribute)) for p in _number(inner, kind, attribute.metadata, currency))
@@ -376,16 +379,14 @@ def _number(value: Any, kind: Any, limits: Mapping[str, Any], currency: str) -> 
 
 
 @cache
-def _leaves(cls: type) -> tuple[tuple[Any, Any], ...]:
+def _leaves(cls: Any) -> tuple[tuple[Any, Any], ...]:
     """The attributes of a class of terms, each with Amount where its type speaks of amounts, else None."""
     hints = get_type_hints(cls)
     return tuple((a, Amount if _speaks_of(hints[a.name], Amount) else None) for a in attrs.fields(cls))
 
 
 def _speaks_of(kind: Any, wanted: Any) -> bool:
-    return kind is wanted or (get_origin(kind) is not None and any(_speaks_of(a, wanted) for a in get_args(kind))) or (
-        hasattr(kind, "__args__") and any(_speaks_of(a, wanted) for a in get_args(kind))
-    )
+    return kind is wanted or any(_speaks_of(part, wanted) for part in get_args(kind))
 
 
 @frozen
@@ -400,7 +401,7 @@ class LineTerms:
 def line_terms(item: ItemTerms, visit_type: str, adult: bool) -> LineTerms:
     """The terms in force for one line: those of the visit type if given, else the item's own; defaults filled in.
 
-    A fixed limit of 0 is unlimited: the line is paid in full. Source: health_insurance.md 5.1, contract-health.md 'Items'.
+    A fixed limit of 0 is unlimited: the line is paid in full. Source: health_insurance.md 5.1, contract-health.md.
     """
     own: VisitLimit | ItemTerms = (getattr(item.visit_types, visit_type) if item.visit_types else None) or item
     if own.limit == "fixed":

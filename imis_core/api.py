@@ -1,0 +1,74 @@
+"""All that a plugin may import. A plain list of names from the rooms: nothing is defined here."""
+
+from __future__ import annotations
+
+from imis_core.benefit_packages.lookup import package_currencies
+from imis_core.benefit_packages.schemes import (
+    Enrollee,
+    EnrolmentCase,
+    PaymentTerms,
+    Quote,
+    SchemeType,
+    TermsCheck,
+)
+from imis_core.benefit_packages.tables import package_versions
+from imis_core.catalogue.lookup import resolve_items
+from imis_core.catalogue.tables import items
+from imis_core.context import Context
+from imis_core.coverage.covers import coverage_covers_sql
+from imis_core.database.bulk import insert_rows
+from imis_core.database.tables import minor, plugin_metadata, text
+from imis_core.errors import Problem, Refusal, suggestion
+from imis_core.hookspecs import hookimpl
+from imis_core.parsing import Invalid, InvalidInput, outside_name, problems_of
+from imis_core.plugins import Manifest
+from imis_core.values import (
+    INT64_MAX,
+    Amount,
+    MonthDay,
+    NotExact,
+    Percent,
+    add_months,
+    day_before,
+    full_years,
+    share_half_up,
+    to_minor,
+)
+
+__all__ = [
+    "INT64_MAX",
+    "Amount",
+    "Context",
+    "Enrollee",
+    "EnrolmentCase",
+    "Invalid",
+    "InvalidInput",
+    "Manifest",
+    "MonthDay",
+    "NotExact",
+    "PaymentTerms",
+    "Percent",
+    "Problem",
+    "Quote",
+    "Refusal",
+    "SchemeType",
+    "TermsCheck",
+    "add_months",
+    "coverage_covers_sql",
+    "day_before",
+    "full_years",
+    "hookimpl",
+    "insert_rows",
+    "items",
+    "minor",
+    "outside_name",
+    "package_currencies",
+    "package_versions",
+    "plugin_metadata",
+    "problems_of",
+    "resolve_items",
+    "share_half_up",
+    "suggestion",
+    "text",
+    "to_minor",
+]

@@ -1,0 +1,176 @@
+"""Persons and groups for other rooms: found by number, code or outside id within the caller's scope, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.beneficiaries.tables import groups, memberships, persons
+from imis_core.context import Context
+from imis_core.database.bulk import insert_rows
+from imis_core.security.tables import lookups
+
+
+@frozen
+class PersonRow:
+    """A person. `death_date` None: alive; `status` is `active` or `inactive`; `place` the location's key."""
+
+    id: int
+    number: str
+    sex: str
+    birth_date: date
+    death_date: date | None
+    status: str
+    place: int | None
+
+
+@frozen
+class GroupRow:
+    id: int
+    code: str
+    kind: str
+    status: str
+    place: int | None
+    attributes: Mapping[str, Any]
+
+
+@frozen
+class MemberRow:
+    """A current member of a group. `ordinal` gives the order of registration."""
+
+    membership: int
+    group: int
+    person: int
+    number: str
+    sex: str
+    birth_date: date
+    death_date: date | None
+    relationship: str
+    recipient: str | None
+    ordinal: int
+    joined_on: date
+
+
+def resolve_persons(context: Context, refs: Iterable[str], exact: bool = False) -> dict[str, PersonRow]:
+    """The persons that are named by number or outside id and that the caller may see; others are left out.
+
+    `exact`: a caller with contracted providers also finds any person by exact number; each such find is logged and
+    widens the scope of this transaction by that person.
+    """
+    wanted = set(refs)
+    found = _persons(context, wanted)
+    if exact and context.caller.providers and not context.caller.everywhere:
+        missing = sorted(wanted - set(found))
+        if missing:
+            found |= _look_up(context, missing)
+    return found
+
+
+def _persons(context: Context, wanted: set[str]) -> dict[str, PersonRow]:
+    if not wanted:
+        return {}
+    by_id = {number: ref for ref in wanted if (number := context.ids.decode("persons", ref)) is not None}
+    table = persons.c
+    found: Iterable[Any] = context.execute(
+        sa.select(
+            table.id, table.number, table.sex, table.birth_date, table.death_date, table.status, table.place
+        ).where(
+            sa.or_(
+                table.number == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
+                table.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
+            ),
+            context.scoped(persons),
+        )
+    )
+    rows = [PersonRow(*row) for row in found]
+    named = {by_id[row.id]: row for row in rows if row.id in by_id}
+    return named | {row.number: row for row in rows if row.number in wanted}  # a number wins over an id
+
+
+def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
+    """Persons outside the caller's scope by exact number, each find logged."""
+    ids = [
+        row.id
+        for row in context.execute(
+            sa.text("SELECT id FROM core.find_persons(CAST(:numbers AS text[])) ORDER BY id"), {"numbers": numbers}
+        )
+    ]
+    if not ids:
+        return {}
+    context.look_up(ids)
+    insert_rows(
+        context.connection,
+        lookups,
+        {
+            "at": [context.now] * len(ids),
+            "user": [context.caller.user] * len(ids),
+            "person": ids,
+            "command": [context.command] * len(ids),
+        },
+    )
+    return _persons(context, set(numbers))
+
+
+def person_attributes(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
+    """The attributes of persons by primary key, as far as the caller may see them."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    rows = context.execute(
+        sa.select(persons.c.id, persons.c.attributes).where(
+            persons.c.id == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))), context.scoped(persons)
+        )
+    )
+    return {row.id: row.attributes for row in rows}
+
+
+def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]:
+    """The groups that are named by code or outside id and that the caller may see; others are left out."""
+    wanted = set(refs)
+    if not wanted:
+        return {}
+    by_id = {number: ref for ref in wanted if (number := context.ids.decode("groups", ref)) is not None}
+    table = groups.c
+    found: Iterable[Any] = context.execute(
+        sa.select(table.id, table.code, table.kind, table.status, table.place, table.attributes).where(
+            sa.or_(
+                table.code == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
+                table.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
+            ),
+            context.scoped(groups),
+        )
+    )
+    rows = [GroupRow(*row) for row in found]
+    named = {by_id[row.id]: row for row in rows if row.id in by_id}
+    return named | {row.code: row for row in rows if row.code in wanted}
+
+
+def group_members(context: Context, group_ids: Iterable[int]) -> dict[int, tuple[MemberRow, ...]]:
+    """The current members of each group in order of registration, as far as the caller may see them."""
+    wanted = sorted(set(group_ids))
+    found: dict[int, list[MemberRow]] = {group: [] for group in wanted}
+    if not wanted:
+        return {}
+    m, p = memberships.c, persons.c
+    rows: Iterable[Any] = context.execute(
+        sa.select(
+            m.id, m.group, m.person, p.number, p.sex, p.birth_date, p.death_date,
+            m.relationship, m.recipient, m.ordinal, m.joined_on,
+        )
+        .join(persons, p.id == m.person)
+        .where(
+            m.group == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))),
+            m.left_on.is_(None),
+            context.scoped(memberships),
+            context.scoped(persons),
+        )
+        .order_by(m.group, m.ordinal)
+    )  # fmt: skip
+    for row in rows:
+        found[row.group].append(MemberRow(*row))
+    return {group: tuple(members) for group, members in found.items()}

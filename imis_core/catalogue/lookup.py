@@ -1,0 +1,87 @@
+"""Items, price lists and diagnoses for other rooms: found by code or outside id, in one statement for a whole batch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.catalogue.tables import diagnoses, items, price_lists
+from imis_core.context import Context
+
+
+@frozen
+class ItemRow:
+    """An item of the catalogue. `max_quantity_thousandths` None: no maximum per line."""
+
+    id: int
+    code: str
+    name: str
+    kind: str
+    category: str | None
+    care_type: str
+    max_quantity_thousandths: int | None
+    sexes: tuple[str, ...]
+    ages: tuple[str, ...]
+
+
+@frozen
+class DiagnosisRow:
+    id: int
+    code: str
+    name: str
+
+
+@frozen
+class PriceListRow:
+    id: int
+    code: str
+    currency: str
+
+
+def resolve_items(context: Context, names: Iterable[str]) -> dict[str, ItemRow]:
+    """The items that are named by code or outside id; unknown names are left out."""
+    return {
+        name: ItemRow(
+            row.id, row.code, row.name, row.kind, row.category, row.care_type, row.max_quantity_thousandths,
+            tuple(row.sexes), tuple(row.ages),
+        )
+        for name, row in rows_named(context, items, "items", names)
+    }  # fmt: skip
+
+
+def resolve_diagnoses(context: Context, names: Iterable[str]) -> dict[str, DiagnosisRow]:
+    """The diagnoses that are named by code or outside id; unknown names are left out."""
+    return {
+        name: DiagnosisRow(row.id, row.code, row.name)
+        for name, row in rows_named(context, diagnoses, "diagnoses", names)
+    }
+
+
+def resolve_price_lists(context: Context, names: Iterable[str]) -> dict[str, PriceListRow]:
+    """The price lists that are named by code or outside id; unknown names are left out."""
+    return {
+        name: PriceListRow(row.id, row.code, row.currency)
+        for name, row in rows_named(context, price_lists, "price_lists", names)
+    }
+
+
+def rows_named(context: Context, table: sa.Table, noun: str, names: Iterable[str]) -> list[tuple[str, Any]]:
+    """(name, row) for each row of a table with `id` and `code` that is named by either; a code wins over an id."""
+    wanted = set(names)
+    if not wanted:
+        return []
+    by_id = {number: name for name in wanted if (number := context.ids.decode(noun, name)) is not None}
+    rows = context.execute(
+        sa.select(table).where(
+            sa.or_(
+                table.c.code == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
+                table.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
+            )
+        )
+    ).all()
+    named = [(by_id[row.id], row) for row in rows if row.id in by_id]
+    return named + [(row.code, row) for row in rows if row.code in wanted]

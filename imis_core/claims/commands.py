@@ -1,0 +1,202 @@
+"""Commands on claims: submit (entry and checks) and process (valuation)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from imis_core.claims.checks import Verdict, check
+from imis_core.claims.entry import EnteredClaim, default_scheme, enter, resolve
+from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
+from imis_core.claims.processing import process_scheme
+from imis_core.claims.states import NUMBERS
+from imis_core.claims.tables import claim_current, claim_line_checks, claim_lines, claim_states, claims
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.database.bulk import insert_returning, insert_rows, take_ids
+from imis_core.errors import Problem, Refusal, invalid, suggestion
+from imis_core.values import Money, thousandths_text
+
+
+@command("claims.submit", input=SubmitClaim, result=SubmittedClaim)
+def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedClaim | Refusal]:
+    """Take in a provider's claim, check it, and answer whether it is checked or rejected, line by line."""
+    known, scheme = resolve(context, items), default_scheme(context)
+    outcomes: list[SubmittedClaim | Refusal] = []
+    entered: list[EnteredClaim] = []
+    seen = _stored_codes(context, [item.code for item in items])
+    for position, item in enumerate(items):
+        claim = enter(context, position, item, known, scheme)
+        if isinstance(claim, EnteredClaim):
+            if claim.code in seen:
+                claim = _duplicate(claim.code)
+            else:
+                seen.add(claim.code)
+                entered.append(claim)
+        outcomes.append(claim)  # type: ignore[arg-type]  # an entered claim is replaced by its result below
+    if not entered:
+        return outcomes
+    verdicts = check(context, entered)
+    ids = _store(context, entered, verdicts)
+    outside = context.ids.encode_all("claims", [number or 0 for number in ids])
+    for claim, verdict, number, identity in zip(entered, verdicts, ids, outside, strict=True):
+        outcomes[claim.position] = (
+            _duplicate(claim.code) if number is None else _result(claim, verdict, identity)
+        )
+    return outcomes
+
+
+def _duplicate(code: str) -> Refusal:
+    return Refusal("claims.duplicate_code", f"there is a claim {code!r} already; a claim's code is used once")
+
+
+def _stored_codes(context: Context, codes: Sequence[str]) -> set[str]:
+    """Codes that are taken. Codes are unique in the deployment: the documented exception to scope."""
+    rows = context.execute(
+        sa.text("SELECT core.claim_codes_taken(CAST(:codes AS text[]))"), {"codes": list(codes)}
+    )
+    return set(rows.scalars())
+
+
+def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence[Verdict]) -> list[int | None]:
+    """Write claims, lines, verdicts and states; None for a claim whose code a concurrent request took first."""
+    connection = context.connection
+    taken = take_ids(connection, claims, len(entered))
+    written = {
+        row.id
+        for row in insert_returning(
+            connection,
+            claims,
+            {
+                "id": taken,
+                "scheme": [c.scheme for c in entered],
+                "code": [c.code for c in entered],
+                "provider": [c.provider.id for c in entered],
+                "person": [c.person.id for c in entered],
+                "place": [c.provider.location for c in entered],
+                "from_date": [c.from_date for c in entered],
+                "to_date": [c.to_date for c in entered],
+                "target_date": [c.target_date for c in entered],
+                "claimed_on": [c.claimed_on for c in entered],
+                "visit_type": [c.visit_type for c in entered],
+                "adult": [v.adult for v in verdicts],
+                "diagnosis": [c.diagnosis for c in entered],
+                "secondary": [c.secondary or None for c in entered],
+                "category": [c.category for c in entered],
+                "currency": [c.currency for c in entered],
+                "claimed_minor": [c.claimed_minor for c in entered],
+                "audit": [context.audit] * len(entered),
+            },
+            conflict="(code) DO NOTHING",
+            returning="id",
+        )
+    }
+    kept = [(n, c, v) for n, c, v in zip(taken, entered, verdicts, strict=True) if n in written]
+    _store_lines(context, kept)
+    _store_states(context, kept)
+    return [number if number in written else None for number in taken]
+
+
+Kept = Sequence[tuple[int, EnteredClaim, Verdict]]
+
+
+def _store_lines(context: Context, kept: Kept) -> None:
+    rows = [
+        (number, position, line, verdict)
+        for number, claim, of_claim in kept
+        for position, (line, verdict) in enumerate(zip(claim.lines, of_claim.lines, strict=True), start=1)
+    ]
+    insert_rows(
+        context.connection,
+        claim_lines,
+        {
+            "claim": [r[0] for r in rows],
+            "line": [r[1] for r in rows],
+            "item": [r[2].item.id for r in rows],
+            "quantity_thousandths": [r[2].quantity_thousandths for r in rows],
+            "price_minor": [r[2].price_minor for r in rows],
+        },
+    )
+    covers = [r[3].cover for r in rows]
+    insert_rows(
+        context.connection,
+        claim_line_checks,
+        {
+            "claim": [r[0] for r in rows],
+            "line": [r[1] for r in rows],
+            "rejection": [None if r[3].rejection is None else int(r[3].rejection) for r in rows],
+            "quantity_thousandths": [r[3].quantity_thousandths for r in rows],
+            "list_price_minor": [r[3].list_price_minor for r in rows],
+            "cover_kind": [None if c is None else c.kind for c in covers],
+            "cover": [None if c is None else c.id for c in covers],
+            "package_version": [None if c is None else c.package_version for c in covers],
+        },
+    )
+
+
+def _store_states(context: Context, kept: Kept) -> None:
+    numbers = [number for number, _, _ in kept]
+    states = [NUMBERS[verdict.state] for _, _, verdict in kept]
+    insert_rows(
+        context.connection,
+        claim_states,
+        {
+            "claim": numbers,
+            "version": [1] * len(kept),
+            "state": states,
+            "rejection": [None if v.rejection is None else int(v.rejection) for _, _, v in kept],
+            "audit": [context.audit] * len(kept),
+        },
+    )
+    insert_rows(
+        context.connection,
+        claim_current,
+        {
+            "claim": numbers,
+            "scheme": [claim.scheme for _, claim, _ in kept],
+            "state": states,
+            "version": [1] * len(kept),
+        },
+    )
+
+
+def _result(claim: EnteredClaim, verdict: Verdict, identity: str) -> SubmittedClaim:
+    return SubmittedClaim(
+        id=identity,
+        code=claim.code,
+        status=verdict.state,
+        rejection=None if verdict.rejection is None else verdict.rejection.label,
+        rejection_code=None if verdict.rejection is None else int(verdict.rejection),
+        category=claim.category,
+        claimed=Money(claim.claimed_minor, claim.currency),
+        lines=tuple(
+            CheckedLine(
+                item=line.item.code,
+                status="passed" if judged.rejection is None else "rejected",
+                rejection=None if judged.rejection is None else judged.rejection.label,
+                rejection_code=None if judged.rejection is None else int(judged.rejection),
+                quantity_approved=thousandths_text(judged.quantity_thousandths),
+            )
+            for line, judged in zip(claim.lines, verdict.lines, strict=True)
+        ),
+    )
+
+
+@command("claims.process", input=ProcessClaims, result=ProcessedClaims)
+def process(context: Context, items: tuple[ProcessClaims, ...]) -> list[ProcessedClaims | Refusal]:
+    """Valuate checked claims of a scheme (all, or those named); a valuated, unpaid one that is named is computed again."""
+    outcomes: list[ProcessedClaims | Refusal] = []
+    for item in items:
+        schemes = context.settings.schemes
+        if item.scheme not in schemes:
+            message = f"there is no scheme {item.scheme!r}{suggestion(item.scheme, schemes)}"
+            outcomes.append(invalid(Problem("scheme", "unknown", message)))
+        elif not context.app.type_of(item.scheme).takes_claims:
+            outcomes.append(invalid(Problem("scheme", "no_claims", f"the scheme {item.scheme!r} takes no claims")))
+        else:
+            outcomes.append(process_scheme(context, item.scheme, item.claims))
+    return outcomes
+
+
+COMMANDS = (submit, process)

@@ -1,0 +1,194 @@
+"""Entry of claims: references resolved for the whole batch, and everything that refuses a claim before it is stored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+
+from attrs import frozen
+
+from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
+from imis_core.catalogue.lookup import ItemRow, resolve_diagnoses, resolve_items
+from imis_core.claims.inputs import SubmitClaim
+from imis_core.context import Context
+from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
+from imis_core.places.lookup import ProviderRow, resolve_providers
+from imis_core.values import INT64_MAX, THOUSANDTHS, NotExact, to_minor, to_thousandths
+
+CODE_MAX: Final = 100  # characters of a claim's code
+LINES_MAX: Final = 1000
+
+
+@frozen
+class EnteredLine:
+    item: ItemRow
+    quantity_thousandths: int
+    price_minor: int
+
+
+@frozen
+class EnteredClaim:
+    """A claim whose references are known and whose form is right; amounts in minor units."""
+
+    position: int  # in the batch
+    code: str
+    scheme: str
+    currency: str
+    provider: ProviderRow
+    person: PersonRow
+    from_date: date
+    to_date: date
+    claimed_on: date
+    visit_type: str
+    diagnosis: int
+    secondary: tuple[int, ...]
+    lines: tuple[EnteredLine, ...]
+    category: str
+
+    @property
+    def target_date(self) -> date:
+        """The day by which a claim is judged: to-date, else from-date."""
+        return self.to_date
+
+    @property
+    def overnight(self) -> bool:
+        return self.from_date != self.to_date
+
+    @property
+    def claimed_minor(self) -> int:
+        """What is asked: each line rounded half up to the minor unit."""
+        return sum(
+            (2 * line.quantity_thousandths * line.price_minor + THOUSANDTHS) // (2 * THOUSANDTHS) for line in self.lines
+        )
+
+
+@frozen
+class References:
+    """Everything that the claims of a batch name, found in one statement per kind."""
+
+    providers: Mapping[str, ProviderRow]
+    persons: Mapping[str, PersonRow]
+    items: Mapping[str, ItemRow]
+    diagnoses: Mapping[str, Any]
+
+
+def resolve(context: Context, items: Sequence[SubmitClaim]) -> References:
+    """The references of a batch. A contracted provider finds any person by exact number, logged."""
+    return References(
+        resolve_providers(context, {item.provider for item in items}),
+        resolve_persons(context, {item.person or item.number or "" for item in items}, exact=True),
+        resolve_items(context, {line.item for item in items for line in item.lines}),
+        resolve_diagnoses(context, {code for item in items for code in (item.diagnosis, *item.secondary)}),
+    )
+
+
+def enter(context: Context, position: int, item: SubmitClaim, known: References, default_scheme: str | None) -> EnteredClaim | Refusal:
+    """One claim of the batch, or why it is refused at entry (health_insurance.md 4: nothing is stored)."""
+    scheme = item.scheme or default_scheme
+    problem = _scheme_problem(context, scheme) or _form_problem(context, item)
+    if problem is not None:
+        return invalid(problem)
+    assert scheme is not None
+    provider = known.providers.get(item.provider)
+    if provider is None:
+        return not_found("provider", "provider", item.provider)
+    if not _may_claim_for(context, provider):
+        return Refusal("permission.denied", f"you do not claim for the provider {provider.code!r}")
+    name = item.person or item.number or ""
+    person = known.persons.get(name)
+    if person is None:
+        return not_found("person" if item.person else "number", "person", name)
+    for path, code in (("diagnosis", item.diagnosis), *((f"secondary.{i}", c) for i, c in enumerate(item.secondary))):
+        if code not in known.diagnoses:
+            return not_found(path, "diagnosis", code)
+    lines = _lines(context, item, scheme, known)
+    if isinstance(lines, Refusal):
+        return lines
+    to_date = item.to or item.from_
+    entered = EnteredClaim(
+        position, item.code, scheme, context.settings.currency_of(scheme), provider, person, item.from_, to_date,
+        item.claimed_on or context.today, item.visit_type, known.diagnoses[item.diagnosis].id,
+        tuple(known.diagnoses[code].id for code in item.secondary), lines, category_of(lines, item.from_ != to_date),
+    )  # fmt: skip
+    if entered.claimed_minor > INT64_MAX:
+        return invalid(Problem("lines", "range", "the claim's total is larger than can be kept"))
+    return entered
+
+
+def _scheme_problem(context: Context, scheme: str | None) -> Problem | None:
+    schemes = context.settings.schemes
+    if scheme is None:
+        return Problem("scheme", "required", "several schemes (or none) take claims; name one")
+    if scheme not in schemes:
+        return Problem("scheme", "unknown", f"there is no scheme {scheme!r}{suggestion(scheme, schemes)}")
+    if not context.app.type_of(scheme).takes_claims:
+        return Problem("scheme", "no_claims", f"the scheme {scheme!r} takes no claims")
+    return None
+
+
+def _form_problem(context: Context, item: SubmitClaim) -> Problem | None:
+    if not item.code.strip() or len(item.code) > CODE_MAX:
+        return Problem("code", "format", f"a claim's code has 1 to {CODE_MAX} characters")
+    if (item.number is None) == (item.person is None):
+        return Problem("number", "required", "name the patient by number or by person, not by both")
+    if item.to is not None and item.to < item.from_:
+        return Problem("to", "range", "the claim ends before it begins")
+    if max(item.from_, item.to or item.from_) > context.today:
+        return Problem("to" if item.to else "from", "future", "the claim lies in the future")
+    if item.claimed_on is not None and item.claimed_on > context.today:
+        return Problem("claimed_on", "future", "the claim was made in the future")
+    if not item.lines:
+        return Problem("lines", "required", "a claim has at least one line")
+    if len(item.lines) > LINES_MAX:
+        return Problem("lines", "too_many", f"a claim has at most {LINES_MAX} lines")
+    return None
+
+
+def _may_claim_for(context: Context, provider: ProviderRow) -> bool:
+    caller = context.caller
+    return caller.everywhere or provider.id in caller.providers or provider.location in caller.places
+
+
+def _lines(context: Context, item: SubmitClaim, scheme: str, known: References) -> tuple[EnteredLine, ...] | Refusal:
+    currency = context.settings.currency_of(scheme)
+    lines = []
+    for index, line in enumerate(item.lines):
+        of_catalogue = known.items.get(line.item)
+        if of_catalogue is None:
+            return not_found(f"lines.{index}.item", "item", line.item)
+        try:
+            quantity = to_thousandths(line.quantity)
+        except NotExact as error:
+            return invalid(Problem(f"lines.{index}.quantity", "decimals", str(error)))
+        if quantity <= 0:
+            return invalid(Problem(f"lines.{index}.quantity", "range", "a quantity is above 0"))
+        most = of_catalogue.max_quantity_thousandths
+        if most is not None and quantity > most:
+            message = f"at most {most / THOUSANDTHS:g} of {of_catalogue.code!r} on a line"
+            return invalid(Problem(f"lines.{index}.quantity", "range", message))
+        try:
+            price = to_minor(line.price, currency)
+        except NotExact as error:
+            return invalid(Problem(f"lines.{index}.price", "decimals", str(error)))
+        if quantity * price > INT64_MAX:
+            return invalid(Problem(f"lines.{index}.price", "range", "quantity x price is larger than can be kept"))
+        lines.append(EnteredLine(of_catalogue, quantity, price))
+    return tuple(lines)
+
+
+def category_of(lines: Sequence[EnteredLine], overnight: bool) -> str:
+    """Surgery, delivery, antenatal if a service of that kind is there, in this order; else by stay; from all lines."""
+    services = {line.item.category for line in lines if line.item.kind == "service"}
+    for category in ("surgery", "delivery", "antenatal"):
+        if category in services:
+            return category
+    if overnight or "hospitalisation" in services:
+        return "hospitalisation"
+    return "consultation" if "consultation" in services else "visit"
+
+
+def default_scheme(context: Context) -> str | None:
+    """The only scheme that takes claims, if there is just one."""
+    taking = [code for code in context.settings.schemes if context.app.type_of(code).takes_claims]
+    return taking[0] if len(taking) == 1 else None

@@ -1,0 +1,117 @@
+"""What a claim says when it comes in, and what the answer says. Source: contract.md and contract-health.md."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Literal
+
+from attrs import frozen
+
+from imis_core.values import Amount, Money, Quantity
+
+VisitType = Literal["other", "referral", "emergency"]
+
+
+@frozen(kw_only=True)
+class LineInput:
+    item: str
+    quantity: Quantity
+    price: Amount
+
+
+@frozen(kw_only=True)
+class SubmitClaim:
+    """`number` or `person` names the patient; `scheme` may be left out where only one takes claims."""
+
+    code: str
+    scheme: str | None = None
+    provider: str
+    number: str | None = None
+    person: str | None = None
+    from_: date
+    to: date | None = None
+    claimed_on: date | None = None
+    visit_type: VisitType = "other"
+    diagnosis: str
+    secondary: tuple[str, ...] = ()
+    lines: tuple[LineInput, ...]
+
+
+@frozen(kw_only=True)
+class CheckedLine:
+    item: str
+    status: str
+    rejection: str | None
+    rejection_code: int | None
+    quantity_approved: str
+
+
+@frozen(kw_only=True)
+class SubmittedClaim:
+    id: str
+    code: str
+    status: str
+    rejection: str | None
+    rejection_code: int | None
+    category: str
+    claimed: Money
+    lines: tuple[CheckedLine, ...]
+
+
+@frozen(kw_only=True)
+class ProcessClaims:
+    scheme: str
+    claims: tuple[str, ...] | None = None
+
+
+@frozen(kw_only=True)
+class ProcessedClaims:
+    processed: int
+    valuated: int
+    rejected: int
+
+
+@frozen(kw_only=True)
+class ShowClaim:
+    claim: str
+
+
+@frozen(kw_only=True)
+class Step:
+    name: str
+    amount: Money
+
+
+@frozen(kw_only=True)
+class ShownLine:
+    line: int
+    item: str
+    status: str
+    rejection: str | None
+    rejection_code: int | None
+    quantity_approved: str
+    unit_price: Money | None
+    deducted: Money | None
+    above_ceiling: Money | None
+    payable: Money | None
+    steps: tuple[Step, ...]
+
+
+@frozen(kw_only=True)
+class ShownClaim:
+    id: str
+    code: str
+    scheme: str
+    provider: str
+    number: str
+    from_: date
+    to: date
+    diagnosis: str
+    status: str
+    rejection: str | None
+    rejection_code: int | None
+    category: str
+    claimed: Money
+    approved: Money | None
+    payable: Money | None
+    lines: tuple[ShownLine, ...]

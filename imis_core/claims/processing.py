@@ -1,0 +1,317 @@
+"""Valuation of checked claims: read a chunk, compute it in columns, write results, usage, states and the ledger.
+
+A chunk is a fixed number of statements. Claims are taken by target date, then code; counters are locked in the order of
+their keys, so that two workers never both spend the last unit. Source: health_insurance.md 5.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.claims.inputs import ProcessedClaims
+from imis_core.claims.states import CHECKED, CLAIM_STATES, NAMES, NUMBERS, VALUATED
+from imis_core.claims.tables import claim_results, claim_states, claim_valuations, claims
+from imis_core.context import Context
+from imis_core.database.bulk import insert_rows
+from imis_core.eligibility.lines import NO_LIMITS, PackageLimits, read_limits, read_terms
+from imis_core.eligibility.valuation import MILLI, NONE, LineColumns, ValuedColumns, value_lines
+from imis_core.errors import Refusal, not_found
+from imis_core.ledger.book import EXPENSE, PAYABLE, post
+
+CHUNK: Final = 20_000  # claims held in memory at once; about 100 MB with five lines each
+
+_CHECKED_CLAIMS: Final = sa.text(
+    """
+    SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
+           p.level AS facility_level, t.version, t.valuation, t.state
+    FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
+    JOIN core.providers p ON p.id = c.provider
+    WHERE t.scheme = :scheme AND t.state = :checked
+    ORDER BY c.target_date, c.code LIMIT :chunk FOR UPDATE OF t
+    """
+)
+_NAMED_CLAIMS: Final = sa.text(
+    """
+    SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
+           p.level AS facility_level, t.version, t.valuation, t.state
+    FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
+    JOIN core.providers p ON p.id = c.provider
+    WHERE t.claim = ANY(:claims) ORDER BY c.target_date, c.code FOR UPDATE OF t
+    """
+)
+# Products first, then services, as entered; the earlier result of a claim that is computed again comes along.
+_LINES: Final = sa.text(
+    """
+    SELECT k.claim, k.line, k.quantity_thousandths, l.price_minor, k.list_price_minor, l.item, k.cover_kind, k.cover,
+           k.package_version, r.deducted_milli, r.payable_minor
+    FROM core.claim_line_checks k JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
+    JOIN core.items i ON i.id = l.item
+    JOIN unnest(CAST(:claims AS bigint[]), CAST(:valuations AS int[])) WITH ORDINALITY AS b(claim, valuation, position)
+      ON b.claim = k.claim
+    LEFT JOIN core.claim_results r ON r.claim = k.claim AND r.line = k.line AND r.valuation = b.valuation
+    WHERE k.rejection IS NULL
+    ORDER BY b.position, i.kind = 'service', k.line
+    """
+)
+_LOCK_USAGE: Final = sa.text(
+    """
+    INSERT INTO core.cover_usage AS u (cover_kind, cover, person, counter, used)
+    SELECT k, c, p, n, 0 FROM unnest(CAST(:kinds AS text[]), CAST(:covers AS bigint[]), CAST(:persons AS bigint[]),
+                                     CAST(:counters AS text[])) AS keys(k, c, p, n) ORDER BY 1, 2, 3, 4
+    ON CONFLICT (cover_kind, cover, person, counter) DO UPDATE SET used = u.used
+    RETURNING cover_kind, cover, person, counter, used
+    """
+)
+_SET_USAGE: Final = sa.text(
+    """
+    UPDATE core.cover_usage u SET used = n.used
+    FROM unnest(CAST(:kinds AS text[]), CAST(:covers AS bigint[]), CAST(:persons AS bigint[]), CAST(:counters AS text[]),
+                CAST(:used AS bigint[])) AS n(cover_kind, cover, person, counter, used)
+    WHERE (u.cover_kind, u.cover, u.person, u.counter) = (n.cover_kind, n.cover, n.person, n.counter) AND u.used <> n.used
+    """
+)
+_MOVE: Final = sa.text(
+    """
+    UPDATE core.claim_current t SET state = :state, version = n.version, valuation = n.valuation
+    FROM unnest(CAST(:claims AS bigint[]), CAST(:versions AS int[]), CAST(:valuations AS int[])) AS n(claim, version, valuation)
+    WHERE t.claim = n.claim
+    """
+)
+
+
+def process_scheme(context: Context, scheme: str, names: Sequence[str] | None) -> ProcessedClaims | Refusal:
+    """Valuate all checked claims of a scheme, or the named ones."""
+    if names is not None:
+        rows = _named(context, scheme, names)
+        if isinstance(rows, Refusal):
+            return rows
+        done = _value_chunk(context, scheme, rows)
+    else:
+        done, rows = 0, _checked(context, scheme)
+        while rows:
+            done += _value_chunk(context, scheme, rows)
+            rows = _checked(context, scheme) if len(rows) == CHUNK else []
+    if done:
+        context.emit("claims_valuated", scheme, {"scheme": scheme, "audit": context.audit, "claims": done})
+    return ProcessedClaims(processed=done, valuated=done, rejected=0)
+
+
+def _checked(context: Context, scheme: str) -> Sequence[Any]:
+    return context.execute(
+        _CHECKED_CLAIMS, {"scheme": scheme, "checked": NUMBERS[CHECKED], "chunk": CHUNK}
+    ).all()
+
+
+def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any] | Refusal:
+    """The named claims, locked; refused if one is unknown, of another scheme, or beyond valuation."""
+    by_id = {name: number for name in names if (number := context.ids.decode("claims", name)) is not None}
+    found = context.execute(
+        sa.select(claims.c.id, claims.c.code).where(
+            claims.c.scheme == scheme,
+            sa.or_(
+                claims.c.code == sa.any_(sa.literal(list(names), ARRAY(sa.Text))),
+                claims.c.id == sa.any_(sa.literal(list(by_id.values()), ARRAY(sa.BigInteger))),
+            ),
+            context.scoped(claims),
+        )
+    ).all()
+    codes, numbers = {row.code for row in found}, {row.id for row in found}
+    for index, name in enumerate(names):
+        if name not in codes and by_id.get(name) not in numbers:
+            return not_found(f"claims.{index}", "claim", name)
+    rows = context.execute(_NAMED_CLAIMS, {"claims": sorted(numbers)}).all()
+    shown = {row.id: row.code for row in found}
+    for row in rows:
+        if not CLAIM_STATES.allows(NAMES[row.state], VALUATED):
+            return CLAIM_STATES.refusal(f"the claim {shown[row.id]!r}", NAMES[row.state], VALUATED)
+    return rows
+
+
+UsageKey = tuple[str, int, int, str]  # cover kind, cover, person (0: the whole cover), counter
+
+
+@frozen
+class _Pools:
+    """The counters of one kind (deductible or ceiling) that a chunk draws on, in order of first use."""
+
+    of_line: list[int]
+    limits: list[int]
+    keys: list[UsageKey | None]  # None: the treatment itself, which nothing else uses up
+
+
+def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
+    if not rows:
+        return 0
+    kind = context.app.type_of(scheme)
+    by_claim = {row.id: row for row in rows}
+    lines = context.execute(
+        _LINES, {"claims": [r.id for r in rows], "valuations": [r.valuation for r in rows]}
+    ).all()
+    versions = {line.package_version for line in lines}
+    terms = read_terms(context, kind, versions, {line.item for line in lines})
+    limits = read_limits(context, kind, versions)
+    of_line = [
+        terms[ln.package_version, ln.item, by_claim[ln.claim].visit_type, by_claim[ln.claim].adult] for ln in lines
+    ]
+    unit_prices = [
+        ln.price_minor if t.price_origin == "provider" else min(ln.price_minor, ln.list_price_minor)
+        for ln, t in zip(lines, of_line, strict=True)
+    ]
+    deductibles = _pools("deductible", lines, by_claim, limits, MILLI)
+    ceilings = _pools("ceiling", lines, by_claim, limits, 1)
+    used = _lock_usage(context, [*deductibles.keys, *ceilings.keys])
+    _leave_out_own(lines, deductibles, ceilings, used)
+    columns = LineColumns(
+        _ints([ln.quantity_thousandths for ln in lines]),
+        _ints(unit_prices),
+        _ints([NONE if t.fixed_limit_minor is None else t.fixed_limit_minor for t in of_line]),
+        _ints([t.share_micro for t in of_line]),
+        _ints(deductibles.of_line),
+        _ints(ceilings.of_line),
+        _ints(deductibles.limits),
+        _ints([0 if key is None else used[key] for key in deductibles.keys]),
+        _ints(ceilings.limits),
+        _ints([0 if key is None else used[key] for key in ceilings.keys]),
+    )
+    valued = value_lines(columns)
+    _save_usage(context, used, deductibles, valued.deducted_milli)
+    _save_usage(context, used, ceilings, valued.payable_minor)
+    _write_usage(context, used)
+    payable = _write_results(context, rows, lines, unit_prices, valued)
+    before = sum(line.payable_minor or 0 for line in lines)
+    post(context, scheme, "claims.process", {EXPENSE: payable - before, PAYABLE: before - payable})
+    return len(rows)
+
+
+def _ints(values: Sequence[int]) -> Any:
+    return np.array(values, dtype=np.int64)
+
+
+def _pools(
+    name: str, lines: Sequence[Any], by_claim: Mapping[int, Any], limits: Mapping[int, PackageLimits], unit: int
+) -> _Pools:
+    """Which counter each line draws on: by level (this claim, this person, the whole policy) and scope of the case."""
+    numbers: dict[Any, int] = {}
+    pools = _Pools([], [], [])
+    for line in lines:
+        of_package = limits.get(line.package_version, NO_LIMITS)
+        limit = of_package.deductible if name == "deductible" else of_package.ceiling
+        claim = by_claim[line.claim]
+        scope = limit and limit.scope(of_package.is_hospital_case(claim.overnight, claim.facility_level))
+        if limit is None or scope is None:
+            pools.of_line.append(NONE)
+            continue
+        counter = f"{name}.{scope[0]}"
+        key: UsageKey | None = None
+        if limit.level == "person":
+            key = (line.cover_kind, line.cover, claim.person, counter)
+        elif limit.level == "policy":
+            key = (line.cover_kind, line.cover, 0, counter)
+        pool = key or (line.claim, line.cover_kind, line.cover, counter)
+        if pool not in numbers:
+            numbers[pool] = len(numbers)
+            pools.limits.append(scope[1] * unit)
+            pools.keys.append(key)
+        pools.of_line.append(numbers[pool])
+    return pools
+
+
+def _lock_usage(context: Context, keys: Sequence[UsageKey | None]) -> dict[UsageKey, int]:
+    """What the counters show, locked until the commit, in the order of their keys."""
+    wanted = sorted({key for key in keys if key is not None})
+    if not wanted:
+        return {}
+    kinds, covers, persons, counters = (list(column) for column in zip(*wanted, strict=True))
+    rows = context.execute(
+        _LOCK_USAGE, {"kinds": kinds, "covers": covers, "persons": persons, "counters": counters}
+    )
+    return {(r.cover_kind, r.cover, r.person, r.counter): r.used for r in rows}
+
+
+def _leave_out_own(lines: Sequence[Any], deductibles: _Pools, ceilings: _Pools, used: dict[UsageKey, int]) -> None:
+    """Only other claims count: what a claim that is computed again used before is taken out of the counters."""
+    for line, deductible, ceiling in zip(lines, deductibles.of_line, ceilings.of_line, strict=True):
+        if line.deducted_milli is None:
+            continue
+        key = deductibles.keys[deductible] if deductible != NONE else None
+        if key is not None:
+            used[key] -= line.deducted_milli
+        key = ceilings.keys[ceiling] if ceiling != NONE else None
+        if key is not None:
+            used[key] -= line.payable_minor
+
+
+def _save_usage(context: Context, used: dict[UsageKey, int], pools: _Pools, taken: Any) -> None:
+    for pool, amount in zip(pools.of_line, taken.tolist(), strict=True):
+        key = pools.keys[pool] if pool != NONE else None
+        if key is not None:
+            used[key] += amount
+
+
+def _write_usage(context: Context, used: Mapping[UsageKey, int]) -> None:
+    if not used:
+        return
+    kinds, covers, persons, counters = (list(column) for column in zip(*used, strict=True))
+    context.execute(
+        _SET_USAGE,
+        {"kinds": kinds, "covers": covers, "persons": persons, "counters": counters, "used": list(used.values())},
+    )
+
+
+def _write_results(
+    context: Context, rows: Sequence[Any], lines: Sequence[Any], unit_prices: Sequence[int], valued: ValuedColumns
+) -> int:
+    """Write line results, claim totals and states; returns what is payable altogether."""
+    valuation = {row.id: row.valuation + 1 for row in rows}
+    insert_rows(
+        context.connection,
+        claim_results,
+        {
+            "claim": [line.claim for line in lines],
+            "line": [line.line for line in lines],
+            "valuation": [valuation[line.claim] for line in lines],
+            "unit_price_minor": unit_prices,
+            "limited_milli": valued.limited_milli.tolist(),
+            "deducted_milli": valued.deducted_milli.tolist(),
+            "shared_minor": valued.shared_minor.tolist(),
+            "above_ceiling_minor": valued.above_ceiling_minor.tolist(),
+            "payable_minor": valued.payable_minor.tolist(),
+        },
+    )
+    approved, payable = dict.fromkeys(valuation, 0), dict.fromkeys(valuation, 0)
+    for line, price, amount in zip(lines, unit_prices, valued.payable_minor.tolist(), strict=True):
+        approved[line.claim] += (2 * line.quantity_thousandths * price + MILLI) // (2 * MILLI)
+        payable[line.claim] += amount
+    audits = [context.audit] * len(rows)
+    insert_rows(
+        context.connection,
+        claim_valuations,
+        {
+            "claim": list(valuation),
+            "valuation": list(valuation.values()),
+            "approved_minor": list(approved.values()),
+            "payable_minor": list(payable.values()),
+            "audit": audits,
+        },
+    )
+    versions = [row.version + 1 for row in rows]
+    state = NUMBERS[VALUATED]
+    insert_rows(
+        context.connection,
+        claim_states,
+        {"claim": list(valuation), "version": versions, "state": [state] * len(rows), "audit": audits},
+    )
+    context.execute(
+        _MOVE,
+        {"claims": list(valuation), "versions": versions, "valuations": list(valuation.values()), "state": state},
+    )
+    return sum(payable.values())
+
+
+__all__ = ["CHUNK", "process_scheme"]

@@ -1,0 +1,202 @@
+"""What can be asked of claims: one claim with the steps of each line, and listings."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_core.beneficiaries.tables import persons
+from imis_core.catalogue.tables import diagnoses
+from imis_core.claims.inputs import ShowClaim, ShownClaim, ShownLine, Step
+from imis_core.claims.states import NAMES, NUMBERS
+from imis_core.claims.tables import claim_current, claim_states, claim_valuations, claims
+from imis_core.context import Context
+from imis_core.eligibility.rejections import Rejection
+from imis_core.eligibility.valuation import MILLI
+from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
+from imis_core.places.tables import providers
+from imis_core.queries import Listing, query
+from imis_core.values import Money, thousandths_text
+
+_HEAD: Final = (
+    sa.select(
+        claims,
+        claim_current.c.state,
+        claim_states.c.rejection,
+        claim_valuations.c.approved_minor,
+        claim_valuations.c.payable_minor,
+        providers.c.code.label("provider_code"),
+        persons.c.number,
+        diagnoses.c.code.label("diagnosis_code"),
+    )
+    .join(claim_current, claim_current.c.claim == claims.c.id)
+    .join(
+        claim_states,
+        sa.and_(claim_states.c.claim == claims.c.id, claim_states.c.version == claim_current.c.version),
+    )
+    .outerjoin(
+        claim_valuations,
+        sa.and_(
+            claim_valuations.c.claim == claims.c.id, claim_valuations.c.valuation == claim_current.c.valuation
+        ),
+    )
+    .join(providers, providers.c.id == claims.c.provider)
+    .outerjoin(persons, persons.c.id == claims.c.person)
+    .join(diagnoses, diagnoses.c.id == claims.c.diagnosis)
+)
+_LINES: Final = sa.text(
+    """
+    SELECT l.line, i.code, l.price_minor, k.rejection, k.quantity_thousandths, r.unit_price_minor, r.limited_milli,
+           r.deducted_milli, r.shared_minor, r.above_ceiling_minor, r.payable_minor
+    FROM core.claim_lines l JOIN core.items i ON i.id = l.item
+    JOIN core.claim_line_checks k ON k.claim = l.claim AND k.line = l.line
+    JOIN core.claim_current t ON t.claim = l.claim
+    LEFT JOIN core.claim_results r ON r.claim = l.claim AND r.line = l.line AND r.valuation = t.valuation
+    WHERE l.claim = :claim ORDER BY l.line
+    """
+)
+
+
+@query("claims.show", input=ShowClaim, result=ShownClaim)
+def show(context: Context, asked: ShowClaim) -> ShownClaim | Refusal:
+    """A claim with its lines: what was rejected and why, what was paid and by which steps."""
+    number = context.ids.decode("claims", asked.claim)
+    by_name = claims.c.code == asked.claim if number is None else claims.c.id == number
+    row = context.execute(_HEAD.where(by_name, context.scoped(claims))).first()
+    if row is None:
+        return not_found("claim", "claim", asked.claim)
+    lines = context.execute(_LINES, {"claim": row.id}).all()
+    name, code = _rejection(row.rejection)
+    return ShownClaim(
+        id=context.ids.encode("claims", row.id),
+        code=row.code,
+        scheme=row.scheme,
+        provider=row.provider_code,
+        number=row.number or "",
+        from_=row.from_date,
+        to=row.to_date,
+        diagnosis=row.diagnosis_code,
+        status=NAMES[row.state],
+        rejection=name,
+        rejection_code=code,
+        category=row.category,
+        claimed=Money(row.claimed_minor, row.currency),
+        approved=_money(row.approved_minor, row.currency),
+        payable=_money(row.payable_minor, row.currency),
+        lines=tuple(_line(line, row.currency) for line in lines),
+    )
+
+
+def _rejection(number: int | None) -> tuple[str | None, int | None]:
+    return (None, None) if number is None else (Rejection(number).label, number)
+
+
+def _money(minor: int | None, currency: str) -> Money | None:
+    return None if minor is None else Money(minor, currency)
+
+
+def _whole(milli: int) -> int:
+    return (2 * milli + MILLI) // (2 * MILLI)
+
+
+def _line(row: Any, currency: str) -> ShownLine:
+    name, code = _rejection(row.rejection)
+    valued = row.payable_minor is not None
+    return ShownLine(
+        line=row.line,
+        item=row.code,
+        status="passed" if row.rejection is None else "rejected",
+        rejection=name,
+        rejection_code=code,
+        quantity_approved=thousandths_text(row.quantity_thousandths),
+        unit_price=_money(row.unit_price_minor, currency),
+        deducted=Money(_whole(row.deducted_milli), currency) if valued else None,
+        above_ceiling=_money(row.above_ceiling_minor, currency),
+        payable=_money(row.payable_minor, currency),
+        steps=_steps(row, currency) if valued else (),
+    )
+
+
+def _steps(row: Any, currency: str) -> tuple[Step, ...]:
+    """Every step of the rules in its order, each with the amount after it (contract-health.md)."""
+    after = {
+        "price": _whole(row.quantity_thousandths * row.unit_price_minor),
+        "limit": _whole(row.limited_milli),
+        "deductible": _whole(row.limited_milli - row.deducted_milli),
+        "coinsurance": row.shared_minor,
+        "copayment": row.shared_minor,
+        "category_cap": row.shared_minor,
+        "ceiling": row.payable_minor,
+    }
+    return tuple(Step(name=name, amount=Money(amount, currency)) for name, amount in after.items())
+
+
+@frozen(kw_only=True)
+class ListClaims:
+    scheme: str | None = None
+    provider: str | None = None
+    number: str | None = None
+    status: str | None = None
+    from_: date | None = None
+    to: date | None = None
+
+
+@frozen(kw_only=True)
+class ListedClaim:
+    id: str
+    code: str
+    scheme: str
+    provider: str
+    number: str
+    from_: date
+    to: date
+    diagnosis: str
+    category: str
+    status: str
+    rejection: str | None
+    claimed: Money
+    approved: Money | None
+    payable: Money | None
+
+
+@query("claims.list", input=ListClaims, result=ListedClaim, listing=True)
+def list_claims(context: Context, asked: ListClaims) -> Listing | Refusal:
+    """Claims by scheme, provider, person, status and target date, in the order of their codes."""
+    select = _HEAD.where(context.scoped(claims))
+    if asked.scheme is not None:
+        select = select.where(claims.c.scheme == asked.scheme)
+    if asked.provider is not None:
+        select = select.where(providers.c.code == asked.provider)
+    if asked.number is not None:
+        select = select.where(persons.c.number == asked.number)
+    if asked.status is not None:
+        if asked.status not in NUMBERS:
+            message = f"expected one of {', '.join(NUMBERS)}{suggestion(asked.status, NUMBERS)}"
+            return invalid(Problem("status", "choice", message))
+        select = select.where(claim_current.c.state == NUMBERS[asked.status])
+    if asked.from_ is not None:
+        select = select.where(claims.c.target_date >= asked.from_)
+    if asked.to is not None:
+        select = select.where(claims.c.target_date <= asked.to)
+
+    def build(rows: Sequence[Any]) -> list[ListedClaim]:
+        ids = context.ids.encode_all("claims", [row.id for row in rows])
+        return [
+            ListedClaim(
+                id=identity, code=row.code, scheme=row.scheme, provider=row.provider_code, number=row.number or "",
+                from_=row.from_date, to=row.to_date, diagnosis=row.diagnosis_code, category=row.category,
+                status=NAMES[row.state], rejection=_rejection(row.rejection)[0],
+                claimed=Money(row.claimed_minor, row.currency), approved=_money(row.approved_minor, row.currency),
+                payable=_money(row.payable_minor, row.currency),
+            )
+            for identity, row in zip(ids, rows, strict=True)
+        ]  # fmt: skip
+
+    return Listing(select, (claims.c.code,), build, {"code": claims.c.code, "target_date": claims.c.target_date})
+
+
+QUERIES = (show, list_claims)

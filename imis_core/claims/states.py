@@ -1,0 +1,29 @@
+"""The states of a claim, their numbers in the tables, and the moves between them (health_insurance.md 4)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imis_core.states import StateTable
+
+ENTERED: Final = "entered"
+CHECKED: Final = "checked"
+REJECTED: Final = "rejected"
+PROCESSED: Final = "processed"
+VALUATED: Final = "valuated"
+PAID: Final = "paid"
+
+CLAIM_STATES: Final = StateTable(
+    "claims",
+    {
+        ENTERED: (CHECKED, REJECTED),
+        CHECKED: (PROCESSED, VALUATED, REJECTED),  # without relative prices processing valuates at once
+        REJECTED: (),
+        PROCESSED: (VALUATED,),
+        VALUATED: (VALUATED, PAID),  # computed again while unpaid, with the same result
+        PAID: (VALUATED,),  # a payment that came back: the debt stands again
+    },
+)
+# In the narrow tables a state is a number; openIMIS's order. The partial index of open claims names 1 and 4.
+NUMBERS: Final = {ENTERED: 0, CHECKED: 1, REJECTED: 2, PROCESSED: 3, VALUATED: 4, PAID: 5}
+NAMES: Final = {number: name for name, number in NUMBERS.items()}

@@ -1,0 +1,9 @@
+"""The commands of coverage and contributions, collected for the kernel's list of rooms."""
+
+from __future__ import annotations
+
+from imis_core.coverage.contributions import record
+from imis_core.coverage.enrolment import enrol, renew
+from imis_core.coverage.moves import resume, suspend, terminate
+
+COMMANDS = (enrol, renew, suspend, resume, terminate, record)

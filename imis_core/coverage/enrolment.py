@@ -1,0 +1,429 @@
+"""Enrolling and renewing: policies for groups or single persons, quoted by the scheme type, written as sets.
+
+The members are those counted at enrolment; later changes of a group end a cover (`covers`) and never widen it.
+Source: health_insurance.md 2.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import evolve, field, frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.tables import groups, memberships, persons
+from imis_core.benefit_packages.lookup import Version, parsed_terms, scheme_type, versions_on
+from imis_core.benefit_packages.schemes import Enrollee, EnrolmentCase, Quote, SchemeType
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.coverage.holds import Hold, Holds
+from imis_core.coverage.lookup import FIELDS, NOUN, Member, Policy, PolicyShown, load_policies, package_codes, shown
+from imis_core.coverage.states import ACTIVE, IDLE, RENEWABLE, state_on
+from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.database.bulk import insert_rows, take_ids
+from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.ledger.book import INCOME, RECEIVABLE, SUBSIDIES, post
+
+
+@frozen(kw_only=True)
+class Enrol:
+    scheme: str
+    package: str
+    group: str | None = None
+    person: str | None = None
+    number: str | None = None
+    on: date | None = None
+
+
+@frozen(kw_only=True)
+class Renew:
+    coverage: str
+    on: date | None = None
+
+
+@frozen(kw_only=True)
+class _Asked:
+    """One policy asked for, its names resolved. `path` is the input's field that names the holder."""
+
+    position: int
+    path: str
+    kind: SchemeType
+    version: Version
+    on: date
+    group: int | None
+    person: int | None
+    renewed: Policy | None = None
+
+
+@frozen
+class _Person:
+    id: int
+    number: str
+    born: date
+    died: date | None
+    attributes: Mapping[str, Any]
+    relationship: str | None = None
+
+
+@frozen
+class _Case:
+    """A policy asked for, with its possible members in order of registration and the holder's attributes."""
+
+    asked: _Asked
+    members: tuple[_Person, ...]
+    attributes: Mapping[str, Any]
+
+
+@frozen
+class _New:
+    """A policy to be written, with the members that it counts."""
+
+    policy: Policy
+    members: tuple[_Person, ...]
+    holds: tuple[Hold, ...] = field(eq=False)
+
+
+@command("coverage.enrol", input=Enrol, result=PolicyShown)
+def enrol(context: Context, items: tuple[Enrol, ...]) -> list[PolicyShown | Refusal]:
+    """Enrol a group or a person in a package: the policy's dates, its members and the contribution that is due."""
+    outcomes: list[Any] = [None] * len(items)
+    kinds: list[SchemeType | None] = []
+    for position, item in enumerate(items):
+        kind = coverage_type(context, item.scheme)
+        problems = _form_problems(item, context.today)
+        refusal = kind if isinstance(kind, Refusal) else invalid(*problems) if problems else None
+        outcomes[position] = refusal
+        kinds.append(kind if refusal is None and isinstance(kind, SchemeType) else None)
+    group_rows = resolve_groups(context, {i.group for i in items if i.group is not None})
+    person_rows = resolve_persons(context, {n for i in items if (n := i.person or i.number) is not None})
+    versions = versions_on(
+        context,
+        [(i.scheme, i.package, i.on or context.today) for i, k in zip(items, kinds, strict=True) if k],
+        lock=True,
+    )
+    asked = []
+    for position, (item, known) in enumerate(zip(items, kinds, strict=True)):
+        if known is None:
+            continue
+        on = item.on or context.today
+        path, name = next((p, n) for p in ("group", "person", "number") if (n := getattr(item, p)) is not None)
+        holder = group_rows.get(name) if path == "group" else person_rows.get(name)
+        version = versions.get((item.scheme, item.package, on))
+        if holder is None:
+            outcomes[position] = not_found(path, "group" if path == "group" else "person", name)
+        elif version is None:
+            outcomes[position] = _no_version(item.package, on)
+        else:
+            group, person = (holder.id, None) if path == "group" else (None, holder.id)
+            asked.append(
+                _Asked(position=position, path=path, kind=known, version=version, on=on, group=group, person=person)
+            )
+    _enrol_all(context, asked, outcomes, "coverage.enrol")
+    return outcomes
+
+
+@command("coverage.renew", input=Renew, result=PolicyShown)
+def renew(context: Context, items: tuple[Renew, ...]) -> list[PolicyShown | Refusal]:
+    """Renew a policy that was paid: a new one after it, by the package's version of that day."""
+    outcomes: list[Any] = [None] * len(items)
+    numbers = [context.ids.decode(NOUN, item.coverage) for item in items]
+    policies = load_policies(context, [n for n in numbers if n is not None])
+    found = [policies.get(n) if n is not None else None for n in numbers]
+    codes = package_codes(context, {p.package for p in found if p is not None})
+    wanted = [
+        (p.scheme, codes[p.package], item.on or context.today)
+        for item, p in zip(items, found, strict=True)
+        if p is not None
+    ]
+    versions = versions_on(context, wanted, lock=True)
+    asked = []
+    for position, (item, one) in enumerate(zip(items, found, strict=True)):
+        on = item.on or context.today
+        if one is None:
+            outcomes[position] = not_found("coverage", "coverage", item.coverage)
+        elif on > context.today:
+            outcomes[position] = invalid(future(context.today))
+        elif isinstance(kind := coverage_type(context, one.scheme, "coverage"), Refusal):
+            outcomes[position] = kind
+        elif (version := versions.get((one.scheme, codes[one.package], on))) is None:
+            outcomes[position] = _no_version(codes[one.package], on, "coverage")
+        else:
+            asked.append(
+                _Asked(
+                    position=position,
+                    path="coverage",
+                    kind=kind,
+                    version=version,
+                    on=on,
+                    group=one.group,
+                    person=one.person,
+                    renewed=one,
+                )
+            )
+    _enrol_all(context, asked, outcomes, "coverage.renew")
+    return outcomes
+
+
+def coverage_type(context: Context, scheme: str, path: str = "scheme") -> SchemeType | Refusal:
+    """The kind of a scheme that has coverages; `input.invalid` for one that is unknown or has none."""
+    kind = scheme_type(context, scheme, path)
+    if isinstance(kind, SchemeType) and not kind.has_coverages:
+        return invalid(Problem(path, "no_coverages", f"the scheme {scheme!r} ({kind.name}) has no coverages"))
+    return kind
+
+
+def future(today: date, path: str = "on") -> Problem:
+    """The problem of a business date after the clock's."""
+    return Problem(path, "future", f"the day is after today ({today})")
+
+
+def _form_problems(item: Enrol, today: date) -> list[Problem]:
+    found = []
+    if sum(name is not None for name in (item.group, item.person, item.number)) != 1:
+        found.append(Problem("group", "required", "name one holder: a group, or a person (by person or number)"))
+    if item.on is not None and item.on > today:
+        found.append(future(today))
+    return found
+
+
+def _no_version(package: str, on: date, path: str = "package") -> Refusal:
+    return Refusal(
+        "not_found",
+        f"there is no benefit package {package!r} in force on {on}",
+        (Problem(path, "not_found", f"no benefit package {package!r} in force on {on}"),),
+    )
+
+
+def _enrol_all(context: Context, asked: Sequence[_Asked], outcomes: list[Any], purpose: str) -> None:
+    """Quote, judge and write the policies of a batch; fills in the outcomes. A constant number of statements."""
+    cases = _cases(context, asked, outcomes)
+    package_ids = {c.asked.version.package for c in cases}
+    holds = Holds.load(context, package_ids, {m.id for c in cases for m in c.members})
+    renewed = load_policies(context, [c.asked.renewed.id for c in cases if c.asked.renewed], lock=True)
+    cases = _still_renewable(context, cases, renewed, outcomes)
+    quotes = _quotes(context, cases)
+    numbers = take_ids(context.connection, coverages, len(cases))
+    new: list[_New] = []
+    for case, quote, number in zip(cases, quotes, numbers, strict=True):
+        if isinstance(quote, Refusal):
+            outcomes[case.asked.position] = quote
+            continue
+        policy = _policy(case.asked, quote, number)
+        members = tuple(case.members[i] for i in quote.counted)
+        refusal = _already_enrolled(context, holds, policy, members)
+        if refusal is not None:
+            outcomes[case.asked.position] = refusal
+            continue
+        taken = []
+        for member in members:
+            hold = Hold(None, number, quote.starts, quote.ends, policy.state, quote.ends, quote.last_payment)
+            holds.take(policy.package, member.id, hold)
+            taken.append(hold)
+        new.append(_New(policy, members, tuple(taken)))
+        outcomes[case.asked.position] = _shown(context, case.asked.version.code, policy, members)
+    holds.write_released(context)
+    _write(context, new)
+    _post(context, [one.policy for one in new], purpose)
+
+
+def _cases(context: Context, asked: Sequence[_Asked], outcomes: list[Any]) -> list[_Case]:
+    """The possible members of every policy asked for; groups and persons are locked, in the order of their keys."""
+    group_ids = {a.group for a in asked if a.group is not None}
+    group_rows = _lock_groups(context, group_ids)
+    listed = _memberships(context, group_ids)
+    person_ids = {a.person for a in asked if a.person is not None} | {
+        m.person for rows in listed.values() for m in rows
+    }
+    people = _lock_persons(context, person_ids)
+    cases = []
+    for one in asked:
+        if one.group is not None:
+            members = [
+                evolve(people[m.person], relationship=m.relationship)
+                for m in listed.get(one.group, ())
+                if m.person in people and (m.left_on is None or m.left_on > one.on)
+            ]
+            attributes = group_rows[one.group]
+        else:
+            assert one.person is not None
+            members = [people[one.person]] if one.person in people else []
+            attributes = members[0].attributes if members else {}
+        alive = tuple(m for m in members if m.died is None or m.died > one.on)
+        if alive:
+            cases.append(_Case(one, alive, attributes))
+        else:
+            message = f"nobody is left to be covered on {one.on}; name a holder with living members"
+            outcomes[one.position] = invalid(Problem(one.path, "no_members", message))
+    return cases
+
+
+def _lock_groups(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
+    rows = context.execute(
+        sa.select(groups.c.id, groups.c.attributes)
+        .where(groups.c.id == _any(ids), context.scoped(groups))
+        .order_by(groups.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.attributes for row in rows}
+
+
+def _memberships(context: Context, group_ids: Iterable[int]) -> dict[int, list[Any]]:
+    """Memberships by group, in order of registration, ended ones too: enrolment may be of an earlier day."""
+    m = memberships.c
+    rows = context.execute(
+        sa.select(m.group, m.person, m.relationship, m.left_on)
+        .where(m.group == _any(group_ids), context.scoped(memberships))
+        .order_by(m.group, m.ordinal, m.id)
+    )
+    found: dict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row.group].append(row)
+    return found
+
+
+def _lock_persons(context: Context, ids: Iterable[int]) -> dict[int, _Person]:
+    p = persons.c
+    rows: Iterable[Any] = context.execute(
+        sa.select(p.id, p.number, p.birth_date, p.death_date, p.attributes)
+        .where(p.id == _any(ids), context.scoped(persons))
+        .order_by(p.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: _Person(*row) for row in rows}
+
+
+def _still_renewable(
+    context: Context, cases: Sequence[_Case], renewed: Mapping[int, Policy], outcomes: list[Any]
+) -> list[_Case]:
+    """Judge the policies that are renewed, now that they are locked."""
+    kept = []
+    for case in cases:
+        before = case.asked.renewed
+        if before is None:
+            kept.append(case)
+            continue
+        one = renewed[before.id]
+        state = state_on(one.state, one.ends, case.asked.on)
+        if state in RENEWABLE and one.effective_from is not None:
+            kept.append(evolve(case, asked=evolve(case.asked, renewed=one)))
+        else:
+            unpaid = " and was never paid" if one.effective_from is None else ""
+            outcomes[case.asked.position] = Refusal(
+                "coverage.wrong_state",
+                f"the policy is {state}{unpaid}; only an active or expired one that was paid can be renewed",
+            )
+    return kept
+
+
+def _quotes(context: Context, cases: Sequence[_Case]) -> list[Quote | Refusal]:
+    """Ask each scheme type once for all its cases."""
+    terms = parsed_terms(context, [c.asked.version for c in cases])
+    quotes: list[Any] = [None] * len(cases)
+    by_kind: dict[str, list[int]] = defaultdict(list)
+    for index, case in enumerate(cases):
+        by_kind[case.asked.kind.name].append(index)
+    for indexes in by_kind.values():
+        enrolment = cases[indexes[0]].asked.kind.enrolment
+        assert enrolment is not None
+        answers = enrolment([_enrolment_case(context, cases[i], terms) for i in indexes])
+        for index, answer in zip(indexes, answers, strict=True):
+            quotes[index] = answer
+    return quotes
+
+
+def _enrolment_case(context: Context, case: _Case, terms: Mapping[int, Any]) -> EnrolmentCase:
+    asked = case.asked
+    return EnrolmentCase(
+        terms=terms[asked.version.id],
+        currency=asked.version.currency,
+        adult_age=context.settings.deployment.age_of_majority,
+        enrolled_on=asked.on,
+        members=tuple(Enrollee(m.born, m.relationship) for m in case.members),
+        previous_end=asked.renewed.ends if asked.renewed else None,
+        attributes=case.attributes,
+    )
+
+
+def _policy(asked: _Asked, quote: Quote, number: int) -> Policy:
+    """The policy of a quote; one with nothing due is active at once."""
+    free = quote.due_minor == 0
+    return Policy(
+        id=number,
+        scheme=asked.version.scheme,
+        package=asked.version.package,
+        package_version=asked.version.id,
+        group=asked.group,
+        person=asked.person,
+        renews=asked.renewed.id if asked.renewed else None,
+        state=ACTIVE if free else IDLE,
+        enrolled_on=asked.on,
+        starts=quote.starts,
+        ends=quote.ends,
+        last_payment=quote.last_payment,
+        effective_from=max(asked.on, quote.starts) if free else None,
+        terminated_on=None,
+        currency=asked.version.currency,
+        value_minor=quote.value_minor,
+        subsidy_minor=quote.subsidy_minor,
+        due_minor=quote.due_minor,
+    )
+
+
+def _already_enrolled(context: Context, holds: Holds, policy: Policy, members: Sequence[_Person]) -> Refusal | None:
+    for member in members:
+        hold = holds.conflict(policy.package, member.id, policy.starts, policy.ends, policy.enrolled_on)
+        if hold is not None:
+            return already_enrolled(context, member.number, hold)
+    return None
+
+
+def already_enrolled(context: Context, number: str, hold: Hold) -> Refusal:
+    """`coverage.already_enrolled`, naming the person, the days and, where the caller may see it, the policy."""
+    details = {"number": number}
+    if hold.state is not None:
+        details["coverage"] = context.ids.encode(NOUN, hold.coverage)
+    message = (
+        f"person {number!r} has a policy of this package from {hold.starts} to {hold.ends}; "
+        "renew it, terminate it, or leave the person out"
+    )
+    return Refusal("coverage.already_enrolled", message, details=details)
+
+
+def _shown(context: Context, code: str, policy: Policy, members: Sequence[_Person]) -> PolicyShown:
+    identities = context.ids.encode_all("persons", [m.id for m in members])
+    listed = [Member(id=i, number=m.number) for i, m in zip(identities, members, strict=True)]
+    return shown(policy, context.ids.encode(NOUN, policy.id), code, listed, 0, context.today)
+
+
+def _write(context: Context, new: Sequence[_New]) -> None:
+    if not new:
+        return
+    insert_rows(context.connection, coverages, {name: [getattr(n.policy, name) for n in new] for name in FIELDS})
+    rows = [
+        (n.policy.id, n.policy.package, member.id, ordinal, n.policy.enrolled_on, hold.text)
+        for n in new
+        for ordinal, (member, hold) in enumerate(zip(n.members, n.holds, strict=True), start=1)
+    ]
+    names = ("coverage", "package", "person", "ordinal", "joined_on", "held")
+    insert_rows(context.connection, coverage_members, dict(zip(names, zip(*rows, strict=True), strict=True)))
+
+
+def _post(context: Context, policies: Sequence[Policy], purpose: str) -> None:
+    """What is due: one entry per scheme. Source: contract.md, 'Ledger accounts of every scheme'."""
+    sums: dict[str, dict[str, int]] = defaultdict(lambda: {RECEIVABLE: 0, SUBSIDIES: 0, INCOME: 0})
+    for one in policies:
+        amounts = sums[one.scheme]
+        amounts[RECEIVABLE] += one.due_minor
+        amounts[SUBSIDIES] += one.subsidy_minor
+        amounts[INCOME] -= one.value_minor
+    for scheme, amounts in sums.items():
+        post(context, scheme, purpose, amounts)
+
+
+def _any(ids: Iterable[int]) -> Any:
+    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))

@@ -1,0 +1,257 @@
+"""What judging a line needs from the database: prices, covers, terms and limits, each for a whole batch at once.
+
+Eligibility and claims both ask here, so that what eligibility allows today, a claim of today gets.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.benefit_packages.schemes import SchemeType
+from imis_core.catalogue.lookup import ItemRow
+from imis_core.context import Context
+from imis_core.eligibility.rejections import Rejection
+from imis_core.values import full_years
+
+UNLISTED: Final = None
+
+
+def _numbers(values: Iterable[int]) -> sa.BindParameter[Any]:
+    return sa.literal(sorted(set(values)), ARRAY(sa.BigInteger))
+
+
+@frozen
+class Prices:
+    """Dated prices of some items at some providers, in memory. All amounts in minor units."""
+
+    currency: str
+    _lists: Mapping[int, Sequence[int]]  # provider -> its price lists, the first named first
+    _versions: Mapping[int, tuple[Sequence[date], Sequence[int]]]  # list -> valid_from ascending, version
+    _listed: Mapping[tuple[int, int], int | None]  # (version, item) -> price, None: the catalogue's
+    _catalogue: Mapping[int, tuple[Sequence[date], Sequence[int]]]  # item -> valid_from ascending, price
+
+    def catalogue(self, item: int, on: date) -> int | None:
+        """The catalogue's price of an item on a day; None if it has none in the currency."""
+        return _latest(self._catalogue.get(item), on)
+
+    def at(self, provider: int, item: int, on: date) -> int | None:
+        """The price at a provider on a day: the first of its lists that names the item; None if none does (2)."""
+        for price_list in self._lists.get(provider, ()):
+            version = _latest(self._versions.get(price_list), on)
+            if version is not None and (version, item) in self._listed:
+                price = self._listed[version, item]
+                return self.catalogue(item, on) if price is None else price
+        return None
+
+
+def _latest(dated: tuple[Sequence[date], Sequence[int]] | None, on: date) -> int | None:
+    if dated is None:
+        return None
+    position = bisect_right(dated[0], on)
+    return dated[1][position - 1] if position else None
+
+
+def _dated(rows: Iterable[Any]) -> dict[int, tuple[list[date], list[int]]]:
+    found: dict[int, tuple[list[date], list[int]]] = {}
+    for key, valid_from, value in rows:
+        days, values = found.setdefault(key, ([], []))
+        days.append(valid_from)
+        values.append(value)
+    return found
+
+
+_LISTS = sa.text(
+    "SELECT provider, price_list FROM core.provider_price_lists WHERE provider = ANY(:providers) ORDER BY provider, ordinal"
+)
+_VERSIONS = sa.text(
+    "SELECT v.price_list, v.valid_from, v.id FROM core.price_list_versions v JOIN core.price_lists l ON l.id = v.price_list "
+    "WHERE v.price_list = ANY(:lists) AND l.currency = :currency ORDER BY v.price_list, v.valid_from"
+)
+_LISTED = sa.text(
+    "SELECT price_list_version, item, price_minor FROM core.price_list_prices "
+    "WHERE price_list_version = ANY(:versions) AND item = ANY(:items)"
+)
+_CATALOGUE = sa.text(
+    "SELECT item, valid_from, price_minor FROM core.item_prices "
+    "WHERE item = ANY(:items) AND currency = :currency ORDER BY item, valid_from"
+)
+
+
+def read_prices(context: Context, currency: str, providers: Iterable[int], items: Iterable[int]) -> Prices:
+    """All dated prices of these items at these providers, in four statements."""
+    wanted = sorted(set(items))
+    lists: dict[int, list[int]] = {}
+    for provider, price_list in context.execute(_LISTS, {"providers": sorted(set(providers))}):
+        lists.setdefault(provider, []).append(price_list)
+    named = sorted({price_list for of_provider in lists.values() for price_list in of_provider})
+    versions = _dated(context.execute(_VERSIONS, {"lists": named, "currency": currency})) if named else {}
+    numbers = [version for _, of_list in versions.values() for version in of_list]
+    listed = (
+        {(v, i): price for v, i, price in context.execute(_LISTED, {"versions": numbers, "items": wanted})}
+        if numbers
+        else {}
+    )
+    catalogue = _dated(context.execute(_CATALOGUE, {"items": wanted, "currency": currency}))
+    return Prices(currency, lists, versions, listed, catalogue)
+
+
+@frozen
+class Cover:
+    """A person's cover on a day. `effective_from` is the first day of that person in it."""
+
+    kind: str
+    id: int
+    package_version: int
+    effective_from: date
+
+
+def covers_on(
+    context: Context, kind: SchemeType, scheme: str, asked: Sequence[tuple[int, date]]
+) -> list[tuple[Cover, ...]]:
+    """The covers of each (person, day) in a scheme, by the person's effective date; one statement for the batch."""
+    found: list[list[Cover]] = [[] for _ in asked]
+    if kind.covers_sql is None or not asked:
+        return [tuple(covers) for covers in found]
+    cases = (
+        sa.func.unnest(
+            sa.literal([person for person, _ in asked], ARRAY(sa.BigInteger)),
+            sa.literal([day for _, day in asked], ARRAY(sa.Date)),
+        )
+        .table_valued(sa.column("person", sa.BigInteger), sa.column("on_day", sa.Date), with_ordinality="position")
+        .render_derived(name="cases")
+    )
+    of_type = kind.covers_sql(cases.c.on_day)
+    covers = of_type.where(
+        of_type.selected_columns["person"] == cases.c.person, of_type.selected_columns["scheme"] == scheme
+    ).lateral("covers")
+    statement = (
+        sa.select(
+            cases.c.position, covers.c.cover_kind, covers.c.cover, covers.c.package_version, covers.c.effective_from
+        )
+        .select_from(cases.join(covers, sa.true()))
+        .order_by(cases.c.position, covers.c.effective_from, covers.c.cover)
+    )
+    for position, *cover in context.execute(statement):
+        found[position - 1].append(Cover(*cover))
+    return [tuple(covers) for covers in found]
+
+
+@frozen
+class LineTerms:
+    """What a package pays for an item: a fixed limit per unit (None: none), and the share in percent x 10**6."""
+
+    price_origin: str
+    fixed_limit_minor: int | None
+    share_micro: int
+
+
+TermsKey = tuple[int, int, str, bool]  # package version, item, visit type, adult
+
+
+def read_terms(context: Context, kind: SchemeType, versions: Iterable[int], items: Iterable[int]) -> dict[TermsKey, LineTerms]:
+    """The terms of these items in these package versions, in one statement."""
+    versions, items = set(versions), set(items)
+    if kind.line_terms_sql is None or not versions:
+        return {}
+    terms = kind.line_terms_sql().subquery("terms")
+    rows = context.execute(
+        sa.select(
+            terms.c.package_version, terms.c.item, terms.c.visit_type, terms.c.adult,
+            terms.c.price_origin, terms.c.fixed_limit_minor, terms.c.share_micro,
+        ).where(terms.c.package_version == sa.any_(_numbers(versions)), terms.c.item == sa.any_(_numbers(items)))
+    )  # fmt: skip
+    return {(version, item, visit, adult): LineTerms(*rest) for version, item, visit, adult, *rest in rows}
+
+
+@frozen
+class Limit:
+    """A deductible or a ceiling: at which level it is counted, and its amounts by scope in minor units."""
+
+    level: str
+    general: int | None
+    inpatient: int | None
+    outpatient: int | None
+
+    def scope(self, hospital: bool) -> tuple[str, int] | None:
+        """The scope that a case uses and its amount: general if set, else in- or out-patient; None: no limit."""
+        if self.general is not None:
+            return "general", self.general
+        amount = self.inpatient if hospital else self.outpatient
+        return None if amount is None else ("inpatient" if hospital else "outpatient", amount)
+
+    def scopes(self) -> dict[str, int]:
+        """All scopes that are set."""
+        named = {"general": self.general, "inpatient": self.inpatient, "outpatient": self.outpatient}
+        return {name: amount for name, amount in named.items() if amount is not None}
+
+
+@frozen
+class PackageLimits:
+    """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not an overnight."""
+
+    deductible: Limit | None
+    ceiling: Limit | None
+    hospital_by_facility: bool
+
+    def is_hospital_case(self, overnight: bool, facility_level: str | None) -> bool:
+        return facility_level == "hospital" if self.hospital_by_facility else overnight
+
+
+NO_LIMITS: Final = PackageLimits(None, None, False)
+
+
+def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> dict[int, PackageLimits]:
+    """The limits of these package versions, in one statement."""
+    wanted = set(versions)
+    if kind.package_limits_sql is None or not wanted:
+        return {}
+    limits = kind.package_limits_sql().subquery("limits")
+    found = {}
+    for row in context.execute(sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))).mappings():
+        found[row["package_version"]] = PackageLimits(
+            _limit(row, "deductible"), _limit(row, "ceiling"), bool(row["hospital_by_facility"])
+        )
+    return found
+
+
+def _limit(row: Mapping[str, Any], name: str) -> Limit | None:
+    level = row[f"{name}_level"]
+    if level is None:
+        return None
+    return Limit(level, row[f"{name}_general"], row[f"{name}_inpatient"], row[f"{name}_outpatient"])
+
+
+def is_adult(born: date, on: date, adult_age: int) -> bool:
+    return full_years(born, on) >= adult_age
+
+
+def item_rejection(
+    item: ItemRow, listed: int | None, facility_care: str, overnight: bool, sex: str, adult: bool
+) -> Rejection | None:
+    """Checks 2, 10 and 4 of a line, in this order (health_insurance.md 4)."""
+    if listed is None:
+        return Rejection.NOT_IN_PRICE_LIST
+    inpatient_at_outpatient = facility_care == "outpatient" and (item.care_type == "inpatient" or overnight)
+    if inpatient_at_outpatient or (facility_care == "inpatient" and item.care_type == "outpatient"):
+        return Rejection.CARE_TYPE
+    if (sex != "O" and sex not in item.sexes) or ("adult" if adult else "child") not in item.ages:
+        return Rejection.PATIENT_CATEGORY
+    return None
+
+
+def paying_cover(
+    covers: Sequence[Cover], terms: Mapping[TermsKey, LineTerms], item: int, visit_type: str, adult: bool
+) -> tuple[Cover, LineTerms] | None:
+    """The first cover, by the person's effective date, whose package covers the item; None: not covered (3)."""
+    for cover in covers:
+        of_item = terms.get((cover.package_version, item, visit_type, adult))
+        if of_item is not None:
+            return cover, of_item
+    return None

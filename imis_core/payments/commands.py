@@ -1,0 +1,364 @@
+"""Commands of payments: providers, recipients, submission of orders, and reconciliation of what providers report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Final, Literal
+
+import sqlalchemy as sa
+from attrs import field, frozen
+
+from imis_core.beneficiaries.lookup import resolve_persons
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.database.bulk import insert_rows
+from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
+from imis_core.ledger.book import CASH, PAYABLE, post
+from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders, note_reasons
+from imis_core.payments.sources import Batch, Settled
+from imis_core.payments.tables import pay_points, payment_providers, recipients, reconciliation_rows
+from imis_core.places.lookup import resolve_locations, resolve_providers
+from imis_core.values import Amount, NotExact, to_minor
+
+
+@frozen(kw_only=True)
+class PayPoint:
+    code: str
+    name: str
+    location: str | None = None
+    hours: str | None = None
+
+
+@frozen(kw_only=True)
+class RegisterPaymentProvider:
+    code: str
+    name: str
+    channel: str
+    pay_points: tuple[PayPoint, ...] = ()
+
+
+@frozen(kw_only=True)
+class PaymentProvider:
+    id: str
+    code: str
+
+
+@command("payments.register_provider", input=RegisterPaymentProvider, result=PaymentProvider)
+def register_provider(context: Context, items: tuple[RegisterPaymentProvider, ...]) -> list[PaymentProvider | Refusal]:
+    """Register a payment provider (bank, post office, operator) with its channel and pay points."""
+    return [_register_provider(context, item) for item in items]
+
+
+def _register_provider(context: Context, item: RegisterPaymentProvider) -> PaymentProvider | Refusal:
+    channels = context.app.channels
+    if item.channel not in channels:
+        message = f"no plugin offers the channel {item.channel!r} (known: {', '.join(channels)})"
+        return invalid(Problem("channel", "unknown", message + suggestion(item.channel, channels)))
+    named = Counter(point.code for point in item.pay_points)
+    for index, point in enumerate(item.pay_points):
+        if named[point.code] > 1:
+            return invalid(Problem(f"pay_points.{index}.code", "duplicate", f"{point.code!r} is given twice"))
+    places = resolve_locations(context, {p.location for p in item.pay_points if p.location is not None})
+    for index, point in enumerate(item.pay_points):
+        if point.location is not None and point.location not in places:
+            return not_found(f"pay_points.{index}.location", "location", point.location)
+    number = context.execute(
+        sa.text(
+            "INSERT INTO core.payment_providers (code, name, channel) VALUES (:code, :name, :channel) "
+            "ON CONFLICT (code) DO NOTHING RETURNING id"
+        ),
+        {"code": item.code, "name": item.name, "channel": item.channel},
+    ).scalar()
+    if number is None:
+        return Refusal("payments.duplicate_code", f"there is a payment provider {item.code!r} already")
+    if item.pay_points:
+        insert_rows(
+            context.connection,
+            pay_points,
+            {
+                "payment_provider": [number] * len(item.pay_points),
+                "code": [p.code for p in item.pay_points],
+                "name": [p.name for p in item.pay_points],
+                "location": [places[p.location].id if p.location else None for p in item.pay_points],
+                "hours": [p.hours for p in item.pay_points],
+            },
+        )
+    return PaymentProvider(id=context.ids.encode("payment_providers", number), code=item.code)
+
+
+@frozen(kw_only=True)
+class EnrolRecipient:
+    number: str | None = None
+    person: str | None = None
+    facility: str | None = None
+    provider: str
+    account: str | None = field(default=None)
+    pay_point: str | None = None
+    scheme: str | None = None
+
+
+@frozen(kw_only=True)
+class RecipientEnrolled:
+    id: str
+    provider: str
+
+
+@command("payments.enrol_recipient", input=EnrolRecipient, result=RecipientEnrolled)
+def enrol_recipient(context: Context, items: tuple[EnrolRecipient, ...]) -> list[RecipientEnrolled | Refusal]:
+    """Say through whom a person or a facility is paid; the newest enrolment of a scheme replaces the one before."""
+    return [_enrol(context, item) for item in items]
+
+
+def _enrol(context: Context, item: EnrolRecipient) -> RecipientEnrolled | Refusal:
+    holder = _holder(context, item)
+    if isinstance(holder, Refusal):
+        return holder
+    provider = context.execute(
+        sa.select(payment_providers).where(_named(context, payment_providers, "payment_providers", item.provider))
+    ).first()
+    if provider is None:
+        return not_found("provider", "payment provider", item.provider)
+    if item.scheme is not None and item.scheme not in context.settings.schemes:
+        message = f"there is no scheme {item.scheme!r}{suggestion(item.scheme, context.settings.schemes)}"
+        return invalid(Problem("scheme", "unknown", message))
+    channel = context.app.channels[provider.channel]
+    if channel.needs_account and not item.account:
+        return invalid(Problem("account", "required", f"the channel {channel.name} pays to accounts"))
+    if channel.needs_pay_point and not item.pay_point:
+        return invalid(Problem("pay_point", "required", f"the channel {channel.name} pays at pay points"))
+    point = None
+    if item.pay_point is not None:
+        point = context.execute(
+            sa.select(pay_points.c.id).where(
+                pay_points.c.payment_provider == provider.id, pay_points.c.code == item.pay_point
+            )
+        ).scalar()
+        if point is None:
+            return not_found("pay_point", "pay point", item.pay_point)
+    column, number = holder
+    scheme = item.scheme or ""
+    # Lock the holder, so that two enrolments at once follow each other.
+    context.execute(sa.text(f"SELECT FROM core.{column}s WHERE id = :id FOR SHARE"), {"id": number})
+    context.execute(
+        sa.update(recipients)
+        .where(recipients.c[column] == number, recipients.c.scheme == scheme, recipients.c.active)
+        .values(active=False)
+    )
+    identity: int = context.execute(
+        sa.insert(recipients)
+        .values(
+            {
+                "scheme": scheme, column: number, "payment_provider": provider.id, "account": item.account,
+                "pay_point": point, "active": True,
+            }
+        )
+        .returning(recipients.c.id)
+    ).scalar_one()  # fmt: skip
+    return RecipientEnrolled(id=context.ids.encode("recipients", identity), provider=provider.code)
+
+
+def _holder(context: Context, item: EnrolRecipient) -> tuple[str, int] | Refusal:
+    named = [n for n in ("number", "person", "facility") if getattr(item, n) is not None]
+    if len(named) != 1:
+        return invalid(Problem("number", "required", "name one of number, person, facility"))
+    name = getattr(item, named[0])
+    if named == ["facility"]:
+        found = resolve_providers(context, [name]).get(name)
+        return not_found("facility", "provider", name) if found is None else ("provider", found.id)
+    person = resolve_persons(context, [name]).get(name)
+    return not_found(named[0], "person", name) if person is None else ("person", person.id)
+
+
+def _named(context: Context, table: sa.Table, noun: str, name: str) -> sa.ColumnElement[bool]:
+    number = context.ids.decode(noun, name)
+    return table.c.code == name if number is None else table.c.id == number
+
+
+@frozen(kw_only=True)
+class SubmitOrders:
+    claims_batch: str | None = None
+    payroll: str | None = None
+
+
+@frozen(kw_only=True)
+class OrdersSubmitted:
+    submitted: int
+    failed: int
+
+
+NO_ACCOUNT: Final = "no_account"
+# The recipient's own enrolment for the scheme wins over the one for every scheme.
+_TO_SUBMIT: Final = sa.text(
+    """
+    SELECT o.id, r.payment_provider FROM core.orders o JOIN core.order_current t ON t."order" = o.id
+    LEFT JOIN LATERAL (
+        SELECT payment_provider FROM core.recipients r
+        WHERE r.active AND r.scheme IN (o.scheme, '')
+          AND (r.person = o.person OR r.provider = o.provider)
+        ORDER BY r.scheme DESC LIMIT 1) r ON true
+    WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'approved' ORDER BY o.id FOR UPDATE OF t
+    """
+)
+
+
+@command("payments.submit", input=SubmitOrders, result=OrdersSubmitted)
+def submit(context: Context, items: tuple[SubmitOrders, ...]) -> list[OrdersSubmitted | Refusal]:
+    """Send the approved orders of a batch to their payment providers; those without an account stay, with the reason."""
+    return [_submit(context, item) for item in items]
+
+
+def batch_of(context: Context, claims_batch: str | None, payroll: str | None) -> tuple[str, Batch] | Refusal:
+    """The batch that a caller names, with the kind of its source."""
+    if (claims_batch is None) == (payroll is None):
+        return invalid(Problem("claims_batch", "required", "name one of claims_batch and payroll"))
+    field_name, kind, name = (
+        ("claims_batch", "claims", claims_batch) if claims_batch is not None else ("payroll", "payroll", payroll or "")
+    )
+    source = context.app.sources.get(kind)
+    found = None if source is None else source.find(context, name)
+    return not_found(field_name, "batch", name) if found is None else (kind, found)
+
+
+def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
+    batch = batch_of(context, item.claims_batch, item.payroll)
+    if isinstance(batch, Refusal):
+        return batch
+    kind, source = batch
+    if not source.approved:
+        return Refusal(f"{kind}.wrong_state", "the batch is not approved; ask somebody to approve it first")
+    rows = context.execute(_TO_SUBMIT, {"kind": kind, "source": source.number}).all()
+    sent = [row for row in rows if row.payment_provider is not None]
+    move_orders(context, [Move(row.id, "submitted", payment_provider=row.payment_provider) for row in sent])
+    note_reasons(context, {row.id: NO_ACCOUNT for row in rows if row.payment_provider is None})
+    return OrdersSubmitted(submitted=len(sent), failed=len(rows) - len(sent))
+
+
+@frozen(kw_only=True)
+class ReportedPayment:
+    order: str
+    status: Literal["paid", "failed", "returned"]
+    amount: Amount
+    reference: str | None = None
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class Reconcile:
+    provider: str
+    rows: tuple[ReportedPayment, ...]
+
+
+@frozen(kw_only=True)
+class Reconciled:
+    matched: int
+    already_reconciled: int
+    wrong_amount: int
+    unknown: int
+    conflicts: int
+
+
+@command("payments.reconcile", input=Reconcile, result=Reconciled)
+def reconcile(context: Context, items: tuple[Reconcile, ...]) -> list[Reconciled | Refusal]:
+    """Take what a payment provider reports, row by row in its order; what is paid settles its source and posts."""
+    return [_reconcile(context, item) for item in items]
+
+
+def _reconcile(context: Context, item: Reconcile) -> Reconciled | Refusal:
+    provider = context.execute(
+        sa.select(payment_providers).where(_named(context, payment_providers, "payment_providers", item.provider))
+    ).first()
+    if provider is None:
+        return not_found("provider", "payment provider", item.provider)
+    numbers = [context.ids.decode("orders", row.order) for row in item.rows]
+    known = locked_orders(context, [n for n in numbers if n is not None])
+    states = {number: row.state for number, row in known.items() if row.payment_provider == provider.id}
+    outcomes: list[str] = []
+    moved: list[tuple[Any, ReportedPayment]] = []
+    for number, row in zip(numbers, item.rows, strict=True):
+        outcome = _judge(row, known.get(number) if number in states else None, states)
+        outcomes.append(outcome)
+        if outcome == "matched" and number is not None:
+            states[number] = row.status
+            moved.append((known[number], row))
+    _apply(context, moved)
+    _keep(context, provider.id, item.rows, numbers, outcomes)
+    counted = Counter(outcomes)
+    return Reconciled(
+        matched=counted["matched"], already_reconciled=counted["already_reconciled"],
+        wrong_amount=counted["wrong_amount"], unknown=counted["unknown"], conflicts=counted["conflicts"],
+    )  # fmt: skip
+
+
+def _judge(row: ReportedPayment, order: Any, states: dict[int, str]) -> str:
+    """What becomes of a reported row (contract-kernel.md, payments.reconcile)."""
+    if order is None:
+        return "unknown"
+    try:
+        amount = to_minor(Decimal(row.amount), order.currency)
+    except NotExact:
+        return "wrong_amount"
+    if amount != order.amount_minor:
+        return "wrong_amount"
+    state = states[order.id]
+    if state == row.status:
+        return "already_reconciled"
+    return "matched" if ORDER_STATES.allows(state, row.status) else "conflicts"
+
+
+def _apply(context: Context, moved: Sequence[tuple[Any, ReportedPayment]]) -> None:
+    """Move, post and settle in waves: an order that is paid and returned in one file goes through both in turn."""
+    wave: list[tuple[Any, ReportedPayment]] = []
+    for order, row in moved:
+        if any(order.id == earlier.id for earlier, _ in wave if row.status == "returned"):
+            _apply_wave(context, wave)
+            wave = []
+        wave.append((order, row))
+    _apply_wave(context, wave)
+
+
+def _apply_wave(context: Context, wave: Sequence[tuple[Any, ReportedPayment]]) -> None:
+    if not wave:
+        return
+    move_orders(context, [Move(order.id, row.status, row.reason, row.reference) for order, row in wave])
+    sums: Counter[tuple[str, str]] = Counter()
+    for order, row in wave:
+        sums[order.scheme, row.status] += order.amount_minor
+    for (scheme, status), amount in sorted(sums.items()):
+        if status == "paid":
+            post(context, scheme, "payments.reconcile", {PAYABLE: amount, CASH: -amount})
+        elif status == "returned":
+            post(context, scheme, "payments.reconcile", {CASH: amount, PAYABLE: -amount})
+    by_kind: dict[str, list[Settled]] = {}
+    for order, row in wave:
+        by_kind.setdefault(order.source_kind, []).append(
+            Settled(order.id, order.scheme, order.source, order.entitlement, row.status, order.amount_minor)
+        )
+    for kind, settled in sorted(by_kind.items()):
+        context.app.sources[kind].settle(context, settled)
+
+
+def _keep(
+    context: Context, provider: int, rows: Sequence[ReportedPayment], numbers: Sequence[int | None], outcomes: Sequence[str]
+) -> None:
+    if rows:
+        insert_rows(
+            context.connection,
+            reconciliation_rows,
+            {
+                "payment_provider": [provider] * len(rows),
+                "order_named": [row.order[:200] for row in rows],
+                "order": list(numbers),
+                "status": [row.status for row in rows],
+                "amount": [format(row.amount, "f") for row in rows],
+                "reference": [row.reference for row in rows],
+                "reason": [row.reason for row in rows],
+                "outcome": list(outcomes),
+                "received_on": [context.today] * len(rows),
+                "audit": [context.audit] * len(rows),
+            },
+        )
+
+
+COMMANDS = (register_provider, enrol_recipient, submit, reconcile)

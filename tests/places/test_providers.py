@@ -1,0 +1,110 @@
+"""Rules of providers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imis_core.errors import ImisError, Refusal
+from imis_core.testing.app import TestApp
+
+
+@pytest.fixture
+def places(app: TestApp) -> TestApp:
+    """Places R > D, an item and the price lists L1 and L2."""
+    app.do("locations.add", {"code": "R", "name": "R", "level": "region"})
+    app.do("locations.add", {"code": "D", "name": "D", "level": "district", "parent": "R"})
+    app.do("catalogue.define_item", {"code": "A", "name": "A", "kind": "service", "price": "1"})
+    for code in ("L1", "L2"):
+        app.do("catalogue.define_price_list", {"code": code, "valid_from": "2021-01-01", "prices": {"A": "2"}})
+    return app
+
+
+def provider(**fields: Any) -> dict[str, Any]:
+    return {"code": "HC1", "name": "Health centre 1", **fields}
+
+
+def test_a_provider_has_place_lists_and_contract(places: TestApp) -> None:
+    """A provider is registered with its place, its price lists in the order named, and its contract."""
+    result = places.do(
+        "providers.register",
+        provider(level="hospital", location="D", price_lists=["L2", "L1"], contract={"from": "2021-01-01"}),
+    )
+    shown = places.do("providers.show", {"provider": result["id"]})
+    assert shown == {
+        "id": result["id"], "code": "HC1", "name": "Health centre 1", "kind": "health_facility", "level": "hospital",
+        "care_type": "both", "location": "D", "price_lists": ["L2", "L1"],
+        "contract": {"from": "2021-01-01", "to": None}, "closed_on": None,
+    }  # fmt: skip
+    assert places.do("providers.list", {"location": "R"}) == [shown]
+    assert places.do("providers.list", {"name": "hEALTH", "kind": "health_facility"}) == [shown]
+    assert places.do("providers.list", {"level": "dispensary"}) == []
+
+
+def test_a_code_is_taken_once(places: TestApp) -> None:
+    """A provider's code is unique in the deployment and within a batch."""
+    outcomes = places.do_all("providers.register", [provider(), provider()])
+    assert outcomes[0]["code"] == "HC1"
+    assert outcomes[1].code == "providers.code_taken"
+    assert places.do_all("providers.register", [provider()])[0].code == "providers.code_taken"
+
+
+@pytest.mark.parametrize(
+    ("fields", "code", "path"),
+    [
+        ({"location": "X"}, "not_found", "location"),
+        ({"price_lists": ["L1", "X"]}, "not_found", "price_lists.1"),
+        ({"price_lists": ["L1", "L1"]}, "input.invalid", "price_lists.1"),
+        ({"contract": {"from": "2021-02-01", "to": "2021-01-31"}}, "input.invalid", "contract.to"),
+        ({"care_type": "day"}, "input.invalid", "care_type"),
+        ({"name": ""}, "input.invalid", "name"),
+    ],
+)
+def test_what_is_wrong_is_refused_with_its_path(
+    places: TestApp, fields: dict[str, Any], code: str, path: str
+) -> None:
+    """Unknown places and lists, a contract that ends before it begins, unknown care types: nothing is written."""
+    with pytest.raises(ImisError) as error:
+        places.do("providers.register", provider(**fields))
+    assert (error.value.code, error.value.refusal.problems[0].path) == (code, path)
+    assert places.do("providers.list") == []
+
+
+def test_a_change_leaves_the_rest(places: TestApp) -> None:
+    """Fields that a change does not name stay; the history has a row for each version."""
+    places.do("providers.register", provider(location="D", price_lists=["L1"], contract={"from": "2021-01-01"}))
+    outcomes = places.do_all(
+        "providers.change",
+        [
+            {"provider": "HC1", "name": "New", "price_lists": ["L2"]},
+            {"provider": "HC1", "level": "hospital", "contract": {"from": "2021-01-01", "to": "2021-12-31"}},
+            {"provider": "X", "name": "Y"},
+        ],
+    )
+    assert isinstance(outcomes[2], Refusal)
+    shown = places.do("providers.show", {"provider": "HC1"})
+    assert (shown["name"], shown["level"], shown["location"], shown["price_lists"]) == ("New", "hospital", "D", ["L2"])
+    assert shown["contract"] == {"from": "2021-01-01", "to": "2021-12-31"}
+    versions = places.rows("SELECT name, version FROM core.providers_history ORDER BY version")
+    assert [(v["name"], v["version"]) for v in versions] == [("Health centre 1", 1), ("New", 2)]
+
+
+def test_an_unchanged_provider_gets_no_version(places: TestApp) -> None:
+    """A change to what is there already writes nothing."""
+    places.do("providers.register", provider())
+    places.do("providers.change", {"provider": "HC1", "name": "Health centre 1"})
+    assert places.rows("SELECT version FROM core.providers")[0]["version"] == 1
+
+
+def test_a_provider_is_closed_once(places: TestApp) -> None:
+    """A provider is closed from a day that is not in the future, and only once."""
+    places.do("providers.register", provider())
+    with pytest.raises(ImisError) as error:
+        places.do("providers.close", {"provider": "HC1", "on": "2021-01-02"})
+    assert error.value.refusal.problems[0].path == "on"
+    places.do("providers.close", {"provider": "HC1", "on": "2021-01-01"})
+    assert places.do("providers.show", {"provider": "HC1"})["closed_on"] == "2021-01-01"
+    with pytest.raises(ImisError) as error:
+        places.do("providers.close", {"provider": "HC1", "on": "2021-01-01"})
+    assert error.value.code == "providers.wrong_state"
