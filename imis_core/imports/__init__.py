@@ -1,0 +1,8 @@
+"""Imports: files from outside into the rooms through their own commands; every row is loaded or listed with its reasons."""
+
+from __future__ import annotations
+
+from imis_core.imports.loading import ImportReport, import_file
+from imis_core.imports.reference import LoadReport, drift, load_paths
+
+__all__ = ["ImportReport", "LoadReport", "drift", "import_file", "load_paths"]

@@ -1,23 +1,16 @@
-"""Tables of imports: what was loaded from which file, so that the same file twice changes nothing."""
+"""Table of imports: a digest of every row that was loaded, so that the same row again changes nothing."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
-from sqlalchemy import Column, UniqueConstraint
+from sqlalchemy import Column
 
-from imis_core.database.tables import identity, instant, mass, metadata, text
+from imis_core.database.tables import mass, metadata
 
-file_loads = mass(
-    "file_loads",
+imported_rows = mass(
+    "imported_rows",
     metadata,
-    identity(),
-    text("kind"),
-    text("path"),
-    text("digest"),  # SHA-256 of the file's bytes
-    instant("at"),
-    Column("loaded", sa.Integer, nullable=False),
-    Column("unchanged", sa.Integer, nullable=False),
-    Column("refused", sa.Integer, nullable=False),
+    Column("kind", sa.Text, primary_key=True),
+    Column("digest", sa.LargeBinary, primary_key=True),
     Column("audit", sa.BigInteger, nullable=False),
-    UniqueConstraint("kind", "path", "digest", "at"),
 )

@@ -21,7 +21,7 @@ from imis_core.security.caller import Caller
 from imis_core.security.passwords import token_digest
 from imis_core.security.tables import tokens
 from imis_core.security.users import caller_by_token, log_in
-from imis_core.web.problems import RequestRefused
+from imis_core.web.problems import RETRY_SECONDS, RequestRefused
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -95,7 +95,8 @@ class Authentication:
             raise ImisError(invalid(*error.problems)) from None
         self._brake.check(asked.name, address)
         if not self._checks.acquire(timeout=_CHECK_WAIT_SECONDS):
-            raise RequestRefused(Refusal("auth.too_many", "too many people log in at once; try again"), {"Retry-After": "5"})
+            busy = Refusal("auth.too_many", "too many people log in at once; try again in some seconds")
+            raise RequestRefused(busy, {"Retry-After": str(RETRY_SECONDS)})
         try:
             token, expires = log_in(self._app, asked.name, asked.password, client)
         except ImisError as error:
@@ -121,7 +122,7 @@ def _token(authorization: str | None) -> str:
     scheme, _, token = (authorization or "").strip().partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
-        raise refused("auth.required", "log in with POST /api/auth/token and send the header `Authorization: Bearer TOKEN`")
+        raise refused("auth.required", "log in with POST /api/auth/token and send `Authorization: Bearer TOKEN`")
     if len(token) > _TOKEN_MAX or not token.isascii():
         raise refused("auth.invalid_token", "this is no token of ours; log in again")
     return token

@@ -92,7 +92,7 @@ def parts_of(file: IO[bytes]) -> Iterator[bytes]:
 
 
 def _cell(kind: Any, file_format: str) -> Callable[[Any], Any]:
-    """How a result's member becomes a cell: dates and amounts as such where the format has them, nested as JSON text."""
+    """How a result's member becomes a cell: dates and amounts as such where the format has them, lists as JSON text."""
     if file_format == "ndjson":
         return _as_it_is
     if file_format in ("xlsx", "parquet"):

@@ -95,7 +95,7 @@ class Metrics:
         registry = self._registry
         if SHARED_FOLDER in os.environ:
             registry = CollectorRegistry()
-            MultiProcessCollector(registry)
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         waiting = CollectorRegistry()
         waiting.register(self._waiting)
         return generate_latest(registry) + generate_latest(waiting)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from imis_core.application import Application
 
 _INTRODUCTION: Final = (
-    "Every command takes one object or a list of them; a list answers with a result or an error for each, in order, and "
+    "Every command takes one object or a list of them; a list answers with a result or an error for each, in order; "
     "`atomic=true` does all or nothing. With the header `Idempotency-Key` a request can be sent again safely. Amounts "
     "are exact: text or whole numbers, never fractions. Errors are problem documents (RFC 9457) with a stable `code`."
 )
@@ -73,11 +73,12 @@ _ATOMIC: Final = {
 
 def openapi_document(app: Application) -> dict[str, Any]:
     """The document as plain data, the same for the same plugins."""
-    used = [*app.commands.values(), *app.queries.values()]
+    used: list[Command | Query] = [*app.commands.values(), *app.queries.values()]
     components = Components([*(d.input for d in used), *(d.result for d in used), LogIn])
     paths: dict[str, Any] = {"/api/auth/token": {"post": _log_in()}, "/api/auth/logout": {"post": _log_out()}}
     for command in app.commands.values():
-        paths[address_of(command.name)] = {"post": _command(command, components, command.name in app.settings.approvals)}
+        approved = command.name in app.settings.approvals
+        paths[address_of(command.name)] = {"post": _command(command, components, approved)}
     for query in app.queries.values():
         paths[address_of(query.name)] = {"get": _query(query, components)}
     for address, summary in _OPEN.items():

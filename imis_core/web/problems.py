@@ -115,7 +115,7 @@ def failure_response(error: Exception, instance: str, request: str) -> Response[
 
 
 def _away() -> Refusal:
-    return Refusal("database.unreachable", "the database cannot be used at the moment; send the same request again later")
+    return Refusal("database.unreachable", "the database cannot be used at the moment; send the request again later")
 
 
 def _is_away(error: Exception) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 import sqlalchemy as sa
 from litestar import Request, get, post
 from litestar.handlers import HTTPRouteHandler
+from litestar.params import FromPath, RawBody
 from litestar.response import Response, Stream
 
 from imis_core.commands import Command, Reply, run_command
@@ -54,7 +55,7 @@ class Doors:
 
     # --- commands and queries
 
-    def command(self, request: Asked, body: bytes, noun: str, verb: str) -> Response[Any]:
+    def command(self, request: Asked, body: RawBody, noun: FromPath[str], verb: FromPath[str]) -> Response[Any]:
         """`POST /api/<noun>/<command>`."""
         caller = self._desk.caller(request.headers.get("authorization"))
         name = f"{noun}.{verb}"
@@ -85,7 +86,7 @@ class Doors:
         outcomes = [{"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in reply.outcomes]
         return _json(outcomes, 202 if reply.awaiting else 200, headers)
 
-    def query(self, request: Asked, noun: str, verb: str) -> Response[Any]:
+    def query(self, request: Asked, noun: FromPath[str], verb: FromPath[str]) -> Response[Any]:
         """`GET /api/<noun>/<query>`."""
         caller = self._desk.caller(request.headers.get("authorization"))
         name = f"{noun}.{verb}"
@@ -133,7 +134,7 @@ class Doors:
 
     # --- logging in and out
 
-    def log_in(self, request: Asked, body: bytes) -> Response[Any]:
+    def log_in(self, request: Asked, body: RawBody) -> Response[Any]:
         """`POST /api/auth/token`."""
         data = read_body(body, request.headers.get("content-type"))
         place = request.client.host if request.client is not None else "unknown"
@@ -187,7 +188,7 @@ class Doors:
         """`GET /schema`."""
         return Response(pages.PAGE, media_type="text/html", headers={"Content-Security-Policy": pages.PAGE_POLICY})
 
-    def asset(self, name: str) -> Response[Any]:
+    def asset(self, name: FromPath[str]) -> Response[Any]:
         """`GET /schema/assets/<name>`."""
         found = pages.asset(name)
         if found is None:

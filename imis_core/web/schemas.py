@@ -82,7 +82,7 @@ class Components:
 
     def schemas(self) -> dict[str, Schema]:
         """All named schemas, sorted."""
-        named = {name: schema for name, schema in _NAMED.values()}
+        named = dict(_NAMED.values())
         named.update({self._names[kind]: self._record(kind) for kind in self._classes})
         return dict(sorted(named.items()))
 

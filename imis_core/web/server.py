@@ -186,7 +186,8 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except (socket.gaierror, OverflowError) as error:
-        raise Unavailable(Refusal("serve.address", f"cannot serve at {host} port {port}: {error}; mend --host")) from None
+        message = f"cannot serve at {host} port {port}: {error}; mend --host and --port"
+        raise Unavailable(Refusal("serve.address", message)) from None
     with socket.socket(family, socket.SOCK_STREAM) as listener:
         if os.name == "posix":
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

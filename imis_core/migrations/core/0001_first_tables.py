@@ -136,20 +136,6 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('id', name=op.f('pk_events')),
     schema='core'
     )
-    op.create_table('file_loads',
-    sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
-    sa.Column('kind', sa.Text(), nullable=False),
-    sa.Column('path', sa.Text(), nullable=False),
-    sa.Column('digest', sa.Text(), nullable=False),
-    sa.Column('at', sa.DateTime(timezone=True), nullable=False),
-    sa.Column('loaded', sa.Integer(), nullable=False),
-    sa.Column('unchanged', sa.Integer(), nullable=False),
-    sa.Column('refused', sa.Integer(), nullable=False),
-    sa.Column('audit', sa.BigInteger(), nullable=False),
-    sa.PrimaryKeyConstraint('id', name=op.f('pk_file_loads')),
-    sa.UniqueConstraint('kind', 'path', 'digest', 'at', name=op.f('uq_file_loads_kind_path_digest_at')),
-    schema='core'
-    )
     op.create_table('groups_history',
     sa.Column('code', sa.Text(), nullable=True),
     sa.Column('kind', sa.Text(), nullable=True),
@@ -173,6 +159,13 @@ def upgrade() -> None:
     schema='core'
     )
     op.create_index('ix_idempotency_at', 'idempotency', ['at'], unique=False, schema='core')
+    op.create_table('imported_rows',
+    sa.Column('kind', sa.Text(), nullable=False),
+    sa.Column('digest', sa.LargeBinary(), nullable=False),
+    sa.Column('audit', sa.BigInteger(), nullable=False),
+    sa.PrimaryKeyConstraint('kind', 'digest', name=op.f('pk_imported_rows')),
+    schema='core'
+    )
     op.create_table('items',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('code', sa.Text(), nullable=False),
