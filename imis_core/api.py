@@ -20,7 +20,7 @@ from imis_core.database.bulk import insert_rows
 from imis_core.database.tables import minor, plugin_metadata, text
 from imis_core.errors import Problem, Refusal, suggestion
 from imis_core.hookspecs import hookimpl
-from imis_core.parsing import Invalid, InvalidInput, outside_name, problems_of
+from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
 from imis_core.plugins import Manifest
 from imis_core.values import (
     INT64_MAX,
@@ -64,6 +64,7 @@ __all__ = [
     "outside_name",
     "package_currencies",
     "package_versions",
+    "parse",
     "plugin_metadata",
     "problems_of",
     "resolve_items",

@@ -231,9 +231,7 @@ def _plan(context: Context, checks: PersonChecks, outcomes: list[_NewGroup | Ref
 
 def _row(person: NewPerson) -> PersonRow:
     """A person of this batch, for later items that name him or her by number."""
-    return PersonRow(
-        person.id, person.number or "", person.sex, person.birth_date, None, "active", person.place
-    )
+    return PersonRow(person.id, person.number or "", person.sex, person.birth_date, None, "active", person.place)
 
 
 def _fresh_groups(context: Context, fine: Sequence[_NewGroup], codes: set[str]) -> dict[int, tuple[int, str]]:

@@ -422,9 +422,7 @@ def _deaths_shown(
         group = next(groups) if snapshot is not None else None
         assert person.death_date is not None
         fields: dict[str, Any] = {} if not isinstance(group, GroupShown) else _fields(group)
-        shown.append(
-            DeathRecorded(person=next(ids), number=person.number, death_date=person.death_date, **fields)
-        )
+        shown.append(DeathRecorded(person=next(ids), number=person.number, death_date=person.death_date, **fields))
     return shown
 
 

@@ -21,7 +21,7 @@ from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.places.lookup import LocationRow, resolve_locations
-from imis_core.places.naming import problems_of_texts
+from imis_core.places.naming import name_problem, problems_of_texts
 
 EARLIEST_BIRTH: Final = date(1880, 1, 1)
 Sex = Literal["F", "M", "O"]
@@ -118,8 +118,9 @@ class PersonChecks:
             for name, value in (("given_name", given), ("family_name", family)):
                 if not value:
                     problems.append(Problem(at + name, "required", "this field is required"))
-        if given or family:
-            problems += problems_of_texts({}, {f"{at}given_name": given or None, f"{at}family_name": family or None})
+        for name, value in (("given_name", given), ("family_name", family)):
+            if value and (problem := name_problem(at + name, value)) is not None:
+                problems.append(problem)
         born = fields.birth_date
         if born is None or fields.sex is None:
             for name, absent in (("sex", fields.sex is None), ("birth_date", born is None)):
@@ -132,9 +133,7 @@ class PersonChecks:
             problems.append(Problem(f"{at}birth_date", "range", f"{born} is before {EARLIEST_BIRTH}; mend the year"))
         for index, identifier in enumerate(fields.identifiers):
             path = f"{at}identifiers.{index}"
-            problems += problems_of_texts(
-                {f"{path}.system": identifier.system}, {f"{path}.value": identifier.value}
-            )
+            problems += problems_of_texts({f"{path}.system": identifier.system}, {f"{path}.value": identifier.value})
         attributes = self._attributes.check(f"{at}attributes", fields.attributes, problems)
         if problems:
             return invalid(*problems)

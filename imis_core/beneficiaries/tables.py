@@ -74,9 +74,7 @@ memberships = edited(
     day("joined_on"),
     day("left_on", nullable=True),  # the last day in the group
     text("left_reason", nullable=True),
-    Index(
-        "uq_memberships_person_kind", "person", "kind", unique=True, postgresql_where=sa.text("left_on IS NULL")
-    ),
+    Index("uq_memberships_person_kind", "person", "kind", unique=True, postgresql_where=sa.text("left_on IS NULL")),
     noun="memberships",
     scope=lambda table, caller: caller.sees_person_of(table.c.person),
     row_security=f"{ALL_SEEN} OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)",

@@ -7,8 +7,11 @@ standard error and an exit code: 0 done, 1 failed work, 2 wrong input (contract.
 from __future__ import annotations
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -19,6 +22,7 @@ from imis_core import __version__
 from imis_core.cli.session import State
 
 INTERRUPTED: Final = 130  # as a shell tells of SIGINT
+TERMINATED: Final = 143  # as a shell tells of SIGTERM
 PIPE_CLOSED: Final = 141  # as a shell tells of SIGPIPE
 # Subcommands in the order of the help: module below this package, and the command in it.
 _COMMANDS: Final = {
@@ -76,6 +80,11 @@ def imis(state: State, deployment: Path, debug: bool) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is told on one line of standard error."""
     state = State()
+    with _ended_in_order():
+        return _run(arguments, state)
+
+
+def _run(arguments: Sequence[str] | None, state: State) -> int:
     try:
         code = imis.main(arguments, prog_name="imis", standalone_mode=False, obj=state)
         sys.stdout.flush()
@@ -90,3 +99,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return tell(error, debug=state.debug)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+@contextmanager
+def _ended_in_order() -> Iterator[None]:
+    """SIGTERM ends the work as an error would: throw-away databases are dropped, embedded servers are let go."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def end(*_: object) -> None:
+        raise SystemExit(TERMINATED)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from imis_core.errors import ImisError
 
 LOADED: Final = ("packages", "data")
-_LOADABLE: Final = (".toml", ".csv", ".xlsx")
-# The newest load of each file: an older content that was loaded before is not what the database holds.
-_NEWEST_LOADS: Final = (
-    "SELECT DISTINCT ON (kind, path) digest FROM core.file_loads ORDER BY kind, path, at DESC, id DESC"
-)
 
 
 @click.command()
@@ -107,17 +102,14 @@ def _database(state: State, settings: Settings) -> int:
 
 
 def _drift(app: Application, folder: Path) -> int:
-    """Files of packages and reference data that are not in the database as they stand. Told, but no mistake."""
-    import hashlib
+    """What the packages' files say that the database does not. Told, but no mistake: the database is the truth."""
+    from imis_core.imports import drift
 
-    import sqlalchemy as sa
-
-    with app.database.query(app.system) as connection:
-        loaded = set(connection.execute(sa.text(_NEWEST_LOADS)).scalars())
-    files = sorted(p for name in LOADED for p in (folder / name).rglob("*") if p.suffix.lower() in _LOADABLE)
-    for path in files:
-        if hashlib.sha256(path.read_bytes()).hexdigest() not in loaded:
-            click.echo(f"files: {path.relative_to(folder)}: not loaded as it stands; `imis load` brings it in")
+    lines = drift(app, [folder / name for name in LOADED])
+    for line in lines:
+        click.echo(f"files: {line}")
+    if not lines:
+        click.echo("files: the packages are in the database as they stand")
     return 0
 
 

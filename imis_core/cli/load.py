@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import rich_click as click
@@ -17,11 +18,14 @@ def load(state: State, paths: tuple[Path, ...]) -> int:
 
     Exit code 1 if something was refused.
     """
-    refused = 0
     with state.application() as app:
         from imis_core.imports import load_paths
 
-        for loaded in load_paths(app, paths):
-            refused += loaded.refused
-            click.echo(f"{loaded.path}: {loaded.loaded} loaded, {loaded.unchanged} unchanged, {loaded.refused} refused")
-    return 1 if refused else 0
+        report = load_paths(app, paths)
+    for file in report.files:
+        click.echo(f"{file.path}: {file.loaded} loaded, {file.unchanged} unchanged, {file.refused} refused")
+    for path, package in report.packages:
+        click.echo(f"{path}: package {package}")
+    for problem in report.problems:
+        print(f"imis: {problem}", file=sys.stderr)
+    return 1 if report.problems else 0

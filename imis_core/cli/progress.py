@@ -17,6 +17,9 @@ class Progress(Protocol):
     def advance(self, count: int = 1) -> None:
         """`count` more units are done."""
 
+    def reach(self, done: int, total: int) -> None:
+        """`done` units of `total` are done by now."""
+
 
 class _Lines:
     """Plain lines: now and then how far the work is, and at its end how much was done and how long it took."""
@@ -28,6 +31,13 @@ class _Lines:
 
     def advance(self, count: int = 1) -> None:
         self._done += count
+        self._tell()
+
+    def reach(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        self._tell()
+
+    def _tell(self) -> None:
         now = time.monotonic()
         if now - self._told >= LINE_SECONDS:
             self._told = now
@@ -56,6 +66,9 @@ def progress(title: str, total: int | None = None, unit: str = "rows") -> Iterat
     class _Bar:
         def advance(self, count: int = 1) -> None:
             bars.advance(task, count)
+
+        def reach(self, done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
 
     columns = (
         SpinnerColumn(),

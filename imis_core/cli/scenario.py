@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,13 +28,18 @@ def scenario(state: State, files: tuple[Path, ...], database: str | None, as_jso
     """
     from imis_core.errors import ImisError, Unavailable
     from imis_core.opening import playground
-    from imis_core.scenarios.runner import ScenarioResult, run_scenario
+    from imis_core.scenarios.files import read_scenario
+    from imis_core.scenarios.runner import ScenarioResult, run
 
     exit_code = 0
-    with playground(database) as ground:
+    with ExitStack() as stack:
+        ground = None
         for path in files:
             try:
-                result = run_scenario(path, ground)
+                read = read_scenario(path)
+                if ground is None:  # a wrong file is told before a database server is started for it
+                    ground = stack.enter_context(playground(database))
+                result = run(read, ground)
             except Unavailable:
                 raise
             except ImisError as error:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imis_core.cli.progress import Progress
     from imis_core.security.caller import Caller
 
+# The kinds of `imis_core.imports.kinds`, stated here so that the help needs no application; a test keeps them alike.
 KINDS: Final = ("locations", "facilities", "items", "price_lists", "diagnoses", "persons", "households", "claims")
 # Names of formats with the media types that the web offers them under.
 FORMATS: Final = {
@@ -34,8 +35,9 @@ _existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command("import")
 @click.argument("kind", type=click.Choice(KINDS))
 @click.argument("file", type=_existing_file)
-@click.option("--lines", type=_existing_file, metavar="FILE", help="The lines of claims, or the members of households.")
+@click.option("--lines", type=_existing_file, metavar="FILE", help="The lines of claims.")
 @click.option("--map", "mapping", type=_existing_file, metavar="MAP.toml", help="Which column is which field.")
+@click.option("--lines-map", "lines_mapping", type=_existing_file, metavar="MAP.toml", help="The same for --lines.")
 @click.option(
     "--errors",
     type=click.Path(dir_okay=False, path_type=Path),
@@ -45,7 +47,14 @@ _existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--as", "user", default="administrator", show_default=True, metavar="USER", help="The user who loads.")
 @click.pass_obj
 def import_command(
-    state: State, kind: str, file: Path, lines: Path | None, mapping: Path | None, errors: Path | None, user: str
+    state: State,
+    kind: str,
+    file: Path,
+    lines: Path | None,
+    mapping: Path | None,
+    lines_mapping: Path | None,
+    errors: Path | None,
+    user: str,
 ) -> int:
     """Load the rows of FILE (CSV, XLSX, NDJSON or Parquet) as KIND; each row is loaded, or listed with its errors.
 
@@ -60,12 +69,17 @@ def import_command(
 
         with progress(f"import {kind}") as bar:
             done = import_file(
-                app, kind, file, caller, lines=lines, mapping=mapping, errors=errors, advance=bar.advance
-            )
+                app, kind, file, caller,
+                lines=lines, mapping=mapping, lines_mapping=lines_mapping, errors=errors, progress=bar.reach,
+            )  # fmt: skip
     click.echo(f"{file}: {done.loaded} loaded, {done.unchanged} unchanged, {done.refused} refused")
-    if done.refused and errors is not None:
-        click.echo(f"the refused rows are in {errors}")
-    return 1 if done.refused else 0
+    for outcome, count in sorted(done.outcomes.items()):
+        click.echo(f"  {count} {outcome}")
+    for code, count in sorted(done.reasons.items()):
+        print(f"imis: {code}: {count} rows", file=sys.stderr)
+    for path in done.error_files:
+        print(f"imis: what was not loaded is in {path}; correct it there and import that file", file=sys.stderr)
+    return 1 if done.refused or done.error_files else 0
 
 
 @click.command("export")

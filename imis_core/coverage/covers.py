@@ -20,7 +20,7 @@ def coverage_covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
     """The covers that policies give on the day `on`, a literal or a column of the statement that joins this laterally.
 
     Columns `cover_kind`, `cover` (the policy), `scheme`, `person`, `package_version`, `effective_from` (of the person
-    in this policy). A policy that has ended since still covers its days. The caller restricts it to persons and schemes.
+    in this policy). A policy that has ended since still covers its days. Who asks restricts it to persons and schemes.
     """
     effective = sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from)
     return (

@@ -1,7 +1,8 @@
 """The eligibility query: is a person covered on a day, by which policies, and what would items cost him or her.
 
 Judged and valued by the functions that claims use (`lines`, `valuation`), so that what is allowed today, a claim of
-today gets. It writes nothing but the log of exact look-ups. Source: health_insurance.md 3, contract-health.md 'Eligibility'.
+today gets. It writes nothing but the log of exact look-ups.
+Source: health_insurance.md 3, contract-health.md 'Names, answers and arguments'.
 """
 
 from __future__ import annotations
@@ -199,7 +200,7 @@ def _schemes(context: Context, asked: Check) -> dict[str, SchemeType] | Refusal:
 
 
 def _standings(context: Context, person: PersonRow, schemes: Sequence[str], on: date) -> list[_Standing]:
-    """The person's policies that were not terminated, as they stand on the day, in order of enrolment."""
+    """The person's policies as they stand on the day, in order of enrolment; without those terminated by then."""
     m = coverage_members.c
     rows = context.execute(
         # Who may see the person may see his or her policies: the scope is the person's.
@@ -214,14 +215,17 @@ def _standings(context: Context, person: PersonRow, schemes: Sequence[str], on: 
             m.person == person.id,
             context.scoped(persons),
             coverages.c.scheme == sa.any_(sa.literal(list(schemes), ARRAY(sa.Text))),
-            coverages.c.state != TERMINATED,
         )
         .order_by(coverages.c.id)
     )
     standings = []
     for row in rows:
         one = policy(row)
-        stored = IDLE if one.effective_from is None and one.state != SUSPENDED else one.state
+        if one.state == TERMINATED and (
+            one.effective_from is None or one.terminated_on is None or one.terminated_on < on
+        ):
+            continue
+        stored = one.state
         if one.effective_from is not None:
             stored = SUSPENDED if row.paused else ACTIVE  # as of the day, whatever it is now
         standings.append(_Standing(one, state_on(stored, one.ends, on), row.effective))

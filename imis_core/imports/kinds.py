@@ -51,6 +51,7 @@ class ImportKind:
 def reader(kind: type) -> Callable[[Row], Row]:
     """Turns cells into what a command's input class expects: whole numbers, true and false, lists; text stays text."""
     readers: dict[str, Callable[[str], Any]] = {}
+    attrs.resolve_types(kind)
     for attribute in attrs.fields(kind):
         plain_type = _without_none(attribute.type)
         if plain_type is int:

@@ -52,9 +52,7 @@ class ProviderRow:
         )
 
 
-def resolve_locations(
-    context: Context, names: Iterable[str], *, within_scope: bool = False
-) -> dict[str, LocationRow]:
+def resolve_locations(context: Context, names: Iterable[str], *, within_scope: bool = False) -> dict[str, LocationRow]:
     """The locations that are named by code or outside id; unknown names are left out.
 
     `within_scope` also leaves out those outside a caller's places.

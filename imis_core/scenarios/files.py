@@ -117,8 +117,10 @@ def read_scenario(path: Path, *, extra: Mapping[str, object] | None = None) -> S
     problems += _meaning(data)
     folder: Path | None = None
     settings, composition = None, None
+    scopes: dict[str, object] | None = None  # None: no deployment is known, so no role can be judged
     if isinstance(data.get("deployment"), Mapping):
         settings, composition = _own_deployment(data["deployment"], path, extra, problems)
+        scopes = _scopes(data["deployment"].get("roles"))
     elif "deployment" in data:
         problems.append(Problem("deployment", "type", "expected a table [deployment]"))
     else:
@@ -129,8 +131,9 @@ def read_scenario(path: Path, *, extra: Mapping[str, object] | None = None) -> S
         else:
             settings = load_settings(folder)
             composition = Composition(settings, str(folder / "imis.toml"), extra)
-    if settings is not None:
-        problems += _step_problems(data, settings, composition)
+            scopes = {role: table.scope for role, table in settings.roles.items()}
+    if scopes is not None:
+        problems += _step_problems(data, {**scopes, ADMINISTRATOR: "all"}, composition)
     if problems or table is None or settings is None:
         raise ScenarioError(file, tuple({(p.path, p.reason): p for p in problems}.values()))
     steps = tuple(_step(number, step) for number, step in enumerate(table.step, 1))
@@ -218,7 +221,16 @@ def _day(value: object) -> date | None:
         return None
 
 
-def _step_problems(data: Mapping[str, Any], settings: Settings, composition: Composition | None) -> list[Problem]:
+def _scopes(roles: object) -> dict[str, object]:
+    """The scope of each role as it stands in the file, which may have other mistakes."""
+    if not isinstance(roles, Mapping):
+        return {}
+    return {name: role.get("scope", "all") if isinstance(role, Mapping) else "all" for name, role in roles.items()}
+
+
+def _step_problems(
+    data: Mapping[str, Any], scopes: Mapping[str, object], composition: Composition | None
+) -> list[Problem]:
     """Commands, queries and roles that the deployment does not have."""
     found = []
     for path, step in _tables(data):
@@ -229,18 +241,18 @@ def _step_problems(data: Mapping[str, Any], settings: Settings, composition: Com
                 message = f"there is no command or query {do!r}{suggestion(do, names)}"
                 found.append(Problem(f"{path}.do", "unknown", message))
         if isinstance(step.get("as"), str):
-            found += [problem.at(f"{path}.as") for problem in _actor_problems(step["as"], settings)]
+            found += [problem.at(f"{path}.as") for problem in _actor_problems(step["as"], scopes)]
     return found
 
 
-def _actor_problems(text: str, settings: Settings) -> list[Problem]:
+def _actor_problems(text: str, scopes: Mapping[str, object]) -> list[Problem]:
     match = _AS.fullmatch(text)
     if match is None:
         return [Problem("", "format", f'expected "role", "role:user" or "role:user@X", found {text!r}')]
-    role, known = match["role"], [*settings.roles, ADMINISTRATOR]
-    if role not in known:
-        return [Problem("", "unknown", f"there is no role {role!r} in [roles]{suggestion(role, known)}")]
-    if match["where"] is not None and settings.scope_of(role) == "all":
+    role = match["role"]
+    if role not in scopes:
+        return [Problem("", "unknown", f"there is no role {role!r} in [roles]{suggestion(role, scopes)}")]
+    if match["where"] is not None and scopes[role] == "all":
         message = f"the role {role!r} has the scope all, so {'@' + match['where']!r} means nothing; leave it out"
         return [Problem("", "scope", message)]
     return []

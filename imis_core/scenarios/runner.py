@@ -20,12 +20,12 @@ from attrs import define, field, frozen
 from imis_core.application import Application
 from imis_core.clock import SetClock
 from imis_core.context import Context
-from imis_core.errors import ImisError, Unavailable
+from imis_core.errors import ImisError, Unavailable, refused
 from imis_core.events import deliver_due
 from imis_core.jobs import Queue
 from imis_core.opening import Playground
 from imis_core.places.lookup import resolve_locations, resolve_providers
-from imis_core.scenarios.files import Actor, Step, read_scenario
+from imis_core.scenarios.files import Actor, Scenario, Step, read_scenario
 from imis_core.scenarios.matching import first_mismatch, show
 from imis_core.scenarios.references import UnknownReference, resolve
 from imis_core.security.caller import Caller
@@ -80,18 +80,22 @@ class _Failed(Exception):
 
 
 def run_scenario(path: Path, playground: Playground, *, extra: Mapping[str, object] | None = None) -> ScenarioResult:
-    """Run one file on a database of its own, dropped afterwards.
+    """Run one file on a database of its own, dropped afterwards; `extra` are plugins that are not installed (tests).
 
-    Raises `ScenarioError`, `SettingsError` or `PluginErrors` for what is wrong with the file or its deployment, and
-    `Unavailable` when the database goes away.
+    Raises `ScenarioError`, `SettingsError` or `PluginErrors` for what is wrong with the file or its deployment,
+    `scenario.not_loaded` if the deployment's own files are refused, and `Unavailable` when the database goes away.
     """
-    scenario = read_scenario(path, extra=extra)
+    return run(read_scenario(path, extra=extra), playground, extra=extra)
+
+
+def run(scenario: Scenario, playground: Playground, *, extra: Mapping[str, object] | None = None) -> ScenarioResult:
+    """Run a scenario that has been read, as `run_scenario` does."""
     clock = SetClock(scenario.today)
     with playground.application(scenario.settings, clock, extra) as app:
         if scenario.folder is not None:
             _load(app, scenario.folder)
-        run = _Run(app, clock)
-        failures = tuple(failure for step in scenario.steps for failure in run.take(step))
+        steps = _Run(app, clock)
+        failures = tuple(failure for step in scenario.steps for failure in steps.take(step))
     return ScenarioResult(scenario.file, scenario.title, len(scenario.steps), failures)
 
 
@@ -99,7 +103,12 @@ def _load(app: Application, folder: Path) -> None:
     """What `imis load` brings in before a deployment's scenario: its packages and reference data."""
     from imis_core.imports import load_paths
 
-    load_paths(app, [path for name in LOADED if (path := folder / name).is_dir()])
+    report = load_paths(app, [path for name in LOADED if (path := folder / name).is_dir()])
+    if report.problems:
+        raise refused(
+            "scenario.not_loaded",
+            f"the deployment's own files are refused, so no scenario of {folder} can run: {'; '.join(report.problems)}",
+        )
 
 
 @define
@@ -246,14 +255,16 @@ def _causes(logger: str) -> Iterator[list[str]]:
                 causes.append(_where(record.exc_info[1]))
 
     log, ear = logging.getLogger(logger), Ear()
-    propagated = log.propagate
+    before = log.propagate, log.level
     log.addHandler(ear)
     log.propagate = False
+    log.setLevel(logging.INFO)  # a failure that will be tried again is told as information only
     try:
         yield causes
     finally:
         log.removeHandler(ear)
-        log.propagate = propagated
+        log.propagate, level = before
+        log.setLevel(level)
 
 
 def as_sent(value: Any) -> Any:

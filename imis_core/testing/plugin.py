@@ -47,7 +47,7 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
         yield Playground(ThrowAway(lease.url(), prefix), prefix)
     finally:
         lease.release()
-        if not embedded.status(folder).users:
+        if not embedded.status(folder).in_use:
             embedded.remove(folder)
 
 

@@ -122,13 +122,14 @@ def serve(
             stack.callback(worker.stop)
         ready = partial(_announce, announce, host, listener.getsockname()[1], worker_inside)
         if workers == 1:
-            _Server(_config(make_asgi(app), 1), ready).run(sockets=[listener])
+            _Server(web_config(make_asgi(app), 1), ready).run(sockets=[listener])
         else:
             stack.enter_context(_shared_figures())
-            _Servers(_config(partial(_web_process, folder), workers), [listener], ready).run()
+            _Servers(web_config(partial(_web_process, folder), workers), [listener], ready).run()
 
 
-def _config(asgi: Any, workers: int) -> uvicorn.Config:
+def web_config(asgi: Any, workers: int) -> uvicorn.Config:
+    """How uvicorn runs the door: no access log (a proxy keeps one), no word about itself, graceful stops."""
     return uvicorn.Config(
         asgi, factory=workers > 1, workers=workers, log_config=None, access_log=False, server_header=False,
         lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,

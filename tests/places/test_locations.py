@@ -85,9 +85,7 @@ def test_a_name_changes_from_a_day_on(app: TestApp) -> None:
     assert listed(app)["V1"]["name"] == "New"
     assert listed(app, on="2021-02-01")["V1"]["name"] == "New"
     assert listed(app, on="2021-01-31")["V1"]["name"] == "Name V1"
-    history = app.rows(
-        "SELECT h.name, h.version FROM core.locations_history h WHERE h.code = 'V1' ORDER BY h.version"
-    )
+    history = app.rows("SELECT h.name, h.version FROM core.locations_history h WHERE h.code = 'V1' ORDER BY h.version")
     assert [(r["name"], r["version"]) for r in history] == [("Name V1", 1), ("New", 2)]
 
 
@@ -193,9 +191,8 @@ def test_merges_never_make_a_circle(app: TestApp, moves: list[tuple[int, int]]) 
     prefix = f"h{app.rows('SELECT count(*) AS n FROM core.locations')[0]['n']}_"
     codes = [f"{prefix}{i}" for i in range(6)]
     parents: dict[str, str | None] = {code: (codes[(i - 1) // 2] if i else None) for i, code in enumerate(codes)}
-    app.do_all(
-        "locations.add", [{"code": c, "name": c, "level": "x", **({"parent": p} if p else {})} for c, p in parents.items()]
-    )
+    tree = [{"code": c, "name": c, "level": "x", "parent": p} for c, p in parents.items()]
+    app.do_all("locations.add", tree)
     items = [{"from": [codes[a]], "into": codes[b], "on": "2021-01-01"} for a, b in moves]
     outcomes = app.do_all("locations.merge", items) if items else []
     closed: set[str] = set()

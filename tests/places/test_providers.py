@@ -61,9 +61,7 @@ def test_a_code_is_taken_once(places: TestApp) -> None:
         ({"name": ""}, "input.invalid", "name"),
     ],
 )
-def test_what_is_wrong_is_refused_with_its_path(
-    places: TestApp, fields: dict[str, Any], code: str, path: str
-) -> None:
+def test_what_is_wrong_is_refused_with_its_path(places: TestApp, fields: dict[str, Any], code: str, path: str) -> None:
     """Unknown places and lists, a contract that ends before it begins, unknown care types: nothing is written."""
     with pytest.raises(ImisError) as error:
         places.do("providers.register", provider(**fields))

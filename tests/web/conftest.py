@@ -25,7 +25,7 @@ from imis_core.plugins import Manifest
 from imis_core.queries import Listing, query
 from imis_core.testing.app import TestApp, test_application
 from imis_core.values import Amount, Money
-from imis_core.web.server import make_asgi
+from imis_core.web.server import web_config, make_asgi
 
 PASSWORD = "correct horse battery"
 ROWS = 7
@@ -73,6 +73,7 @@ def fail(context: Context, items: tuple[Fail, ...]) -> list[Written | Refusal]:
     if code == "away":
         raise Unavailable(Refusal("probe.away", "the other side is away"))
     if code == "lost":
+        context.execute(sa.text("SET LOCAL ROLE NONE"))  # only the login itself may end its sessions
         context.execute(sa.text("SELECT pg_terminate_backend(pg_backend_pid())"))
     return [Refusal(code, "as asked") for _ in items]
 
@@ -118,7 +119,7 @@ class Row:
 @query("probe.rows", input=ListRows, result=Row, listing=True)
 def rows(context: Context, asked: ListRows) -> Listing:
     """Some rows with cells of every kind."""
-    series = sa.func.generate_series(asked.least, ROWS).table_valued(sa.column("n", sa.BigInteger), name="s")
+    series = sa.func.generate_series(asked.least, ROWS).table_valued(sa.column("n", sa.BigInteger), name="s").render_derived()
 
     def build(found: Sequence[Any]) -> list[Row]:
         return [
@@ -191,7 +192,7 @@ def served(app: TestApp) -> Iterator[Site]:
     with ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(make_asgi(app), log_config=None, access_log=False, lifespan="on"))
+        server = uvicorn.Server(web_config(make_asgi(app), workers=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
 

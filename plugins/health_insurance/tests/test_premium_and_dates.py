@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from imis_health_insurance.rules import quote
 from imis_health_insurance.terms import HealthTerms
 
-from imis_core.api import Enrollee, EnrolmentCase, Quote, Refusal
-from imis_core.parsing import parse
+from imis_core.api import Enrollee, EnrolmentCase, Quote, Refusal, parse
 
 ADULT = date(1980, 5, 5)
 CHILD = date(2015, 8, 20)
@@ -267,7 +266,7 @@ def is_adult(born: date, on: date) -> bool:
 
 
 DAYS = st.dates(date(2018, 1, 1), date(2025, 12, 31))
-# Births on 29 February are the one case in which adding months and counting years differ; they have a test of their own.
+# Births on 29 February are the one case in which adding months and counting years differ; they have their own test.
 BIRTHS = st.dates(date(1995, 1, 1), date(2017, 12, 31)).filter(lambda d: (d.month, d.day) != (2, 29))
 MONEY = st.integers(0, 50000).map(lambda cents: f"{cents // 100}.{cents % 100:02}")
 PERCENT = st.integers(0, 1000).map(lambda tenths: f"{tenths // 10}.{tenths % 10}")

@@ -1,0 +1,1 @@
+"""The Synthea sample through the whole system: import, enrolment, claims, valuation, payment, totals."""

@@ -1,0 +1,99 @@
+"""`serve` as an operator starts and stops it: a process of its own over a deployment's folder."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from imis_core.database import embedded
+from imis_core.errors import Unavailable
+from imis_core.opening import migrate_deployment
+from imis_core.web.server import serve
+
+SETTINGS = """
+[deployment]
+name = "served"
+country = "XX"
+currency = "USD"
+[plugins]
+enabled = []
+"""
+START = (
+    "import sys; from pathlib import Path; from imis_core.web.server import serve\n"
+    "if __name__ == '__main__':\n"
+    "    serve(Path(sys.argv[1]), '127.0.0.1', int(sys.argv[2]), int(sys.argv[3]), sys.argv[3] == '1',\n"
+    "          announce=lambda line: print(line, flush=True))\n"
+    "    print('closed', flush=True)\n"
+)
+
+
+def test_a_port_in_use_is_told_before_anything_is_started(tmp_path: Path) -> None:
+    """One line with the way out and exit code 1; the folder is not even looked at."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(Unavailable, match=rf"serve\.port_in_use: port {port} .*--port") as raised:
+            serve(tmp_path / "nothing", "127.0.0.1", port, 1, False)
+    assert raised.value.exit_code == 1
+
+
+@pytest.mark.parametrize(("host", "port"), [("no.such.host.invalid", 8000), ("127.0.0.1", 70_000), ("192.0.2.1", 8000)])
+def test_an_address_that_is_none_is_told(tmp_path: Path, host: str, port: int) -> None:
+    """An unknown host, a port beyond 65535 and another machine's address are one line each."""
+    with pytest.raises(Unavailable, match=r"serve\.address: "):
+        serve(tmp_path, host, port, 1, False)
+
+
+@pytest.fixture(scope="module")
+def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated deployment with an embedded database."""
+    folder = tmp_path_factory.mktemp("deployment")
+    for part in (folder, *folder.parents[:2]):
+        part.chmod(0o755)  # as root the database runs under another account
+    (folder / "imis.toml").write_text(SETTINGS)
+    migrate_deployment(folder)
+    return folder
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_starts_answers_and_stops(deployment: Path, tmp_path: Path, workers: int, told: signal.Signals) -> None:
+    """It says when it is ready, finishes what it does when it is told to stop, and lets the database go."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = tmp_path / "start.py"
+    script.write_text(START)
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(deployment), str(port), str(workers)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env={**os.environ},
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert f"http://127.0.0.1:{port}/schema" in line
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+            assert client.get("/health/ready").json() == {"status": "ready"}
+            assert client.get("/api/users/list").status_code == 401
+            counted = "imis_http_requests_total" in client.get("/metrics").text
+        assert counted
+        began = time.monotonic()
+        process.send_signal(told)
+        out, err = process.communicate(timeout=40)
+        assert (process.returncode, out) == (0, "closed\n"), err
+        assert "Traceback" not in err
+        assert time.monotonic() - began < 20
+    finally:
+        if process.poll() is None:
+            process.kill()
+            process.communicate()
+    assert not embedded.status(deployment / "var" / "postgres").user_pids
