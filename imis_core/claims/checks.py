@@ -64,9 +64,7 @@ def _check_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim])
     covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date) for c in claims])
     terms = read_terms(context, kind, {cover.package_version for found in covers for cover in found}, items)
     adult_age = context.settings.deployment.age_of_majority
-    return [
-        _judge(claim, found, prices, terms, adult_age) for claim, found in zip(claims, covers, strict=True)
-    ]
+    return [_judge(claim, found, prices, terms, adult_age) for claim, found in zip(claims, covers, strict=True)]
 
 
 def _judge(
@@ -83,7 +81,7 @@ def _judge(
         rejection = item_rejection(
             line.item, listed, claim.provider.care_type, claim.overnight, claim.person.sex, adult
         )
-        paid = paying_cover(covers, terms, line.item.id, claim.visit_type, adult)
+        paid = paying_cover(covers, terms, line.item.id, claim.visit_type, adult, listed, line.price_minor)
         if rejection is None and paid is None:
             rejection = Rejection.NOT_COVERED
         if rejection is None and paid is not None:

@@ -41,9 +41,7 @@ def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedCl
     ids = _store(context, entered, verdicts)
     outside = context.ids.encode_all("claims", [number or 0 for number in ids])
     for claim, verdict, number, identity in zip(entered, verdicts, ids, outside, strict=True):
-        outcomes[claim.position] = (
-            _duplicate(claim.code) if number is None else _result(claim, verdict, identity)
-        )
+        outcomes[claim.position] = _duplicate(claim.code) if number is None else _result(claim, verdict, identity)
     return outcomes
 
 
@@ -53,9 +51,7 @@ def _duplicate(code: str) -> Refusal:
 
 def _stored_codes(context: Context, codes: Sequence[str]) -> set[str]:
     """Codes that are taken. Codes are unique in the deployment: the documented exception to scope."""
-    rows = context.execute(
-        sa.text("SELECT core.claim_codes_taken(CAST(:codes AS text[]))"), {"codes": list(codes)}
-    )
+    rows = context.execute(sa.text("SELECT core.claim_codes_taken(CAST(:codes AS text[]))"), {"codes": list(codes)})
     return set(rows.scalars())
 
 
@@ -80,6 +76,7 @@ def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence
                 "target_date": [c.target_date for c in entered],
                 "claimed_on": [c.claimed_on for c in entered],
                 "visit_type": [c.visit_type for c in entered],
+                "facility_level": [c.provider.level for c in entered],
                 "adult": [v.adult for v in verdicts],
                 "diagnosis": [c.diagnosis for c in entered],
                 "secondary": [c.secondary or None for c in entered],
@@ -114,6 +111,7 @@ def _store_lines(context: Context, kept: Kept) -> None:
             "claim": [r[0] for r in rows],
             "line": [r[1] for r in rows],
             "item": [r[2].item.id for r in rows],
+            "service": [r[2].item.kind == "service" for r in rows],
             "quantity_thousandths": [r[2].quantity_thousandths for r in rows],
             "price_minor": [r[2].price_minor for r in rows],
         },

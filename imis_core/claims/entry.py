@@ -83,7 +83,9 @@ def resolve(context: Context, items: Sequence[SubmitClaim]) -> References:
     )
 
 
-def enter(context: Context, position: int, item: SubmitClaim, known: References, default_scheme: str | None) -> EnteredClaim | Refusal:
+def enter(
+    context: Context, position: int, item: SubmitClaim, known: References, default_scheme: str | None
+) -> EnteredClaim | Refusal:
     """One claim of the batch, or why it is refused at entry (health_insurance.md 4: nothing is stored)."""
     scheme = item.scheme or default_scheme
     problem = _scheme_problem(context, scheme) or _form_problem(context, item)

@@ -14,7 +14,6 @@ from imis_core.claims.tables import (
     claim_current,
     claim_valuations,
     claims,
-    payment_request_claims,
     payment_requests,
 )
 from imis_core.commands import command
@@ -27,9 +26,7 @@ from imis_core.states import StateTable
 from imis_core.values import Money
 
 SOURCE: Final = "claims"
-REQUEST_STATES: Final = StateTable(
-    "claims", {"requested": ("approved", "rejected"), "approved": (), "rejected": ()}
-)
+REQUEST_STATES: Final = StateTable("claims", {"requested": ("approved", "rejected"), "approved": (), "rejected": ()})
 
 
 @frozen(kw_only=True)
@@ -71,22 +68,19 @@ class PaymentRejected:
     status: str
 
 
-# Valuated claims that are in no other open request, target date within the period; locked against a twin request.
 _OPEN_CLAIMS: Final = (
     sa.select(claims.c.id, claim_valuations.c.payable_minor)
     .join(claim_current, claim_current.c.claim == claims.c.id)
     .join(
         claim_valuations,
-        sa.and_(
-            claim_valuations.c.claim == claims.c.id, claim_valuations.c.valuation == claim_current.c.valuation
-        ),
+        sa.and_(claim_valuations.c.claim == claims.c.id, claim_valuations.c.valuation == claim_current.c.valuation),
     )
-    .where(
-        claim_current.c.state == NUMBERS[VALUATED],
-        ~sa.exists().where(payment_request_claims.c.claim == claims.c.id, payment_request_claims.c.open),
-    )
+    .where(claim_current.c.state == NUMBERS[VALUATED])
     .order_by(claims.c.id)
     .with_for_update(of=claim_current)
+)
+_IN_OPEN_REQUESTS: Final = sa.text(
+    "SELECT claim FROM core.payment_request_claims WHERE open AND claim = ANY(CAST(:claims AS bigint[]))"
 )
 
 
@@ -107,10 +101,7 @@ def _request(context: Context, item: RequestPayment, providers: Any) -> PaymentR
     if item.provider is not None and item.provider not in providers:
         return not_found("provider", "provider", item.provider)
     provider = None if item.provider is None else providers[item.provider].id
-    wanted = _OPEN_CLAIMS.where(
-        claim_current.c.scheme == item.scheme, claims.c.target_date.between(item.from_, item.to), context.scoped(claims)
-    )
-    found = context.execute(wanted if provider is None else wanted.where(claims.c.provider == provider)).all()
+    found = _free_claims(context, item, provider)
     if not found:
         return Refusal("claims.nothing_to_pay", "no valuated claim of that period waits for payment")
     amount = sum(row.payable_minor for row in found)
@@ -136,11 +127,22 @@ def _request(context: Context, item: RequestPayment, providers: Any) -> PaymentR
     )  # fmt: skip
 
 
+def _free_claims(context: Context, item: RequestPayment, provider: int | None) -> list[Any]:
+    """Valuated claims of the period that are in no open request, locked.
+
+    A twin request waits at the lock; only a further statement sees which claims the first one has taken meanwhile.
+    """
+    wanted = _OPEN_CLAIMS.where(
+        claim_current.c.scheme == item.scheme, claims.c.target_date.between(item.from_, item.to), context.scoped(claims)
+    )
+    locked = context.execute(wanted if provider is None else wanted.where(claims.c.provider == provider)).all()
+    taken = set(context.execute(_IN_OPEN_REQUESTS, {"claims": [row.id for row in locked]}).scalars())
+    return [row for row in locked if row.id not in taken]
+
+
 def _locked(context: Context, name: str, wanted: str) -> Any:
     number = context.ids.decode("payment_requests", name)
-    row = context.execute(
-        sa.select(payment_requests).where(payment_requests.c.id == number).with_for_update()
-    ).first()
+    row = context.execute(sa.select(payment_requests).where(payment_requests.c.id == number).with_for_update()).first()
     if row is None:
         return not_found("request", "payment request", name)
     if not REQUEST_STATES.allows(row.state, wanted):
@@ -184,9 +186,7 @@ def _approve(context: Context, item: ApprovePayment) -> PaymentApproved | Refusa
         "WHERE q.request = :request AND v.payable_minor = 0",
         request=row.id,
     )  # fmt: skip
-    context.execute(
-        sa.update(payment_requests).where(payment_requests.c.id == row.id).values(state="approved")
-    )
+    context.execute(sa.update(payment_requests).where(payment_requests.c.id == row.id).values(state="approved"))
     orders = sum(1 for s in sums if s.amount)
     return PaymentApproved(status="approved", orders=orders, amount=context.money(amount, row.scheme))
 

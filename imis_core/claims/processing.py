@@ -19,19 +19,21 @@ from imis_core.claims.states import CHECKED, CLAIM_STATES, NAMES, NUMBERS, VALUA
 from imis_core.claims.tables import claim_results, claim_states, claim_valuations, claims
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
-from imis_core.eligibility.lines import NO_LIMITS, PackageLimits, read_limits, read_terms
+from imis_core.eligibility.lines import NO_LIMITS, PackageLimits, read_limits, read_terms, unit_price
 from imis_core.eligibility.valuation import MILLI, NONE, LineColumns, ValuedColumns, value_lines
 from imis_core.errors import Refusal, not_found
 from imis_core.ledger.book import EXPENSE, PAYABLE, post
+from imis_core.values import INT64_MAX
 
+# States from which claims are valuated. The state table also knows the way back from paid: a returned payment takes it.
+VALUED_FROM: Final = (CHECKED, VALUATED)
 CHUNK: Final = 20_000  # claims held in memory at once; about 100 MB with five lines each
 
 _CHECKED_CLAIMS: Final = sa.text(
     """
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
-           p.level AS facility_level, t.version, t.valuation, t.state
+           c.facility_level, t.version, t.valuation, t.state
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
-    JOIN core.providers p ON p.id = c.provider
     WHERE t.scheme = :scheme AND t.state = :checked
     ORDER BY c.target_date, c.code LIMIT :chunk FOR UPDATE OF t
     """
@@ -39,9 +41,8 @@ _CHECKED_CLAIMS: Final = sa.text(
 _NAMED_CLAIMS: Final = sa.text(
     """
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
-           p.level AS facility_level, t.version, t.valuation, t.state
+           c.facility_level, t.version, t.valuation, t.state
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
-    JOIN core.providers p ON p.id = c.provider
     WHERE t.claim = ANY(:claims) ORDER BY c.target_date, c.code FOR UPDATE OF t
     """
 )
@@ -51,12 +52,11 @@ _LINES: Final = sa.text(
     SELECT k.claim, k.line, k.quantity_thousandths, l.price_minor, k.list_price_minor, l.item, k.cover_kind, k.cover,
            k.package_version, r.deducted_milli, r.payable_minor
     FROM core.claim_line_checks k JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
-    JOIN core.items i ON i.id = l.item
     JOIN unnest(CAST(:claims AS bigint[]), CAST(:valuations AS int[])) WITH ORDINALITY AS b(claim, valuation, position)
       ON b.claim = k.claim
     LEFT JOIN core.claim_results r ON r.claim = k.claim AND r.line = k.line AND r.valuation = b.valuation
     WHERE k.rejection IS NULL
-    ORDER BY b.position, i.kind = 'service', k.line
+    ORDER BY b.position, l.service, k.line
     """
 )
 _LOCK_USAGE: Final = sa.text(
@@ -103,9 +103,7 @@ def process_scheme(context: Context, scheme: str, names: Sequence[str] | None) -
 
 
 def _checked(context: Context, scheme: str) -> Sequence[Any]:
-    return context.execute(
-        _CHECKED_CLAIMS, {"scheme": scheme, "checked": NUMBERS[CHECKED], "chunk": CHUNK}
-    ).all()
+    return context.execute(_CHECKED_CLAIMS, {"scheme": scheme, "checked": NUMBERS[CHECKED], "chunk": CHUNK}).all()
 
 
 def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any] | Refusal:
@@ -128,7 +126,7 @@ def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any]
     rows = context.execute(_NAMED_CLAIMS, {"claims": sorted(numbers)}).all()
     shown = {row.id: row.code for row in found}
     for row in rows:
-        if not CLAIM_STATES.allows(NAMES[row.state], VALUATED):
+        if NAMES[row.state] not in VALUED_FROM:
             return CLAIM_STATES.refusal(f"the claim {shown[row.id]!r}", NAMES[row.state], VALUATED)
     return rows
 
@@ -150,23 +148,19 @@ def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
         return 0
     kind = context.app.type_of(scheme)
     by_claim = {row.id: row for row in rows}
-    lines = context.execute(
-        _LINES, {"claims": [r.id for r in rows], "valuations": [r.valuation for r in rows]}
-    ).all()
+    lines = context.execute(_LINES, {"claims": [r.id for r in rows], "valuations": [r.valuation for r in rows]}).all()
     versions = {line.package_version for line in lines}
     terms = read_terms(context, kind, versions, {line.item for line in lines})
     limits = read_limits(context, kind, versions)
     of_line = [
         terms[ln.package_version, ln.item, by_claim[ln.claim].visit_type, by_claim[ln.claim].adult] for ln in lines
     ]
-    unit_prices = [
-        ln.price_minor if t.price_origin == "provider" else min(ln.price_minor, ln.list_price_minor)
-        for ln, t in zip(lines, of_line, strict=True)
-    ]
+    unit_prices = [unit_price(t, ln.list_price_minor, ln.price_minor) for ln, t in zip(lines, of_line, strict=True)]
     deductibles = _pools("deductible", lines, by_claim, limits, MILLI)
     ceilings = _pools("ceiling", lines, by_claim, limits, 1)
     used = _lock_usage(context, [*deductibles.keys, *ceilings.keys])
-    _leave_out_own(lines, deductibles, ceilings, used)
+    taken_before = [0 if ln.deducted_milli is None else ln.deducted_milli for ln in lines]
+    paid_before = [0 if ln.payable_minor is None else ln.payable_minor for ln in lines]
     columns = LineColumns(
         _ints([ln.quantity_thousandths for ln in lines]),
         _ints(unit_prices),
@@ -175,16 +169,16 @@ def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
         _ints(deductibles.of_line),
         _ints(ceilings.of_line),
         _ints(deductibles.limits),
-        _ints([0 if key is None else used[key] for key in deductibles.keys]),
+        _ints(_used_by_others(deductibles, used, taken_before)),
         _ints(ceilings.limits),
-        _ints([0 if key is None else used[key] for key in ceilings.keys]),
+        _ints(_used_by_others(ceilings, used, paid_before)),
     )
     valued = value_lines(columns)
-    _save_usage(context, used, deductibles, valued.deducted_milli)
-    _save_usage(context, used, ceilings, valued.payable_minor)
+    _add_usage(used, deductibles, valued.deducted_milli.tolist(), taken_before)
+    _add_usage(used, ceilings, valued.payable_minor.tolist(), paid_before)
     _write_usage(context, used)
     payable = _write_results(context, rows, lines, unit_prices, valued)
-    before = sum(line.payable_minor or 0 for line in lines)
+    before = sum(paid_before)
     post(context, scheme, "claims.process", {EXPENSE: payable - before, PAYABLE: before - payable})
     return len(rows)
 
@@ -196,14 +190,20 @@ def _ints(values: Sequence[int]) -> Any:
 def _pools(
     name: str, lines: Sequence[Any], by_claim: Mapping[int, Any], limits: Mapping[int, PackageLimits], unit: int
 ) -> _Pools:
-    """Which counter each line draws on: by level (this claim, this person, the whole policy) and scope of the case."""
+    """Which counter each line draws on: by level (this claim, this person, the whole policy) and scope of the case.
+
+    A claim that is computed again draws on a pool of its own: what is left of the counter without itself. It takes the
+    same as before (what it left, others could have; where it left nothing, others after it got nothing), so that claims
+    valuated in one order and computed again in another keep their results.
+    """
     numbers: dict[Any, int] = {}
     pools = _Pools([], [], [])
     for line in lines:
         of_package = limits.get(line.package_version, NO_LIMITS)
         limit = of_package.deductible if name == "deductible" else of_package.ceiling
         claim = by_claim[line.claim]
-        scope = limit and limit.scope(of_package.is_hospital_case(claim.overnight, claim.facility_level))
+        hospital = of_package.is_hospital_case(claim.overnight, claim.facility_level)
+        scope = None if limit is None else limit.scope(hospital)
         if limit is None or scope is None:
             pools.of_line.append(NONE)
             continue
@@ -213,10 +213,12 @@ def _pools(
             key = (line.cover_kind, line.cover, claim.person, counter)
         elif limit.level == "policy":
             key = (line.cover_kind, line.cover, 0, counter)
-        pool = key or (line.claim, line.cover_kind, line.cover, counter)
+        alone = key is None or line.deducted_milli is not None
+        pool = (key or (line.cover_kind, line.cover, counter), line.claim if alone else None)
         if pool not in numbers:
             numbers[pool] = len(numbers)
-            pools.limits.append(scope[1] * unit)
+            # A deductible beyond 64 bits of thousandths (9 * 10**15 minor units) acts as one of just that size.
+            pools.limits.append(min(scope[1] * unit, INT64_MAX))
             pools.keys.append(key)
         pools.of_line.append(numbers[pool])
     return pools
@@ -228,30 +230,25 @@ def _lock_usage(context: Context, keys: Sequence[UsageKey | None]) -> dict[Usage
     if not wanted:
         return {}
     kinds, covers, persons, counters = (list(column) for column in zip(*wanted, strict=True))
-    rows = context.execute(
-        _LOCK_USAGE, {"kinds": kinds, "covers": covers, "persons": persons, "counters": counters}
-    )
+    rows = context.execute(_LOCK_USAGE, {"kinds": kinds, "covers": covers, "persons": persons, "counters": counters})
     return {(r.cover_kind, r.cover, r.person, r.counter): r.used for r in rows}
 
 
-def _leave_out_own(lines: Sequence[Any], deductibles: _Pools, ceilings: _Pools, used: dict[UsageKey, int]) -> None:
-    """Only other claims count: what a claim that is computed again used before is taken out of the counters."""
-    for line, deductible, ceiling in zip(lines, deductibles.of_line, ceilings.of_line, strict=True):
-        if line.deducted_milli is None:
-            continue
-        key = deductibles.keys[deductible] if deductible != NONE else None
-        if key is not None:
-            used[key] -= line.deducted_milli
-        key = ceilings.keys[ceiling] if ceiling != NONE else None
-        if key is not None:
-            used[key] -= line.payable_minor
+def _used_by_others(pools: _Pools, used: Mapping[UsageKey, int], before: Sequence[int]) -> list[int]:
+    """Per pool, what its counter shows without the claim that is computed again: only other claims count."""
+    others = [0 if key is None else used[key] for key in pools.keys]
+    for pool, amount in zip(pools.of_line, before, strict=True):
+        if pool != NONE and pools.keys[pool] is not None:
+            others[pool] -= amount
+    return others
 
 
-def _save_usage(context: Context, used: dict[UsageKey, int], pools: _Pools, taken: Any) -> None:
-    for pool, amount in zip(pools.of_line, taken.tolist(), strict=True):
+def _add_usage(used: dict[UsageKey, int], pools: _Pools, taken: Sequence[int], before: Sequence[int]) -> None:
+    """Count what lines took, beyond what they had taken before."""
+    for pool, now, earlier in zip(pools.of_line, taken, before, strict=True):
         key = pools.keys[pool] if pool != NONE else None
         if key is not None:
-            used[key] += amount
+            used[key] += now - earlier
 
 
 def _write_usage(context: Context, used: Mapping[UsageKey, int]) -> None:

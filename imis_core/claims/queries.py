@@ -40,9 +40,7 @@ _HEAD: Final = (
     )
     .outerjoin(
         claim_valuations,
-        sa.and_(
-            claim_valuations.c.claim == claims.c.id, claim_valuations.c.valuation == claim_current.c.valuation
-        ),
+        sa.and_(claim_valuations.c.claim == claims.c.id, claim_valuations.c.valuation == claim_current.c.valuation),
     )
     .join(providers, providers.c.id == claims.c.provider)
     .outerjoin(persons, persons.c.id == claims.c.person)

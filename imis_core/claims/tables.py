@@ -1,7 +1,7 @@
 """Tables of claims: what was asked, what the checks found, what was valuated, and where each claim stands.
 
 All but `claim_current` are insert-only: a claim's states and results are its history. Rejections and states are small
-numbers here; their names are in `imis_core.claims.codes`.
+numbers here; their names are in `claims.states` and `eligibility.rejections`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ claims = mass(
     day("target_date"),
     day("claimed_on"),
     text("visit_type"),
+    text("facility_level", nullable=True),  # frozen: a facility that is upgraded later changes no result
     Column("adult", sa.Boolean, nullable=False),  # the patient on the target date
     reference("diagnosis", "diagnoses"),
     Column("secondary", ARRAY(sa.BigInteger), nullable=True),
@@ -51,6 +52,7 @@ claim_lines = mass(
     reference("claim", "claims", primary_key=True),
     Column("line", sa.SmallInteger, primary_key=True),  # from 1, in the order of entry
     reference("item", "items"),
+    Column("service", sa.Boolean, nullable=False),  # valuated after the products; frozen like the level
     Column("quantity_thousandths", sa.BigInteger, nullable=False),
     minor("price_minor"),  # asked, per unit
 )
@@ -127,7 +129,9 @@ cover_usage = Table(
     Column("cover", sa.BigInteger, primary_key=True),
     Column("person", sa.BigInteger, primary_key=True),
     Column("counter", sa.Text, primary_key=True),  # deductible.general, ceiling.inpatient, ...
-    Column("used", sa.BigInteger, nullable=False),  # deductibles in thousandths of a minor unit, ceilings in minor units
+    Column(
+        "used", sa.BigInteger, nullable=False
+    ),  # deductibles in thousandths of a minor unit, ceilings in minor units
 )
 
 payment_requests = edited(

@@ -81,7 +81,12 @@ def _answers(path: Path) -> dict[str, Any]:
     return data
 
 
-def _render(template: Path, folder: Path, data: dict[str, Any], defaults: bool) -> None:
+def render(template: Path, folder: Path, data: dict[str, Any], answers: Path | None) -> None:
+    """Scaffold a folder without asking: defaults, laid over by an answers file, laid over by `data`."""
+    _render(template, folder, {**(_answers(answers) if answers is not None else {}), **data}, True, say=False)
+
+
+def _render(template: Path, folder: Path, data: dict[str, Any], defaults: bool, *, say: bool = True) -> None:
     import copier
     from copier.errors import CopierError
 
@@ -91,4 +96,5 @@ def _render(template: Path, folder: Path, data: dict[str, Any], defaults: bool) 
         copier.run_copy(str(template), folder, data=data, defaults=defaults, quiet=not sys.stderr.isatty())
     except (CopierError, ValueError) as error:
         raise refused("new.answers", f"the template refuses the answers: {error}") from None
-    click.echo(f"{folder} is ready; next, in that folder: imis check, imis migrate, imis load packages data")
+    if say:
+        click.echo(f"{folder} is ready; next, in that folder: imis check, imis migrate, imis load packages data")

@@ -1,1 +1,7 @@
-"""Invented people and claims to try a deployment with; nothing that a working scheme needs."""
+"""A deployment to look at: invented people and claims, or real files, through a whole year of a scheme."""
+
+from __future__ import annotations
+
+from imis_core.demo.run import run
+
+__all__ = ["run"]

@@ -18,9 +18,8 @@ from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.catalogue.lookup import ItemRow
 from imis_core.context import Context
 from imis_core.eligibility.rejections import Rejection
+from imis_core.eligibility.valuation import SHARE_WHOLE
 from imis_core.values import full_years
-
-UNLISTED: Final = None
 
 
 def _numbers(values: Iterable[int]) -> sa.BindParameter[Any]:
@@ -88,13 +87,16 @@ def read_prices(context: Context, currency: str, providers: Iterable[int], items
     """All dated prices of these items at these providers, in four statements."""
     wanted = sorted(set(items))
     lists: dict[int, list[int]] = {}
-    for provider, price_list in context.execute(_LISTS, {"providers": sorted(set(providers))}):
-        lists.setdefault(provider, []).append(price_list)
+    for row in context.execute(_LISTS, {"providers": sorted(set(providers))}):
+        lists.setdefault(row.provider, []).append(row.price_list)
     named = sorted({price_list for of_provider in lists.values() for price_list in of_provider})
     versions = _dated(context.execute(_VERSIONS, {"lists": named, "currency": currency})) if named else {}
     numbers = [version for _, of_list in versions.values() for version in of_list]
     listed = (
-        {(v, i): price for v, i, price in context.execute(_LISTED, {"versions": numbers, "items": wanted})}
+        {
+            (row.price_list_version, row.item): row.price_minor
+            for row in context.execute(_LISTED, {"versions": numbers, "items": wanted})
+        }
         if numbers
         else {}
     )
@@ -138,8 +140,9 @@ def covers_on(
         .select_from(cases.join(covers, sa.true()))
         .order_by(cases.c.position, covers.c.effective_from, covers.c.cover)
     )
-    for position, *cover in context.execute(statement):
-        found[position - 1].append(Cover(*cover))
+    for row in context.execute(statement):
+        cover = Cover(row.cover_kind, row.cover, row.package_version, row.effective_from)
+        found[row.position - 1].append(cover)
     return [tuple(covers) for covers in found]
 
 
@@ -155,7 +158,9 @@ class LineTerms:
 TermsKey = tuple[int, int, str, bool]  # package version, item, visit type, adult
 
 
-def read_terms(context: Context, kind: SchemeType, versions: Iterable[int], items: Iterable[int]) -> dict[TermsKey, LineTerms]:
+def read_terms(
+    context: Context, kind: SchemeType, versions: Iterable[int], items: Iterable[int]
+) -> dict[TermsKey, LineTerms]:
     """The terms of these items in these package versions, in one statement."""
     versions, items = set(versions), set(items)
     if kind.line_terms_sql is None or not versions:
@@ -167,7 +172,12 @@ def read_terms(context: Context, kind: SchemeType, versions: Iterable[int], item
             terms.c.price_origin, terms.c.fixed_limit_minor, terms.c.share_micro,
         ).where(terms.c.package_version == sa.any_(_numbers(versions)), terms.c.item == sa.any_(_numbers(items)))
     )  # fmt: skip
-    return {(version, item, visit, adult): LineTerms(*rest) for version, item, visit, adult, *rest in rows}
+    return {
+        (row.package_version, row.item, row.visit_type, row.adult): LineTerms(
+            row.price_origin, row.fixed_limit_minor, row.share_micro
+        )
+        for row in rows
+    }
 
 
 @frozen
@@ -214,18 +224,19 @@ def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> 
         return {}
     limits = kind.package_limits_sql().subquery("limits")
     found = {}
-    for row in context.execute(sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))).mappings():
-        found[row["package_version"]] = PackageLimits(
-            _limit(row, "deductible"), _limit(row, "ceiling"), bool(row["hospital_by_facility"])
+    statement = sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))
+    for row in context.execute(statement):
+        found[row.package_version] = PackageLimits(
+            _limit(row, "deductible"), _limit(row, "ceiling"), bool(row.hospital_by_facility)
         )
     return found
 
 
-def _limit(row: Mapping[str, Any], name: str) -> Limit | None:
-    level = row[f"{name}_level"]
+def _limit(row: Any, name: str) -> Limit | None:
+    level = getattr(row, f"{name}_level")
     if level is None:
         return None
-    return Limit(level, row[f"{name}_general"], row[f"{name}_inpatient"], row[f"{name}_outpatient"])
+    return Limit(level, *(getattr(row, f"{name}_{scope}") for scope in ("general", "inpatient", "outpatient")))
 
 
 def is_adult(born: date, on: date, adult_age: int) -> bool:
@@ -247,11 +258,50 @@ def item_rejection(
 
 
 def paying_cover(
-    covers: Sequence[Cover], terms: Mapping[TermsKey, LineTerms], item: int, visit_type: str, adult: bool
+    covers: Sequence[Cover],
+    terms: Mapping[TermsKey, LineTerms],
+    item: int,
+    visit_type: str,
+    adult: bool,
+    listed_minor: int | None = None,
+    asked_minor: int | None = None,
 ) -> tuple[Cover, LineTerms] | None:
-    """The first cover, by the person's effective date, whose package covers the item; None: not covered (3)."""
+    """The cover that pays for an item, and its terms; None: no package covers it (3).
+
+    If several packages cover it, the best share and the best fixed limit are compared at the unit price: of what is
+    asked and of what is listed; one that is left out (nobody asks, as in a question about eligibility) is the other.
+    Among equals the first by the person's effective date. Source: health_insurance.md 5.1.
+    """
+    found = []
     for cover in covers:
         of_item = terms.get((cover.package_version, item, visit_type, adult))
         if of_item is not None:
-            return cover, of_item
-    return None
+            found.append((cover, of_item))
+    if len(found) <= 1:
+        return found[0] if found else None
+    # A fixed limit of 0 is unlimited: the terms carry it as a share of 100 %, which it equals for the patient.
+    shares = [one for one in found if one[1].fixed_limit_minor is None]
+    limits = [one for one in found if one[1].fixed_limit_minor is not None]
+    share = max(shares, key=lambda one: one[1].share_micro, default=None)
+    limit = max(limits, key=lambda one: one[1].fixed_limit_minor or 0, default=None)
+    if share is None or limit is None:
+        return share or limit
+    if share[1].share_micro == SHARE_WHOLE:
+        return share
+    by_limit = unit_price(limit[1], listed_minor, asked_minor)
+    by_share = unit_price(share[1], listed_minor, asked_minor)
+    # What the patient pays of one unit, in minor units x 100 % x 10**6. A limit above the price leaves nothing.
+    left_by_limit = max(0, by_limit - (limit[1].fixed_limit_minor or 0)) * SHARE_WHOLE
+    left_by_share = by_share * (SHARE_WHOLE - share[1].share_micro)
+    above = (limit[1].fixed_limit_minor or 0) > by_limit
+    return limit if above or left_by_limit < left_by_share else share
+
+
+def unit_price(terms: LineTerms, listed_minor: int | None, asked_minor: int | None) -> int:
+    """The price of one unit: as asked if the terms say so, else the list's, at most what was asked.
+
+    Source: health_insurance.md 5.4.
+    """
+    if terms.price_origin == "provider" and asked_minor is not None:
+        return asked_minor
+    return min((price for price in (listed_minor, asked_minor) if price is not None), default=0)

@@ -16,7 +16,15 @@ from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.ledger.book import CASH, PAYABLE, post
-from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders, note_reasons
+from imis_core.payments.orders import (
+    ORDER_STATES,
+    Move,
+    locked_orders,
+    move_orders,
+    note_reasons,
+    place_retries,
+    retried,
+)
 from imis_core.payments.sources import Batch, Settled
 from imis_core.payments.tables import pay_points, payment_providers, recipients, reconciliation_rows
 from imis_core.places.lookup import resolve_locations, resolve_providers
@@ -188,6 +196,7 @@ class OrdersSubmitted:
     failed: int
 
 
+RETRIABLE: Final = ("failed", "returned")
 NO_ACCOUNT: Final = "no_account"
 # The recipient's own enrolment for the scheme wins over the one for every scheme.
 _TO_SUBMIT: Final = sa.text(
@@ -340,7 +349,11 @@ def _apply_wave(context: Context, wave: Sequence[tuple[Any, ReportedPayment]]) -
 
 
 def _keep(
-    context: Context, provider: int, rows: Sequence[ReportedPayment], numbers: Sequence[int | None], outcomes: Sequence[str]
+    context: Context,
+    provider: int,
+    rows: Sequence[ReportedPayment],
+    numbers: Sequence[int | None],
+    outcomes: Sequence[str],
 ) -> None:
     if rows:
         insert_rows(
@@ -361,4 +374,53 @@ def _keep(
         )
 
 
-COMMANDS = (register_provider, enrol_recipient, submit, reconcile)
+@frozen(kw_only=True)
+class RetryOrder:
+    order: str
+    reason: str | None = None
+
+
+@frozen(kw_only=True)
+class OrderRetried:
+    """`retries`: the order that failed or came back, of which this one is the next attempt."""
+
+    id: str
+    retries: str
+    status: str
+
+
+@command("payments.retry", input=RetryOrder, result=OrderRetried)
+def retry(context: Context, items: tuple[RetryOrder, ...]) -> list[OrderRetried | Refusal]:
+    """Order a failed or returned payment once more; each order is retried once."""
+    numbers = [context.ids.decode("orders", item.order) for item in items]
+    known = locked_orders(context, [n for n in numbers if n is not None])
+    taken = retried(context, list(known))
+    outcomes: list[OrderRetried | Refusal] = []
+    chosen: list[tuple[int, Any, str | None]] = []
+    for position, (item, number) in enumerate(zip(items, numbers, strict=True)):
+        order = None if number is None else known.get(number)
+        if order is None:
+            outcomes.append(not_found("order", "order", item.order))
+        elif order.state not in RETRIABLE:
+            message = f"the order is {order.state}; only a failed or returned one is paid once more"
+            outcomes.append(Refusal("payments.not_failed", message))
+        elif order.id in taken:
+            outcomes.append(
+                Refusal("payments.already_retried", "the order was retried already; retry its latest attempt")
+            )
+        else:
+            taken.add(order.id)
+            chosen.append((position, order, item.reason))
+            outcomes.append(OrderRetried(id="", retries=item.order, status="approved"))  # its id follows below
+    placed = place_retries(context, [order for _, order, _ in chosen], [reason for _, _, reason in chosen])
+    for (position, _, _), identity, earlier in zip(
+        chosen,
+        context.ids.encode_all("orders", placed),
+        context.ids.encode_all("orders", [order.id for _, order, _ in chosen]),
+        strict=True,
+    ):
+        outcomes[position] = OrderRetried(id=identity, retries=earlier, status="approved")
+    return outcomes
+
+
+COMMANDS = (register_provider, enrol_recipient, submit, reconcile, retry)

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows, take_ids
@@ -37,43 +38,76 @@ class NewOrder:
     person: int | None
     provider: int | None
     amount_minor: int
+
+
+@frozen
+class _Placed:
+    """An order as it is written."""
+
+    scheme: str
+    currency: str
+    source_kind: str
+    source: int
+    new: NewOrder
     attempt: int = 1
     retries: int | None = None
+    reason: str | None = None
 
 
 def place_orders(context: Context, scheme: str, source_kind: str, source: int, new: Sequence[NewOrder]) -> list[int]:
     """Write approved orders; the caller's command is the approval. Unique by (source, entitlement, attempt)."""
-    if not new:
+    currency = context.settings.currency_of(scheme)
+    return _write(context, [_Placed(scheme, currency, source_kind, source, one) for one in new])
+
+
+def place_retries(context: Context, failed: Sequence[Any], reasons: Sequence[str | None]) -> list[int]:
+    """Write a new approved order for each failed or returned one (rows of `locked_orders`): the same debt, once more."""
+    return _write(
+        context,
+        [
+            _Placed(
+                row.scheme, row.currency, row.source_kind, row.source,
+                NewOrder(row.entitlement, row.person, row.provider, row.amount_minor),
+                row.attempt + 1, row.id, reason,
+            )
+            for row, reason in zip(failed, reasons, strict=True)
+        ],
+    )  # fmt: skip
+
+
+def _write(context: Context, placed: Sequence[_Placed]) -> list[int]:
+    if not placed:
         return []
-    count = len(new)
+    count = len(placed)
     numbers = take_ids(context.connection, orders, count)
     insert_rows(
         context.connection,
         orders,
         {
             "id": numbers,
-            "scheme": [scheme] * count,
-            "source_kind": [source_kind] * count,
-            "source": [source] * count,
-            "entitlement": [o.entitlement for o in new],
-            "attempt": [o.attempt for o in new],
-            "retries": [o.retries for o in new],
-            "person": [o.person for o in new],
-            "provider": [o.provider for o in new],
-            "amount_minor": [o.amount_minor for o in new],
-            "currency": [context.settings.currency_of(scheme)] * count,
+            "scheme": [o.scheme for o in placed],
+            "source_kind": [o.source_kind for o in placed],
+            "source": [o.source for o in placed],
+            "entitlement": [o.new.entitlement for o in placed],
+            "attempt": [o.attempt for o in placed],
+            "retries": [o.retries for o in placed],
+            "person": [o.new.person for o in placed],
+            "provider": [o.new.provider for o in placed],
+            "amount_minor": [o.new.amount_minor for o in placed],
+            "currency": [o.currency for o in placed],
             "ordered_at": [context.now] * count,
             "approved_by": [context.caller.user] * count,
             "audit": [context.audit] * count,
         },
     )
+    states, versions, reasons = ["approved"] * count, [1] * count, [o.reason for o in placed]
     insert_rows(
         context.connection,
         order_states,
-        {"order": numbers, "version": [1] * count, "state": ["approved"] * count, "audit": [context.audit] * count},
+        {"order": numbers, "version": versions, "state": states, "reason": reasons, "audit": [context.audit] * count},
     )
     insert_rows(
-        context.connection, order_current, {"order": numbers, "state": ["approved"] * count, "version": [1] * count}
+        context.connection, order_current, {"order": numbers, "state": states, "version": versions, "reason": reasons}
     )
     return numbers
 
@@ -124,7 +158,7 @@ def note_reasons(context: Context, reasons: Mapping[int, str]) -> None:
     if reasons:
         context.execute(
             sa.text(
-                'UPDATE core.order_current t SET reason = n.reason FROM unnest(CAST(:orders AS bigint[]), '
+                "UPDATE core.order_current t SET reason = n.reason FROM unnest(CAST(:orders AS bigint[]), "
                 'CAST(:reasons AS text[])) AS n("order", reason) WHERE t."order" = n."order"'
             ),
             {"orders": list(reasons), "reasons": list(reasons.values())},
@@ -135,10 +169,19 @@ def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
     """Orders with their present state, locked in the order of their numbers."""
     rows = context.execute(
         sa.text(
-            'SELECT o.id, o.scheme, o.source_kind, o.source, o.entitlement, o.amount_minor, o.currency, o.approved_by, '
+            "SELECT o.id, o.scheme, o.source_kind, o.source, o.entitlement, o.attempt, o.person, o.provider, "
+            "o.amount_minor, o.currency, o.approved_by, "
             't.state, t.version, t.payment_provider FROM core.orders o JOIN core.order_current t ON t."order" = o.id '
             "WHERE o.id = ANY(:numbers) ORDER BY o.id FOR UPDATE OF t"
         ),
         {"numbers": sorted(set(numbers))},
     )
     return {row.id: row for row in rows}
+
+
+def retried(context: Context, numbers: Sequence[int]) -> set[int]:
+    """Which of these orders have been tried again; the caller holds their locks."""
+    rows = context.execute(
+        sa.select(orders.c.retries).where(orders.c.retries == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger))))
+    )
+    return set(rows.scalars())

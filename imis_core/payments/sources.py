@@ -33,8 +33,11 @@ class Batch:
 
 @frozen
 class SourceKind:
-    """A kind of debt. `find(context, name)` gives the batch that a caller names. `settle(context, settled)` runs set-based, in the transaction of the reconciliation itself:
-    what must hold together never goes through an event."""
+    """A kind of debt. `find(context, name)` gives the batch that a caller names.
+
+    `settle(context, settled)` runs set-based, in the transaction of the reconciliation itself: what must hold together
+    never goes through an event.
+    """
 
     name: str
     find: Callable[[Context, str], Batch | None]

@@ -47,9 +47,19 @@ recipients = edited(
     reference("pay_point", "pay_points", nullable=True),
     Column("active", sa.Boolean, nullable=False),
     CheckConstraint("(person IS NULL) <> (provider IS NULL)", name="one_holder"),
-    Index("uq_recipients_person", "person", "scheme", unique=True, postgresql_where=sa.text("active AND person IS NOT NULL")),
     Index(
-        "uq_recipients_provider", "provider", "scheme", unique=True, postgresql_where=sa.text("active AND provider IS NOT NULL")
+        "uq_recipients_person",
+        "person",
+        "scheme",
+        unique=True,
+        postgresql_where=sa.text("active AND person IS NOT NULL"),
+    ),
+    Index(
+        "uq_recipients_provider",
+        "provider",
+        "scheme",
+        unique=True,
+        postgresql_where=sa.text("active AND provider IS NOT NULL"),
     ),
     noun="recipients",
 )

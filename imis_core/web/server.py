@@ -38,6 +38,7 @@ THREADS: Final = 16  # per process; fewer than the pool has connections, so that
 GRACE_SECONDS: Final = 30  # what running requests get to end after SIGTERM
 KEEP_ALIVE_SECONDS: Final = 20
 _START_SECONDS: Final = 60.0
+_PORT_MAX: Final = 65_535
 _REQUEST: Final = "imis.request"
 _BEGUN: Final = "imis.begun"
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
@@ -184,9 +185,11 @@ def _announce(announce: Callable[[str], object], host: str, port: int, worker_in
 @contextmanager
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket: whether the port is free is known before the database is started."""
+    if not 0 <= port <= _PORT_MAX:  # the system would quietly take another one
+        raise Unavailable(Refusal("serve.address", f"there is no port {port}; choose 1 to {_PORT_MAX} with --port"))
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    except (socket.gaierror, OverflowError) as error:
+    except (socket.gaierror, UnicodeError) as error:
         message = f"cannot serve at {host} port {port}: {error}; mend --host and --port"
         raise Unavailable(Refusal("serve.address", message)) from None
     with socket.socket(family, socket.SOCK_STREAM) as listener:
@@ -195,8 +198,8 @@ def _listen(host: str, port: int) -> Iterator[socket.socket]:
         try:
             listener.bind(place)
             listener.listen(1024)
-        except (OSError, OverflowError) as error:
-            if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
                 message = f"port {port} at {host} is in use; stop what serves there, or choose another one with --port"
                 raise Unavailable(Refusal("serve.port_in_use", message)) from None
             message = f"cannot serve at {host} port {port}: {error}; choose others with --host and --port"

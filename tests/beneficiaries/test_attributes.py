@@ -8,8 +8,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imis_core.beneficiaries.attributes import DEPTH_MAX, INT64_MAX, AttributeRules
+from imis_core.beneficiaries.attributes import DEPTH_MAX, AttributeRules
 from imis_core.errors import Problem
+from imis_core.values import INT64_MAX
 
 FREE = AttributeRules(None, "person")
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=5)

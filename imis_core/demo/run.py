@@ -1,0 +1,102 @@
+"""`imis demo`: scaffold a deployment, fill it, run a year of the scheme, say what came of it, and serve it.
+
+The year goes through the same doors as any other: files are imported, commands run, a second person approves payments.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from attrs import frozen
+
+from imis_core.application import Application
+from imis_core.clock import SetClock
+from imis_core.commands import run_command
+from imis_core.database import embedded
+from imis_core.demo.files import prepare_sources
+from imis_core.demo.summary import Summary, summarise, text_of
+from imis_core.demo.year import Year
+from imis_core.errors import ImisError, Refusal, refused
+from imis_core.imports import load_paths
+from imis_core.opening import open_application
+from imis_core.security.caller import Caller
+from imis_core.security.users import caller_named
+
+PRESET: Final = "chad-borsa"
+MARKER: Final = ".imis-demo"  # says that the folder is the demo's own and may be made anew
+DEFAULT_FOLDER: Final = Path("demo")
+
+
+@frozen
+class People:
+    """Who acts in the demo: whoever asks for payments and whoever approves them are two persons."""
+
+    clerk: Caller
+    approver: Caller
+
+
+def run(
+    *, households: int, data: Path | None, seed: int, serve: bool, port: int, folder: Path | None,
+    say: Callable[[str], None] = print,
+) -> Summary:  # fmt: skip
+    """Run the demo; with `serve` it goes on serving until it is told to stop. Running it again begins anew."""
+    started = time.monotonic()
+    home = folder or DEFAULT_FOLDER
+    _clear(home)
+    _scaffold(home, data)
+    sources = prepare_sources(home, data, households=households, seed=seed)
+    clock = SetClock(sources.starts)
+    with open_application(home, clock=clock, migrate_first=True) as app:
+        report = load_paths(app, [home / "packages", home / "data"])
+        for problem in report.problems:
+            say(problem)
+        password = secrets.token_urlsafe(9)
+        people = People(_user(app, "demo", password), _user(app, "demo-approver", secrets.token_urlsafe(9)))
+        Year(app, clock, people.clerk, people.approver, sources).run()
+        summary = summarise(app, sources, time.monotonic() - started)
+    say(text_of(summary))
+    say(f"The deployment is in {home}; log in as demo with the password {password}")
+    if serve:
+        from imis_core.web.server import serve as serve_deployment
+
+        serve_deployment(home, "127.0.0.1", port, 1, True, say)
+    return summary
+
+
+def _clear(home: Path) -> None:
+    """Take away an earlier demo; never a folder that is somebody's own."""
+    if not home.exists() or not any(home.iterdir()):
+        return
+    if not (home / MARKER).exists():
+        raise refused("demo.folder_not_empty", f"{home} is not empty and was not made by the demo; name another --folder")
+    data = home / "var" / "postgres"
+    if data.exists():
+        if embedded.status(data).in_use:
+            raise refused("demo.in_use", f"a demo is running in {home}; stop it first, or name another --folder")
+        embedded.remove(data)
+    shutil.rmtree(home)
+
+
+def _scaffold(home: Path, data: Path | None) -> None:
+    from imis_core.cli.new import render, template_folder
+
+    answers = data / "answers.yml" if data is not None else None
+    render(template_folder(), home, {"preset": PRESET}, answers if answers is not None and answers.exists() else None)
+    (home / MARKER).write_text("made by `imis demo`, which may make it anew\n")
+
+
+def _user(app: Application, name: str, password: str) -> Caller:
+    outcome = run_command(
+        app, "users.add", [{"name": name, "roles": ["administrator"], "password": password}], app.system
+    ).outcomes[0]
+    if isinstance(outcome, Refusal):
+        raise ImisError(outcome)
+    return caller_named(app, name)
+
+
+__all__ = ["DEFAULT_FOLDER", "run"]
