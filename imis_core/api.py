@@ -14,17 +14,23 @@ from imis_core.benefit_packages.schemes import (
 from imis_core.benefit_packages.tables import package_versions
 from imis_core.catalogue.lookup import resolve_items
 from imis_core.catalogue.tables import items
+from imis_core.claims.events import ClaimsValuated
+from imis_core.commands import Command, command
 from imis_core.context import Context
 from imis_core.coverage.covers import coverage_covers_sql
 from imis_core.database.bulk import insert_rows
-from imis_core.database.tables import minor, plugin_metadata, text
+from imis_core.database.tables import day, minor, plugin_metadata, text
 from imis_core.errors import Problem, Refusal, suggestion
 from imis_core.hookspecs import hookimpl
+from imis_core.jobs import Job
 from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
+from imis_core.places.tables import providers
 from imis_core.plugins import Manifest
+from imis_core.queries import Listing, Query, query
 from imis_core.values import (
     INT64_MAX,
     Amount,
+    Money,
     MonthDay,
     NotExact,
     Percent,
@@ -38,23 +44,31 @@ from imis_core.values import (
 __all__ = [
     "INT64_MAX",
     "Amount",
+    "ClaimsValuated",
+    "Command",
     "Context",
     "Enrollee",
     "EnrolmentCase",
     "Invalid",
     "InvalidInput",
+    "Job",
+    "Listing",
     "Manifest",
+    "Money",
     "MonthDay",
     "NotExact",
     "PaymentTerms",
     "Percent",
     "Problem",
+    "Query",
     "Quote",
     "Refusal",
     "SchemeType",
     "TermsCheck",
     "add_months",
+    "command",
     "coverage_covers_sql",
+    "day",
     "day_before",
     "full_years",
     "hookimpl",
@@ -67,6 +81,8 @@ __all__ = [
     "parse",
     "plugin_metadata",
     "problems_of",
+    "providers",
+    "query",
     "resolve_items",
     "share_half_up",
     "suggestion",

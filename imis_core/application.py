@@ -147,7 +147,11 @@ class Composition:
         table = self.settings.schemes[scheme]
         typed = set(self._type_plugins.values())
         own = self._type_plugins[table.type]
-        others = [n for n in self.plugins.names if n not in typed and n != KERNEL] if table.plugins is None else table.plugins
+        others = (
+            [n for n in self.plugins.names if n not in typed and n != KERNEL]
+            if table.plugins is None
+            else table.plugins
+        )
         return (own, *(n for n in others if n != own))
 
     def subscribers(self, event: str) -> tuple[str, ...]:
@@ -180,9 +184,7 @@ class Application(Composition):
         self.event_types = EVENT_TYPES
         self.terms_cache: dict[tuple[int, str], Any] = {}
 
-    def run(
-        self, name: str, data: Any, caller: Caller, *, key: str | None = None, atomic: bool = False
-    ) -> Any:
+    def run(self, name: str, data: Any, caller: Caller, *, key: str | None = None, atomic: bool = False) -> Any:
         """Run a command (one object, or a list as a batch) or a query; plain data out.
 
         One object: its result, or `ImisError`. A list: results and refusals in order.

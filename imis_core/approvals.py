@@ -152,7 +152,9 @@ def _run(context: Context, row: Any) -> Any:
     if maker is None or not maker.may(definition.permission):
         return Refusal("permission.denied", f"whoever asked for it may not do {row.command} any more")
     savepoint = context.connection.begin_nested()
-    audit = int(context.execute(sa.text("SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)")).scalar_one())
+    audit = int(
+        context.execute(sa.text("SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)")).scalar_one()
+    )
     inner = Context(context.app, context.connection, maker, context.now, row.business_date, audit, definition.name)
     outcomes = perform(
         inner, definition, row.request, request_digest(row.command, row.request), approver=context.caller.user
@@ -162,9 +164,7 @@ def _run(context: Context, row: Any) -> Any:
         savepoint.rollback()
     else:
         savepoint.commit()
-    context.execute(
-        sa.text("SELECT set_config('imis.audit', :audit, true)"), {"audit": str(context.audit)}
-    )
+    context.execute(sa.text("SELECT set_config('imis.audit', :audit, true)"), {"audit": str(context.audit)})
     if refusal is not None:
         return refusal
     return outcomes[0] if row.single else list(outcomes)

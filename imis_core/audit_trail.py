@@ -18,7 +18,10 @@ from imis_core.runtime_tables import audit_entries
 from imis_core.security.tables import users
 
 # Mass nouns have insert-only states instead of a history: table of states, its key, and the noun's own table.
-_STATES: Final[Mapping[str, tuple[str, str]]] = {"claims": ("claim_states", "claim"), "orders": ("order_states", "order")}
+_STATES: Final[Mapping[str, tuple[str, str]]] = {
+    "claims": ("claim_states", "claim"),
+    "orders": ("order_states", "order"),
+}
 _HIDDEN: Final = frozenset({"audit", "version", "id", "password", "request"})
 
 
@@ -49,13 +52,19 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     if noun in _STATES:
         name, key = _STATES[noun]
         source = metadata.tables[f"core.{name}"]
-        rows = context.execute(sa.select(source).where(source.c[key] == number).order_by(source.c.version)).mappings().all()
+        rows = (
+            context.execute(sa.select(source).where(source.c[key] == number).order_by(source.c.version))
+            .mappings()
+            .all()
+        )
         changes = [{k: v for k, v in row.items() if k not in (*_HIDDEN, key) and v is not None} for row in rows]
     elif "history" in table.info:
         history = table.info["history"]
-        rows = context.execute(
-            sa.select(history).where(history.c.id == number).order_by(history.c.version)
-        ).mappings().all()
+        rows = (
+            context.execute(sa.select(history).where(history.c.id == number).order_by(history.c.version))
+            .mappings()
+            .all()
+        )
         changes = [_difference(before, after) for before, after in zip([None, *rows], rows, strict=False)]
     else:
         rows = context.execute(sa.select(table).where(table.c.id == number)).mappings().all()

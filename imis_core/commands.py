@@ -55,7 +55,12 @@ class Command:
 
 
 def command(
-    name: str, *, input: type[I], result: type, permission: str | None = None, approval: bool = False  # noqa: A002
+    name: str,
+    *,
+    input: type[I],
+    result: type,
+    permission: str | None = None,
+    approval: bool = False,  # noqa: A002
 ) -> Callable[[Callable[[Context, tuple[I, ...]], Sequence[Any]]], Command]:
     """Make a handler into a command; the first line of its docstring is the summary that users read."""
 
@@ -180,7 +185,12 @@ def perform(
     if refused_count < len(outcomes):
         shown = items if len(items) == 1 else None
         write_entry(
-            context, len(outcomes) - refused_count, refused_count, digest, mask(definition.input, shown), approver=approver
+            context,
+            len(outcomes) - refused_count,
+            refused_count,
+            digest,
+            mask(definition.input, shown),
+            approver=approver,
         )
     write_events(context)
     return tuple(outcomes)
@@ -221,9 +231,7 @@ def _claim_key(context: Context, key: str, digest: str) -> Reply | None:
 
 
 def _stored(reply: Reply) -> dict[str, Any]:
-    outcomes = [
-        {"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in reply.outcomes
-    ]
+    outcomes = [{"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in reply.outcomes]
     return {"outcomes": outcomes, "awaiting": reply.awaiting}
 
 

@@ -223,7 +223,7 @@ def _deployment_problems(table: Mapping[str, Any]) -> list[Problem]:
         found += _number_rule(rule)
     for attribute, spec in _table(table, "attributes").items():
         if isinstance(spec, Mapping) and (spec.get("type") == "choice") != bool(spec.get("choices")):
-            message = "choices go with type = \"choice\", and only with it"
+            message = 'choices go with type = "choice", and only with it'
             found.append(Problem(f"deployment.attributes.{attribute}.choices", "choices", message))
     return found
 

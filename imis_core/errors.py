@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Any, Final
 
 from attrs import field, frozen
+
+
+WORD_MAX: Final = 100  # characters of a word that a suggestion looks at
 
 
 @frozen
@@ -90,5 +93,5 @@ def not_found(path: str, what: str, name: str) -> Refusal:
 
 def suggestion(word: str, known: Iterable[str]) -> str:
     """`; did you mean 'premium_adult'?` for a near miss, else nothing."""
-    close = get_close_matches(word, list(known), n=1, cutoff=0.6)
+    close = get_close_matches(word[:WORD_MAX], list(known), n=1, cutoff=0.6)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -116,7 +116,9 @@ def _deliver_one(app: Application) -> bool:
         row, error = failure
         attempts = row.attempts + 1
         parked = attempts >= ATTEMPTS
-        _log.warning("delivery of event %s to %s failed: %s%s", row.event, row.subscriber, error, "; parked" if parked else "")
+        _log.warning(
+            "delivery of event %s to %s failed: %s%s", row.event, row.subscriber, error, "; parked" if parked else ""
+        )
         with app.database.command(caller) as (connection, _):
             _mark(
                 connection, row, state="parked" if parked else "pending", attempts=attempts, error=str(error)[:2000],

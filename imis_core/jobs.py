@@ -60,7 +60,10 @@ class Queue:
         conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         role = app.database.roles.app
         self._connector = procrastinate.PsycopgConnector(
-            conninfo=conninfo, min_size=1, max_size=3, kwargs={"options": f"-c search_path=jobs,pg_catalog -c role={role}"}
+            conninfo=conninfo,
+            min_size=1,
+            max_size=3,
+            kwargs={"options": f"-c search_path=jobs,pg_catalog -c role={role}"},
         )
         # Tasks are defined on the asynchronous connector's app: a task of the synchronous one never finds its worker.
         self._queue = procrastinate.App(connector=self._connector)
@@ -111,9 +114,13 @@ class Queue:
     def run_due(self) -> None:
         """Run everything that is waiting, then return: scenarios and demos, where no worker runs beside."""
         with self._app.database.engine.connect() as connection:
-            waiting = connection.execute(
-                sa.text("SELECT EXISTS (SELECT FROM jobs.procrastinate_jobs WHERE status = 'todo')"),
-            ).scalar_one() if self._readable(connection) else False
+            waiting = (
+                connection.execute(
+                    sa.text("SELECT EXISTS (SELECT FROM jobs.procrastinate_jobs WHERE status = 'todo')"),
+                ).scalar_one()
+                if self._readable(connection)
+                else False
+            )
         if waiting:
             asyncio.run(self._work(wait=False))
 
@@ -257,7 +264,8 @@ def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Re
     for item in items:
         number = context.ids.decode("jobs", item.job)
         row = context.execute(
-            sa.text("SELECT status::text AS status FROM jobs.procrastinate_jobs WHERE id = :id FOR UPDATE"), {"id": number}
+            sa.text("SELECT status::text AS status FROM jobs.procrastinate_jobs WHERE id = :id FOR UPDATE"),
+            {"id": number},
         ).first()
         if row is None:
             outcomes.append(not_found("job", "job", item.job))
@@ -283,7 +291,9 @@ def _purge_keys(app: Application, _: NoInput) -> None:
 
 
 KERNEL_JOBS: Final[Iterable[Job]] = (
-    Job("core.purge_idempotency_keys", NoInput, _purge_keys, "Forget answers to requests older than 30 days", daily=True),
+    Job(
+        "core.purge_idempotency_keys", NoInput, _purge_keys, "Forget answers to requests older than 30 days", daily=True
+    ),
 )
 COMMANDS = (retry,)
 QUERIES = (list_jobs,)

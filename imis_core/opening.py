@@ -89,7 +89,12 @@ def open_application(
             _migrate(addresses, composition)
         database = Database(addresses.app)
         app = Application(
-            settings, database, clock or SystemClock(settings.deployment.timezone), load_key(folder), file=file, extra=extra
+            settings,
+            database,
+            clock or SystemClock(settings.deployment.timezone),
+            load_key(folder),
+            file=file,
+            extra=extra,
         )
         try:
             check_schema(app)
@@ -183,7 +188,9 @@ def playground(server_url: str | None = None) -> Iterator[Playground]:
     folder.chmod(0o755)  # as root the server runs under another account, which must reach its data
     try:
         # Nothing here outlives the run, so durability is not paid for.
-        lease = embedded.acquire(folder / "postgres", settings={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"})
+        lease = embedded.acquire(
+            folder / "postgres", settings={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+        )
         try:
             yield Playground(ThrowAway(lease.url(), prefix), prefix)
         finally:
@@ -191,4 +198,3 @@ def playground(server_url: str | None = None) -> Iterator[Playground]:
             embedded.remove(folder / "postgres")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-

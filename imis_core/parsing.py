@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
+from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
@@ -24,6 +25,11 @@ from imis_core.values import INT64_MAX, Amount, Money, MonthDay, Percent, Quanti
 T = TypeVar("T")
 
 TEXT_MAX: Final = 10_000  # characters of one text field; larger ones are attachments, not fields
+DEPTH_MAX: Final = 64  # lists and tables inside one another in a free value
+DIGITS_MAX: Final = 60  # places before and after the point of a decimal; more is no quantity of anything
+PROBLEMS_MAX: Final = 1000  # told about one input; who has more starts with these
+UNKNOWN_MAX: Final = 20  # unknown fields of one table that are named with a suggestion
+KEY_SHOWN: Final = 60  # characters of an unknown key that a path repeats
 _DATE = re.compile(r"\d{4}-\d{2}-\d{2}\Z")
 _DECIMAL = re.compile(r"[+-]?\d{1,30}(\.\d{1,30})?\Z")
 _MONTH_DAY = re.compile(r"\d{2}-\d{2}\Z")
@@ -47,8 +53,21 @@ class InvalidInput(Exception):
 
 
 def _show(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """A value in a message: short, and harmless however large, deep or odd it is."""
+    if isinstance(value, Mapping):
+        return "a table"
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) > INT64_MAX:
+        return "a number larger than can be kept"
+    text = repr(value[:KEY_SHOWN] if isinstance(value, str) else value)
+    return text if len(text) <= KEY_SHOWN else text[: KEY_SHOWN - 3] + "..."
+
+
+def _segment(key: object) -> str:
+    """A key as a part of a path: short, printable, and valid Unicode."""
+    text = str(key)[:KEY_SHOWN]
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")
 
 
 def _text(value: object, _: object = None) -> str:
@@ -90,12 +109,14 @@ def _decimal(value: object, _: object = None) -> Decimal:
     if isinstance(value, Decimal):
         if not value.is_finite():
             raise Invalid("format", "the number is not finite")
+        if value.adjusted() > DIGITS_MAX or cast(int, value.as_tuple().exponent) < -DIGITS_MAX:
+            raise Invalid("range", "the number has more digits than can be kept")
         return value
     if isinstance(value, float):
-        raise Invalid("float", f"{value!r} is a binary fraction, which is not exact; write it as text: \"{value}\"")
+        raise Invalid("float", f'{value!r} is a binary fraction, which is not exact; write it as text: "{value}"')
     if isinstance(value, str):
         if not _DECIMAL.match(value) or not value.isascii():
-            raise Invalid("format", f"expected a decimal such as \"445.00\", found {_show(value)}")
+            raise Invalid("format", f'expected a decimal such as "445.00", found {_show(value)}')
         try:
             return Decimal(value)
         except InvalidOperation:  # pragma: no cover - the pattern admits only what Decimal reads
@@ -146,13 +167,47 @@ def _month_day(value: object, _: object = None) -> str:
 def _choice(value: object, literal: Any) -> Any:
     choices = get_args(literal)
     if value not in choices or isinstance(value, bool):
-        known = ", ".join(map(str, choices))
-        raise Invalid("choice", f"expected one of {known}; found {_show(value)}{suggestion(str(value), choices)}")
+        known = [str(choice) for choice in choices]
+        hint = suggestion(value, known) if isinstance(value, str) else ""
+        raise Invalid("choice", f"expected one of {', '.join(known)}; found {_show(value)}{hint}")
     return value
 
 
 def _free(value: object, _: object = None) -> Any:
+    """A free value as it came, if JSON and the database can hold it: bounded in depth, text valid, numbers finite."""
+    problems: list[Problem] = []
+    _hold(value, "", 0, problems)
+    if problems:
+        raise InvalidInput(tuple(problems))
     return value
+
+
+def _hold(value: object, path: str, depth: int, problems: list[Problem]) -> None:
+    if value is None or isinstance(value, (bool, date)):
+        return
+    try:
+        if isinstance(value, str):
+            _text(value)
+        elif isinstance(value, int):
+            _whole(value)
+        elif isinstance(value, Decimal):
+            _decimal(value)
+        elif isinstance(value, float):
+            if not isfinite(value):
+                raise Invalid("format", "the number is not finite")
+        elif depth >= DEPTH_MAX:
+            raise Invalid("too_deep", f"lists and tables lie at most {DEPTH_MAX} levels deep")
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                _text(key)
+                _hold(item, f"{path}.{_segment(key)}" if path else _segment(key), depth + 1, problems)
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                _hold(item, f"{path}.{index}" if path else str(index), depth + 1, problems)
+        else:
+            raise Invalid("type", f"a value of the type {type(value).__name__} cannot be kept")
+    except Invalid as error:
+        problems.append(Problem(path, error.reason, error.message))
 
 
 def _mapping_expected(value: object) -> NoReturn:
@@ -229,18 +284,22 @@ def make_converter() -> Converter:
 
         return structure
 
-    converter.register_structure_hook_factory(lambda t: get_origin(t) in (dict, Mapping) or str(get_origin(t)).endswith("Mapping'>"), table)
+    converter.register_structure_hook_factory(
+        lambda t: get_origin(t) in (dict, Mapping) or str(get_origin(t)).endswith("Mapping'>"), table
+    )
 
     def record(kind: Any) -> Callable[..., Any]:
         own = getattr(get_origin(kind) or kind, "__structure__", None)
         if own is not None:
             # A class that reads itself: `read(value, kind)` gives it the converter for its parts.
             return lambda value, _: own(kind, value, lambda part, inner: converter.structure(part, inner))
-        renames = {
-            a.name: override(rename=outside_name(a)) for a in attrs.fields(kind) if outside_name(a) != a.name
-        }
+        renames = {a.name: override(rename=outside_name(a)) for a in attrs.fields(kind) if outside_name(a) != a.name}
         generated = make_dict_structure_fn(
-            kind, converter, _cattrs_forbid_extra_keys=True, _cattrs_detailed_validation=True, **renames  # type: ignore[arg-type]
+            kind,
+            converter,
+            _cattrs_forbid_extra_keys=True,
+            _cattrs_detailed_validation=True,
+            **renames,  # type: ignore[arg-type]
         )
 
         def structure(value: object, _: object) -> Any:
@@ -262,11 +321,9 @@ def outside_name(attribute: Any) -> str:
 _CONVERTER: Final = make_converter()
 
 
+@cache
 def _reader(kind: Any) -> Callable[[Any, Any], Any]:
-    return cast(Callable[[Any, Any], Any], _CONVERTER.get_structure_hook(kind))
-
-
-_reader = cache(_reader)
+    return _CONVERTER.get_structure_hook(kind)
 
 
 def parse(value: object, kind: type[T]) -> T:
@@ -274,7 +331,7 @@ def parse(value: object, kind: type[T]) -> T:
     try:
         return cast(T, _reader(kind)(value, kind))
     except Exception as error:
-        raise InvalidInput(tuple(problems_of(error))) from None
+        raise InvalidInput(tuple(problems_of(error)[:PROBLEMS_MAX])) from None
 
 
 def problems_of(error: BaseException) -> list[Problem]:
@@ -290,16 +347,20 @@ def problems_of(error: BaseException) -> list[Problem]:
         return found
     if isinstance(error, IterableValidationError):
         elements, plain = error.group_exceptions()
-        found = [p.at(str(note.index)) for inner, note in elements for p in problems_of(inner)]
+        found = [p.at(_segment(note.index)) for inner, note in elements for p in problems_of(inner)]
         for inner in plain:
             found += problems_of(inner)
         return found
     if isinstance(error, ForbiddenExtraKeysError):
         known = [outside_name(a) for a in attrs.fields(error.cl)]
-        return [
-            Problem(str(key), "unknown", f"there is no field {str(key)[:60]!r} here{suggestion(str(key), known)}")
-            for key in sorted(error.extra_fields, key=str)
+        extra = sorted((_segment(key) for key in error.extra_fields), key=str)
+        found = [
+            Problem(key, "unknown", f"there is no field {key!r} here{suggestion(key, known)}")
+            for key in extra[:UNKNOWN_MAX]
         ]
+        if len(extra) > UNKNOWN_MAX:
+            found.append(Problem("", "unknown", f"there are {len(extra) - UNKNOWN_MAX} more fields that are unknown here"))
+        return found
     if isinstance(error, Invalid):
         return [Problem("", error.reason, error.message)]
     if isinstance(error, InvalidInput):
@@ -317,8 +378,8 @@ def _field_problems(error: BaseException) -> list[Problem]:
 
 def plain(value: Any) -> Any:
     """A result as JSON-like data: amounts as strings, dates as ISO text, `from_` as `from`."""
-    if value is None or isinstance(value, (str, bool, int)):
-        return value
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value  # a float is never a result; free values of a request may have one
     if isinstance(value, Money):
         return str(value)
     if isinstance(value, (tuple, list)):
@@ -341,4 +402,13 @@ def _names(kind: type) -> tuple[tuple[str, str], ...]:
     return tuple((a.name, outside_name(a)) for a in attrs.fields(kind))
 
 
-__all__ = ["AttributeValidationNote", "Invalid", "InvalidInput", "make_converter", "outside_name", "parse", "plain", "problems_of"]
+__all__ = [
+    "AttributeValidationNote",
+    "Invalid",
+    "InvalidInput",
+    "make_converter",
+    "outside_name",
+    "parse",
+    "plain",
+    "problems_of",
+]

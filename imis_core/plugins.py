@@ -76,7 +76,9 @@ class HookFailed(Exception):
 class Plugins:
     """The enabled plugins of one application, the kernel's built-in one (`core`) among them."""
 
-    def __init__(self, enabled: Iterable[str], kernel: object, kernel_version: str, extra: Mapping[str, object] | None = None) -> None:
+    def __init__(
+        self, enabled: Iterable[str], kernel: object, kernel_version: str, extra: Mapping[str, object] | None = None
+    ) -> None:
         """Load the built-in plugin and those enabled, from entry points or from `extra` (name to module, for tests).
 
         Raises `PluginErrors` with every problem of every plugin.
@@ -171,9 +173,7 @@ class Plugins:
                     problems.append(Problem(f"plugins.enabled.{name}", "port", message))
         return {port: implementation for port, (_, implementation) in offered.items()}
 
-    def call(
-        self, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs
-    ) -> list[Answer[R]]:
+    def call(self, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> list[Answer[R]]:
         """Call every plugin's implementation of `spec`, by plugin name; answers carry who gave them.
 
         Raises `HookFailed` naming the plugin. Generators are run to their end inside the guard.

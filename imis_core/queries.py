@@ -62,7 +62,13 @@ class Query:
 
 
 def query(
-    name: str, *, input: type[I], result: type, listing: bool = False, permission: str | None = None, logs: bool = False  # noqa: A002
+    name: str,
+    *,
+    input: type[I],
+    result: type,
+    listing: bool = False,
+    permission: str | None = None,
+    logs: bool = False,  # noqa: A002
 ) -> Callable[[Callable[[Context, I], Any]], Query]:
     """Make a handler into a query; the first line of its docstring is the summary that users read."""
 
@@ -141,7 +147,9 @@ class _opened:
         connection = self._transaction.__enter__()
         try:
             app = self._app
-            context = Context(app, connection, self._caller, app.clock.now(), app.clock.today(), command=self._definition.name)
+            context = Context(
+                app, connection, self._caller, app.clock.now(), app.clock.today(), command=self._definition.name
+            )
             answer = self._definition.handler(context, self._input)
             if isinstance(answer, Refusal):
                 raise ImisError(answer)

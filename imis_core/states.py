@@ -23,5 +23,6 @@ class StateTable:
         """`<noun>.wrong_state` for a move that the table does not list."""
         possible = ", ".join(self.moves[current]) or "none, it is final"
         return Refusal(
-            f"{self.noun}.wrong_state", f"{name} is {current}; it cannot become {wanted} (possible from here: {possible})"
+            f"{self.noun}.wrong_state",
+            f"{name} is {current}; it cannot become {wanted} (possible from here: {possible})",
         )

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import date, timedelta
+from datetime import MAXYEAR, date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final, NewType
+from typing import Final, NewType, cast
 
 from attrs import frozen
 
@@ -17,6 +17,7 @@ MonthDay = NewType("MonthDay", str)
 Rate = NewType("Rate", Decimal)
 
 INT64_MAX: Final = 2**63 - 1
+_DIGITS_MAX: Final = 100  # more than any 64-bit number has, few enough to compute with at once
 THOUSANDTHS: Final = 1000
 
 # ISO 4217 minor units that differ from two (source: the ISO 4217 list, maintained by SIX).
@@ -46,12 +47,21 @@ def to_minor(amount: Decimal | int, currency: str) -> int:
     Raises `NotExact` when it has more decimals than the currency or lies beyond 64 bits.
     """
     decimals = MINOR_UNITS[currency]
-    scaled = Decimal(amount).scaleb(decimals)
-    whole = int(scaled)
-    if whole != scaled:
-        raise NotExact(f"{amount} has more decimals than {currency} ({decimals})")
-    if abs(whole) > INT64_MAX:
-        raise NotExact(f"{amount} is larger than can be kept")
+    return _scaled(Decimal(amount), decimals, INT64_MAX, f"{currency} ({decimals})")
+
+
+def _scaled(value: Decimal, decimals: int, largest: int, what: str) -> int:
+    """`value` x 10^decimals as a whole number, without the 28 digits to which Decimal's own arithmetic rounds."""
+    if value.adjusted() > _DIGITS_MAX:
+        raise NotExact(f"{value} is larger than can be kept")
+    if value and cast(int, value.as_tuple().exponent) < -_DIGITS_MAX:
+        raise NotExact(f"{value} has more decimals than {what}")
+    numerator, denominator = value.as_integer_ratio()
+    whole, rest = divmod(numerator * 10**decimals, denominator)
+    if rest:
+        raise NotExact(f"{value} has more decimals than {what}")
+    if abs(whole) > largest:
+        raise NotExact(f"{value} is larger than can be kept")
     return whole
 
 
@@ -78,24 +88,19 @@ class Money:
 
 def to_thousandths(quantity: Decimal) -> int:
     """A quantity (up to three decimals, health_insurance contract) in thousandths; raises `NotExact` beyond that."""
-    scaled = quantity.scaleb(3)
-    whole = int(scaled)
-    if whole != scaled:
-        raise NotExact(f"{quantity} has more than three decimals")
-    if abs(whole) > INT64_MAX // THOUSANDTHS:
-        raise NotExact(f"{quantity} is larger than can be kept")
-    return whole
+    return _scaled(quantity, 3, INT64_MAX // THOUSANDTHS, "the three of a quantity")
 
 
 def thousandths_text(thousandths: int) -> str:
     """7000 -> '7', 2500 -> '2.5'."""
-    whole, rest = divmod(thousandths, THOUSANDTHS)
-    return f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole)
+    whole, rest = divmod(abs(thousandths), THOUSANDTHS)
+    sign = "-" if thousandths < 0 else ""
+    return sign + (f"{whole}.{rest:03d}".rstrip("0") if rest else str(whole))
 
 
 def round_half_up(value: Decimal) -> int:
     """Half up to a whole number: the one rounding of money (contract-kernel.md, conventions)."""
-    return int(value.quantize(Decimal(1), rounding=ROUND_HALF_UP))
+    return int(value.to_integral_value(ROUND_HALF_UP))
 
 
 def share_half_up(minor: int, percent: Decimal) -> int:
@@ -108,9 +113,14 @@ def share_half_up(minor: int, percent: Decimal) -> int:
 
 
 def add_months(day: date, months: int) -> date:
-    """The same day n months later, clamped to that month's last day (contract-health.md, month arithmetic)."""
+    """The same day n months later, clamped to that month's last day (contract-health.md, month arithmetic).
+
+    What would lie after the year 9999 is the calendar's last day: a period without an end.
+    """
     index = day.year * 12 + day.month - 1 + months
     year, month = divmod(index, 12)
+    if year > MAXYEAR:
+        return date.max
     return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
 
 

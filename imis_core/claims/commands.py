@@ -183,7 +183,7 @@ def _result(claim: EnteredClaim, verdict: Verdict, identity: str) -> SubmittedCl
 
 @command("claims.process", input=ProcessClaims, result=ProcessedClaims)
 def process(context: Context, items: tuple[ProcessClaims, ...]) -> list[ProcessedClaims | Refusal]:
-    """Valuate checked claims of a scheme (all, or those named); a valuated, unpaid one that is named is computed again."""
+    """Valuate checked claims of a scheme: all, or those named; one named again while unpaid is done again."""
     outcomes: list[ProcessedClaims | Refusal] = []
     for item in items:
         schemes = context.settings.schemes

@@ -177,7 +177,11 @@ def _approve(context: Context, item: ApprovePayment) -> PaymentApproved | Refusa
         return Refusal("claims.amount_changed", "a claim of the request changed since; reject it and ask again")
     place_orders(
         context, row.scheme, SOURCE, row.id,
-        [NewOrder(entitlement=s.provider, provider=s.provider, person=None, amount_minor=s.amount) for s in sums if s.amount],
+        [
+            NewOrder(entitlement=s.provider, provider=s.provider, person=None, amount_minor=s.amount)
+            for s in sums
+            if s.amount
+        ],
     )  # fmt: skip
     _move(
         context, VALUATED, PAID,

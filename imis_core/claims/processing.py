@@ -71,15 +71,17 @@ _LOCK_USAGE: Final = sa.text(
 _SET_USAGE: Final = sa.text(
     """
     UPDATE core.cover_usage u SET used = n.used
-    FROM unnest(CAST(:kinds AS text[]), CAST(:covers AS bigint[]), CAST(:persons AS bigint[]), CAST(:counters AS text[]),
-                CAST(:used AS bigint[])) AS n(cover_kind, cover, person, counter, used)
-    WHERE (u.cover_kind, u.cover, u.person, u.counter) = (n.cover_kind, n.cover, n.person, n.counter) AND u.used <> n.used
+    FROM unnest(CAST(:kinds AS text[]), CAST(:covers AS bigint[]), CAST(:persons AS bigint[]),
+                CAST(:counters AS text[]), CAST(:used AS bigint[])) AS n(cover_kind, cover, person, counter, used)
+    WHERE (u.cover_kind, u.cover, u.person, u.counter) = (n.cover_kind, n.cover, n.person, n.counter)
+      AND u.used <> n.used
     """
 )
 _MOVE: Final = sa.text(
     """
     UPDATE core.claim_current t SET state = :state, version = n.version, valuation = n.valuation
-    FROM unnest(CAST(:claims AS bigint[]), CAST(:versions AS int[]), CAST(:valuations AS int[])) AS n(claim, version, valuation)
+    FROM unnest(CAST(:claims AS bigint[]), CAST(:versions AS int[]), CAST(:valuations AS int[]))
+         AS n(claim, version, valuation)
     WHERE t.claim = n.claim
     """
 )

@@ -119,6 +119,7 @@ claim_valuations = mass(
     minor("approved_minor"),
     minor("payable_minor"),
     Column("audit", sa.BigInteger, nullable=False),
+    Index("ix_claim_valuations_audit", "audit"),  # subscribers read a run by its entry
 )
 
 # What covers have used up, per counter; locked in the order of the key. person 0: the whole cover.

@@ -90,7 +90,8 @@ def _database(state: State, settings: Settings) -> int:
         return 0
     try:
         with state.application() as app:
-            click.echo(f"database: {app.database.url.render_as_string(hide_password=True)}: reachable")
+            url = app.database.url.set(drivername="postgresql")
+            click.echo(f"database: {url.render_as_string(hide_password=True)}: reachable")
             click.echo("tables: at the newest revisions")
             return _drift(app, state.deployment)
     except ImisError as error:

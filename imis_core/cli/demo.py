@@ -18,7 +18,12 @@ import rich_click as click
 @click.option("--seed", default=1, show_default=True, type=int, help="The same seed invents the same people.")
 @click.option("--serve/--no-serve", default=True, show_default=True, help="Serve the deployment when it is ready.")
 @click.option("--port", default=8000, show_default=True, type=click.IntRange(0, 65535), metavar="P")
-@click.option("--folder", type=click.Path(file_okay=False, path_type=Path), metavar="DIR", help="Where to make it (default: demo).")
+@click.option(
+    "--folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Where to make it (default: demo).",
+)
 def demo(households: int, data: Path | None, seed: int, serve: bool, port: int, folder: Path | None) -> None:
     """Make a deployment, fill it with invented households and claims, and serve it."""
     from imis_core.demo import run

@@ -9,10 +9,11 @@ from imis_core.cli.session import State
 
 @click.group(invoke_without_command=True)
 @click.pass_context
-def plugins(context: click.Context) -> None:
+def plugins(context: click.Context) -> int:
     """Plugins that are installed and those that are switched on."""
-    if context.invoked_subcommand is None:
-        context.invoke(list_plugins)
+    code = context.invoke(list_plugins) if context.invoked_subcommand is None else 0
+    assert isinstance(code, int)
+    return code
 
 
 @plugins.command("list")

@@ -132,7 +132,9 @@ def _scope(caller: Caller, role: str) -> dict[str, str]:
 
 def narrow(connection: Connection, caller: Caller) -> None:
     """Set the row-security scope of the running transaction anew, after exact look-ups widened it."""
-    connection.execute(sa.text("SELECT set_config('imis.persons', :persons, true)"), {"persons": _array(caller.looked_up)})
+    connection.execute(
+        sa.text("SELECT set_config('imis.persons', :persons, true)"), {"persons": _array(caller.looked_up)}
+    )
 
 
 def _prepare(connection: Any, _: object) -> None:

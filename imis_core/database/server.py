@@ -76,7 +76,9 @@ def prepare(admin_url: str, database: str, logins: dict[str, str]) -> None:
                 connection.execute(sa.text(f"CREATE ROLE {_name(login)} LOGIN PASSWORD {_literal(password)}"))
         connection.execute(sa.text(f"GRANT {_name(roles.owner)} TO {_name(owner_login)}"))
         connection.execute(sa.text(f"GRANT {_name(roles.app)}, {_name(roles.read)} TO {_name(app_login)}"))
-        exists = connection.execute(sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": database}).first()
+        exists = connection.execute(
+            sa.text("SELECT 1 FROM pg_database WHERE datname = :name"), {"name": database}
+        ).first()
         if exists is None:
             connection.execute(sa.text(f"CREATE DATABASE {_name(database)} OWNER {_name(roles.owner)}"))
 
@@ -162,16 +164,16 @@ class ThrowAway:
     def addresses(self, database: str) -> Addresses:
         """How the two logins reach a database of this run."""
         at = self._admin.set(database=database, password=self._password)
-        return Addresses(database, self._url(at.set(username=self.app_login)), self._url(at.set(username=self.owner_login)))
+        return Addresses(
+            database, self._url(at.set(username=self.app_login)), self._url(at.set(username=self.owner_login))
+        )
 
     def clone(self, template: str, name: str) -> Addresses:
         """A copy of the template. Takes about 90 ms: files are copied rather than logged."""
         with _administering(self._url(self._admin)) as connection:
             # Two clones of one template at once would each see the other as a user of the template.
             connection.execute(sa.text("SELECT pg_advisory_lock(hashtext(:name))"), {"name": template})
-            connection.execute(
-                sa.text(f"CREATE DATABASE {_name(name)} TEMPLATE {_name(template)} STRATEGY FILE_COPY")
-            )
+            connection.execute(sa.text(f"CREATE DATABASE {_name(name)} TEMPLATE {_name(template)} STRATEGY FILE_COPY"))
         return self.addresses(name)
 
     def drop(self, name: str) -> None:
@@ -191,4 +193,3 @@ class ThrowAway:
 
 
 __all__ = ["EMBEDDED", "Addresses", "ThrowAway", "database_name", "ensure_roles", "find_database", "prepare"]
-

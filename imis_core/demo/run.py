@@ -53,8 +53,8 @@ def run(
     clock = SetClock(sources.starts)
     with open_application(home, clock=clock, migrate_first=True) as app:
         report = load_paths(app, [home / "packages", home / "data"])
-        for problem in report.problems:
-            say(problem)
+        if report.problems:
+            raise refused("demo.reference_data", f"the reference data do not load: {report.problems[0]}")
         password = secrets.token_urlsafe(9)
         people = People(_user(app, "demo", password), _user(app, "demo-approver", secrets.token_urlsafe(9)))
         Year(app, clock, people.clerk, people.approver, sources).run()

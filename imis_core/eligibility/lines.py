@@ -67,10 +67,12 @@ def _dated(rows: Iterable[Any]) -> dict[int, tuple[list[date], list[int]]]:
 
 
 _LISTS = sa.text(
-    "SELECT provider, price_list FROM core.provider_price_lists WHERE provider = ANY(:providers) ORDER BY provider, ordinal"
+    "SELECT provider, price_list FROM core.provider_price_lists WHERE provider = ANY(:providers) "
+    "ORDER BY provider, ordinal"
 )
 _VERSIONS = sa.text(
-    "SELECT v.price_list, v.valid_from, v.id FROM core.price_list_versions v JOIN core.price_lists l ON l.id = v.price_list "
+    "SELECT v.price_list, v.valid_from, v.id FROM core.price_list_versions v "
+    "JOIN core.price_lists l ON l.id = v.price_list "
     "WHERE v.price_list = ANY(:lists) AND l.currency = :currency ORDER BY v.price_list, v.valid_from"
 )
 _LISTED = sa.text(
@@ -204,7 +206,7 @@ class Limit:
 
 @frozen
 class PackageLimits:
-    """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not an overnight."""
+    """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not a stay."""
 
     deductible: Limit | None
     ceiling: Limit | None

@@ -236,7 +236,7 @@ def _reason(
     person: PersonRow, provider: ProviderRow | None, on: date, covered: bool, standings: Sequence[_Standing]
 ) -> str | None:
     """The first reason that applies, in the contract's order; None: eligible."""
-    if provider is not None and not _contracted(provider, on):
+    if provider is not None and not provider.contracted(on):
         return NOT_CONTRACTED
     if person.status != "active" or (person.death_date is not None and on > person.death_date):
         return NOT_ENROLLED
@@ -247,15 +247,6 @@ def _reason(
         for s in standings
     }
     return next((r for r in (NOT_YET_EFFECTIVE, SUSPENDED, IDLE, EXPIRED) if r in statuses), NOT_ENROLLED)
-
-
-def _contracted(provider: ProviderRow, on: date) -> bool:
-    """Whether the facility may serve on a day. One whose contract was never registered is not held to dates."""
-    if provider.closed_on is not None and provider.closed_on <= on:
-        return False
-    return (provider.contract_from is None or provider.contract_from <= on) and (
-        provider.contract_to is None or on <= provider.contract_to
-    )
 
 
 def _ask_scheme(

@@ -1,8 +1,8 @@
 """The arithmetic of valuation: columns of lines in, columns of amounts out. No database, no rules of a country.
 
-Lines come in the order in which they use up deductibles and ceilings. Amounts before rounding are thousandths of a minor
-unit ("milli"), because quantities have three decimals. The columns are numpy int64 where every product and sum is
-bounded below 2**63, and exact Python integers where not; both give the same answer.
+Lines come in the order in which they use up deductibles and ceilings. Amounts before rounding are thousandths of a
+minor unit ("milli"), because quantities have three decimals. The columns are numpy int64 where every product and sum
+is bounded below 2**63, and exact Python integers where not; both give the same answer.
 Source: health_insurance.md 5, steps 2 to 6.
 """
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from attrs import Factory, frozen
 
-from imis_core.files.reading import Chunk
+from imis_core.files.rows import Chunk
 
 ATTRIBUTES_PREFIX = "attributes."
 IDENTIFIERS_PREFIX = "identifiers."

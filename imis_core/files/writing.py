@@ -29,7 +29,7 @@ import polars
 import xlsxwriter
 from attrs import frozen
 
-from imis_core.files.reading import ERRORS_COLUMN, ROW_COLUMN, FileProblem, RowProblem
+from imis_core.files.rows import ERRORS_COLUMN, ROW_COLUMN, FileProblem, RowProblem
 
 XLSX_MAXIMUM_ROWS = 1_048_576
 XLSX_MAXIMUM_COLUMNS = 16_384

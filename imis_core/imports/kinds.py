@@ -58,7 +58,7 @@ def reader(kind: type) -> Callable[[Row], Row]:
             readers[outside_name(attribute)] = _whole
         elif plain_type is bool:
             readers[outside_name(attribute)] = _boolean
-        elif get_origin(plain_type) is tuple and get_args(plain_type)[0] is str:
+        elif get_origin(plain_type) is tuple and not attrs.has(get_args(plain_type)[0]):
             readers[outside_name(attribute)] = lambda cell: [part.strip() for part in cell.split(LIST_SEPARATOR)]
 
     def read(row: Row) -> Row:

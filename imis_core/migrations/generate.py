@@ -58,7 +58,9 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
         ops.UpgradeOps(steps), sqlalchemy_module_prefix="sa.", migration_context=context, render_item=_render
     )
     title = f"The first tables of {schema}."
-    return HEADER.format(title=title, revision=f"{schema}_0001") + "\n\ndef upgrade() -> None:\n    " + body.strip() + "\n"
+    return (
+        HEADER.format(title=title, revision=f"{schema}_0001") + "\n\ndef upgrade() -> None:\n    " + body.strip() + "\n"
+    )
 
 
 def _render(kind: str, item: object, _: object) -> str | bool:

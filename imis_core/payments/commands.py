@@ -214,7 +214,7 @@ _TO_SUBMIT: Final = sa.text(
 
 @command("payments.submit", input=SubmitOrders, result=OrdersSubmitted)
 def submit(context: Context, items: tuple[SubmitOrders, ...]) -> list[OrdersSubmitted | Refusal]:
-    """Send the approved orders of a batch to their payment providers; those without an account stay, with the reason."""
+    """Send a batch's approved orders to their payment providers; those without an account stay, with the reason."""
     return [_submit(context, item) for item in items]
 
 
@@ -395,23 +395,21 @@ def retry(context: Context, items: tuple[RetryOrder, ...]) -> list[OrderRetried 
     numbers = [context.ids.decode("orders", item.order) for item in items]
     known = locked_orders(context, [n for n in numbers if n is not None])
     taken = retried(context, list(known))
-    outcomes: list[OrderRetried | Refusal] = []
+    outcomes: list[Any] = [None] * len(items)
     chosen: list[tuple[int, Any, str | None]] = []
     for position, (item, number) in enumerate(zip(items, numbers, strict=True)):
         order = None if number is None else known.get(number)
         if order is None:
-            outcomes.append(not_found("order", "order", item.order))
+            outcomes[position] = not_found("order", "order", item.order)
         elif order.state not in RETRIABLE:
             message = f"the order is {order.state}; only a failed or returned one is paid once more"
-            outcomes.append(Refusal("payments.not_failed", message))
+            outcomes[position] = Refusal("payments.not_failed", message)
         elif order.id in taken:
-            outcomes.append(
-                Refusal("payments.already_retried", "the order was retried already; retry its latest attempt")
-            )
+            message = "the order was retried already; retry its latest attempt"
+            outcomes[position] = Refusal("payments.already_retried", message)
         else:
             taken.add(order.id)
             chosen.append((position, order, item.reason))
-            outcomes.append(OrderRetried(id="", retries=item.order, status="approved"))  # its id follows below
     placed = place_retries(context, [order for _, order, _ in chosen], [reason for _, _, reason in chosen])
     for (position, _, _), identity, earlier in zip(
         chosen,

@@ -61,7 +61,7 @@ def place_orders(context: Context, scheme: str, source_kind: str, source: int, n
 
 
 def place_retries(context: Context, failed: Sequence[Any], reasons: Sequence[str | None]) -> list[int]:
-    """Write a new approved order for each failed or returned one (rows of `locked_orders`): the same debt, once more."""
+    """Write a new approved order for each failed or returned one (rows of `locked_orders`): the same debt again."""
     return _write(
         context,
         [

@@ -62,7 +62,7 @@ def list_orders(context: Context, asked: ListOrders) -> Listing | Refusal:
         return [
             Order(
                 id=identity, recipient=row.recipient, beneficiary=None, amount=Money(row.amount_minor, row.currency),
-                status=row.state, entitlement=None, retries=before if row.retries is not None else None, reason=row.reason,
+                status=row.state, entitlement=None, retries=None if row.retries is None else before, reason=row.reason,
             )
             for identity, before, row in zip(ids, earlier, rows, strict=True)
         ]  # fmt: skip

@@ -43,10 +43,9 @@ class ProviderRow:
     closed_on: date | None
 
     def contracted(self, on: date) -> bool:
-        """Whether the provider has a contract on a day and is not closed by then."""
+        """Whether the provider may serve on a day: not closed by then, and within its contract if it has one."""
         return (
-            self.contract_from is not None
-            and self.contract_from <= on
+            (self.contract_from is None or self.contract_from <= on)
             and (self.contract_to is None or on <= self.contract_to)
             and (self.closed_on is None or on < self.closed_on)
         )

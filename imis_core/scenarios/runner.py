@@ -107,7 +107,8 @@ def _load(app: Application, folder: Path) -> None:
     if report.problems:
         raise refused(
             "scenario.not_loaded",
-            f"the deployment's own files are refused, so no scenario of {folder} can run: {'; '.join(report.problems)}",
+            f"{len(report.problems)} of the deployment's own files are refused, so no scenario of {folder} can run "
+            f"(`imis load` tells all): {report.problems[0]}",
         )
 
 

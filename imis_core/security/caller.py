@@ -67,8 +67,14 @@ class Caller:
     def sees_payee(self, person: Any, provider: Any) -> sa.ColumnElement[bool]:
         if self.everywhere:
             return sa.true()
+        return sa.or_(self.sees_provider(provider), self.sees_person_of(person))
+
+    def sees_provider(self, provider: Any) -> sa.ColumnElement[bool]:
+        """What belongs to a provider of the caller's, or to one that stands in the caller's places."""
+        if self.everywhere:
+            return sa.true()
         here = sa.exists().where(_providers.c.id == provider, _in(_providers.c.location, self.places))
-        return sa.or_(_in(provider, self.providers), here, self.sees_person_of(person))
+        return sa.or_(_in(provider, self.providers), here)
 
     def sees_claim_of(self, column: Any) -> sa.ColumnElement[bool]:
         if self.everywhere:
@@ -87,4 +93,6 @@ def system_caller() -> Caller:
 
 def denied(permission: str) -> Refusal:
     """`permission.denied`, naming the permission that is missing."""
-    return Refusal("permission.denied", f"you lack the permission {permission!r}; ask an administrator for a role with it")
+    return Refusal(
+        "permission.denied", f"you lack the permission {permission!r}; ask an administrator for a role with it"
+    )

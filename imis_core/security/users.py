@@ -27,7 +27,7 @@ _USER: Final = f"SELECT u.id, u.name, u.roles, u.providers, {_BELOW} AS below FR
 _BY_NAME: Final = sa.text(f"{_USER} WHERE u.name = :name AND NOT u.disabled")
 _BY_ID: Final = sa.text(f"{_USER} WHERE u.id = :id AND NOT u.disabled")
 _BY_TOKEN: Final = sa.text(
-    f"{_USER} JOIN core.tokens t ON t.\"user\" = u.id WHERE t.digest = :digest AND t.revoked_at IS NULL "
+    f'{_USER} JOIN core.tokens t ON t."user" = u.id WHERE t.digest = :digest AND t.revoked_at IS NULL '
     "AND t.expires_at > :now AND NOT u.disabled"
 )
 
@@ -80,7 +80,11 @@ def log_in(app: Any, name: str, password: str, client: str) -> tuple[str, dateti
         token, now = new_token(), app.clock.now()
         connection.execute(
             sa.insert(tokens).values(
-                digest=token_digest(token), user=row.id, client=client[:200], created_at=now, expires_at=now + TOKEN_LIFE
+                digest=token_digest(token),
+                user=row.id,
+                client=client[:200],
+                created_at=now,
+                expires_at=now + TOKEN_LIFE,
             )
         )
         return token, now + TOKEN_LIFE
@@ -182,7 +186,11 @@ def _add(context: Context, item: AddUser) -> User | Refusal:
     if row is None:
         return Refusal("users.name_taken", f"there is a user {item.name!r} already")
     return User(
-        id=context.ids.encode("users", row.id), name=item.name, roles=item.roles, places=item.places, providers=item.providers
+        id=context.ids.encode("users", row.id),
+        name=item.name,
+        roles=item.roles,
+        places=item.places,
+        providers=item.providers,
     )
 
 

@@ -27,7 +27,9 @@ class TestApp(Application):
 
     clock: SetClock
 
-    def as_user(self, user: str, role: str = ADMINISTRATOR, places: Sequence[str] = (), providers: Sequence[str] = ()) -> Caller:
+    def as_user(
+        self, user: str, role: str = ADMINISTRATOR, places: Sequence[str] = (), providers: Sequence[str] = ()
+    ) -> Caller:
         """A user of that name with a role, made if absent."""
         with self.database.command(self.system) as (connection, _):
             numbers = {
@@ -47,7 +49,14 @@ class TestApp(Application):
             )
         return caller_named(self, user)
 
-    def do(self, name: str, data: Mapping[str, Any] | None = None, *, as_: str | Caller = ADMINISTRATOR, on: date | None = None) -> Any:
+    def do(
+        self,
+        name: str,
+        data: Mapping[str, Any] | None = None,
+        *,
+        as_: str | Caller = ADMINISTRATOR,
+        on: date | None = None,
+    ) -> Any:
         """Run a command on one object, or a query. Raises `ImisError` if it is refused."""
         if on is not None:
             self.clock.set(on)
@@ -70,7 +79,9 @@ class TestApp(Application):
 
 def default_settings(plugins: Sequence[str] | None = None) -> dict[str, Any]:
     """Settings of a small deployment with every installed plugin, and a scheme where one knows its kind."""
-    installed = sorted(e.name for e in metadata.entry_points(group=ENTRY_POINT_GROUP)) if plugins is None else list(plugins)
+    installed = (
+        sorted(e.name for e in metadata.entry_points(group=ENTRY_POINT_GROUP)) if plugins is None else list(plugins)
+    )
     schemes = {"chf": {"type": "health_insurance"}} if "health_insurance" in installed else {}
     return {
         "deployment": {"name": "test", "country": "XX", "currency": "USD"},

@@ -12,7 +12,7 @@ import xlsxwriter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imis_core.files import FileProblem, TableFile, read_table, reading, write_table
+from imis_core.files import FileProblem, TableFile, csv_rows, read_table, write_table
 
 FEW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 NAMES = ("number", "name", "village")
@@ -100,7 +100,7 @@ def test_plain_and_careful_reading_agree(tmp_path: Path, cells: list[tuple[str, 
     content = b"a,b\r\n" + "".join(f"{left},x{len(right)}\r\n" for left, right in cells).encode()
     fast = rows_of(table_of(tmp_path, content))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "_plain_piece", lambda *_: None)
+        patch.setattr(csv_rows, "_plain_piece", lambda *_: None)
         assert rows_of(table_of(tmp_path, content)) == fast
 
 
@@ -119,7 +119,7 @@ def test_small_pieces_do_not_change_what_is_read(tmp_path: Path, body: str, piec
 
     whole = outcome()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "PIECE_BYTES", piece_bytes)
+        patch.setattr(csv_rows, "PIECE_BYTES", piece_bytes)
         assert outcome() == whole
 
 
@@ -269,7 +269,7 @@ def test_headers_that_cannot_be_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quote", [b"", b'"'])
 def test_cells_up_to_one_mebibyte(tmp_path: Path, quote: bytes) -> None:
     """A cell of 1 MiB is read, a larger one refuses the file and names the row."""
-    bound = reading.MAXIMUM_CELL_BYTES
+    bound = csv_rows.MAXIMUM_CELL_BYTES
     rows = rows_of(table_of(tmp_path, b"a,b\n1,2\n3," + quote + b"x" * bound + quote + b"\n"))
     assert rows[1] == (2, ("3", "x" * bound))
     for cell in (b"x" * (bound + 1), "é".encode() * (bound // 2 + 1)):

@@ -190,7 +190,7 @@ class Site:
 def served(app: TestApp) -> Iterator[Site]:
     """The application behind uvicorn on a free port, in a thread."""
     with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
+        listener = stack.enter_context(socket.socket(proto=socket.IPPROTO_TCP))
         listener.bind(("127.0.0.1", 0))
         server = uvicorn.Server(web_config(make_asgi(app), workers=1))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})

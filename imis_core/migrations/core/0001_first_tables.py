@@ -635,6 +635,7 @@ def upgrade() -> None:
     sa.Column('target_date', sa.Date(), nullable=False),
     sa.Column('claimed_on', sa.Date(), nullable=False),
     sa.Column('visit_type', sa.Text(), nullable=False),
+    sa.Column('facility_level', sa.Text(), nullable=True),
     sa.Column('adult', sa.Boolean(), nullable=False),
     sa.Column('diagnosis', sa.BigInteger(), nullable=False),
     sa.Column('secondary', postgresql.ARRAY(sa.BigInteger()), nullable=True),
@@ -834,6 +835,7 @@ def upgrade() -> None:
     sa.Column('claim', sa.BigInteger(), nullable=False),
     sa.Column('line', sa.SmallInteger(), nullable=False),
     sa.Column('item', sa.BigInteger(), nullable=False),
+    sa.Column('service', sa.Boolean(), nullable=False),
     sa.Column('quantity_thousandths', sa.BigInteger(), nullable=False),
     sa.Column('price_minor', sa.BigInteger(), nullable=False),
     sa.ForeignKeyConstraint(['claim'], ['core.claims.id'], name=op.f('fk_claim_lines_claim')),
@@ -875,6 +877,7 @@ def upgrade() -> None:
     sa.PrimaryKeyConstraint('claim', 'valuation', name=op.f('pk_claim_valuations')),
     schema='core'
     )
+    op.create_index('ix_claim_valuations_audit', 'claim_valuations', ['audit'], unique=False, schema='core')
     op.create_table('contributions',
     sa.Column('id', sa.BigInteger(), sa.Identity(always=False), nullable=False),
     sa.Column('scheme', sa.Text(), nullable=False),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imis_core.api import Manifest, hookimpl
 
 if TYPE_CHECKING:
-    from imis_core.api import SchemeType
+    from imis_core.api import ClaimsValuated, Context, Query, SchemeType
 
 
 @hookimpl
@@ -45,3 +45,17 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             package_limits_sql=store.package_limits_sql,
         )
     ]
+
+
+@hookimpl
+def imis_register_queries() -> Iterable[Query]:
+    from imis_health_insurance.utilisation import report
+
+    return [report]
+
+
+@hookimpl
+def imis_on_claims_valuated(context: Context, event: ClaimsValuated) -> None:
+    from imis_health_insurance.utilisation import count
+
+    count(context, event)

@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Table
 
-from imis_core.api import items, minor, package_versions, plugin_metadata, text
+from imis_core.api import day, items, minor, package_versions, plugin_metadata, providers, text
 
 SCHEMA: Final = "health_insurance"
 metadata: Final = plugin_metadata(SCHEMA)
@@ -47,4 +47,19 @@ item_terms = Table(
     text("price_origin"),
     minor("fixed_limit_minor", nullable=True),  # per unit; null: no fixed limit
     Column("share_micro", sa.BigInteger, nullable=False),  # percent x 10**6 that the scheme pays
+)
+
+# Use of care by month of the target date, facility and category: kept up to date from the events of valuation.
+utilisation = Table(
+    "utilisation",
+    metadata,
+    Column("scheme", sa.Text, primary_key=True),
+    day("month", primary_key=True),
+    Column("provider", sa.BigInteger, ForeignKey(providers.c.id), primary_key=True),
+    Column("category", sa.Text, primary_key=True),
+    Column("claims", sa.BigInteger, nullable=False),
+    minor("approved_minor"),
+    minor("payable_minor"),
+    text("currency"),
+    info={"scope": lambda table, caller: caller.sees_provider(table.c.provider)},
 )
