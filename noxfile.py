@@ -38,10 +38,8 @@ def test(session: nox.Session) -> None:
     _check(session)
     _types(session)
     _imports(session)
-    try:
-        _run(session, "-m", "pytest", "-n", PROCESSES, *session.posargs)
-    finally:
-        logging.getLogger("nox").setLevel(logging.CRITICAL + 1)  # pytest's closing line says how it went
+    logging.getLogger("nox").setLevel(logging.CRITICAL + 1)  # pytest's closing line says how it went
+    _run(session, "-m", "pytest", "-n", PROCESSES, *session.posargs)
 
 
 def _check(session: nox.Session) -> None:
@@ -112,7 +110,7 @@ def _environment_of(session: nox.Session, project: Path) -> str:
         if entry.name not in own and entry.name != "__pycache__":
             (target / entry.name).symlink_to(entry)
     python = str(folder / "bin" / "python")
-    install = ("-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation")
+    install = ("-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation")
     session.run(python, *install, "-e", str(ROOT), "-e", str(project), external=True)
     return python
 
@@ -132,7 +130,8 @@ def _our_own(packages: Path) -> set[str]:
 @nox.parametrize("preset", [nox.param(name, id=name) for name in PRESETS])
 def templates(session: nox.Session, preset: str) -> None:
     """Each preset of the deployment template: made, checked, and its scenarios run."""
-    folder = Path(session.create_tmp()) / preset
+    folder = ROOT / ".nox" / "deployments" / preset
+    folder.parent.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(folder, ignore_errors=True)
     imis = ("-c", "import sys; from imis_core.cli import main; sys.exit(main())")
     _run(session, *imis, "new", folder, "--preset", preset, "--defaults")

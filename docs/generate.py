@@ -131,7 +131,19 @@ class Use:
 REFUSING: Final = {"Refusal", "refused", "failure", "EmbeddedServerError"}
 CODE: Final = re.compile(r"([a-z_*]+\.[a-z_*]+|not_found|internal)\Z")
 # Nouns of errors that only the command line and the start of a process tell.
-NOT_REST: Final = {"demo", "deployment", "files", "import", "keys", "mapping", "new", "plugins", "scenario", "serve", "settings"}
+NOT_REST: Final = {
+    "demo",
+    "deployment",
+    "files",
+    "import",
+    "keys",
+    "mapping",
+    "new",
+    "plugins",
+    "scenario",
+    "serve",
+    "settings",
+}
 
 
 def uses() -> Iterator[Use]:
@@ -145,7 +157,7 @@ def uses() -> Iterator[Use]:
 def _uses_in(tree: ast.AST) -> Iterator[Use]:
     functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]
     for node in ast.walk(tree):
-        if isinstance(node, ast.Call) and node.args:
+        if isinstance(node, ast.Call) and node.args and _called(node.func) in (*REFUSING, "StateTable"):
             around = [f for f in functions if f.lineno <= node.lineno <= (f.end_lineno or 0)]
             yield from _uses_of_call(node, _variables(around[-1]) if around else {})
         elif isinstance(node, ast.Tuple) and len(node.elts) == 2:  # a table of codes with their messages
@@ -155,11 +167,10 @@ def _uses_in(tree: ast.AST) -> Iterator[Use]:
 
 
 def _uses_of_call(node: ast.Call, variables: Mapping[str, list[ast.expr]]) -> Iterator[Use]:
-    name = _called(node.func)
-    if name == "StateTable":
+    if _called(node.func) == "StateTable":
         for noun in _texts(node.args[0], variables):
             yield Use(f"{noun}.wrong_state", "* is *; it cannot become * (possible from here: *)")
-    elif name in REFUSING and len(node.args) > 1:
+    elif len(node.args) > 1:
         for code in _texts(node.args[0], variables):
             for message in list(_texts(node.args[1], variables)) or [""]:
                 yield Use(code, message)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Final
 
 from imis_core import __version__, hookspecs
@@ -14,9 +16,9 @@ from imis_core.commands import Command, Reply, run_command
 from imis_core.context import Context
 from imis_core.database.engine import Database
 from imis_core.deployment import Settings, SettingsError
-from imis_core.errors import ImisError, Problem, Refusal, suggestion
-from imis_core.ids import Ids
-from imis_core.jobs import Job
+from imis_core.errors import WORD_MAX, ImisError, Problem, Refusal, suggestion
+from imis_core.ids import KERNEL_NOUNS, Ids
+from imis_core.jobs import Job, Queue
 from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.sources import SourceKind
@@ -24,6 +26,7 @@ from imis_core.plugins import KERNEL, PluginErrors, Plugins
 from imis_core.queries import Query, run_query
 from imis_core.security.caller import Caller, system_caller
 
+_SURFACE: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\Z")
 # The class that each event's payload is read into, by the event's name.
 EVENT_TYPES: Final[Mapping[str, type]] = {"claims_valuated": ClaimsValuated}
 
@@ -36,31 +39,35 @@ class Composition:
         from imis_core import rooms
 
         self.settings = settings
-        self.plugins = Plugins(settings.enabled, rooms, __version__, extra)
-        collect = self.plugins.collect
-        self.problems: list[Problem] = []
+        report: list[Problem] = []  # of loading and of registering alike: one report
+        self.plugins = Plugins(settings.enabled, rooms, __version__, extra, report)
 
-        def collected(spec: Any, key: Any, what: str) -> dict[str, tuple[str, Any]]:
+        def collected(spec: Any, kind: type, what: str) -> dict[str, tuple[str, Any]]:
             try:
-                return collect(spec, key, what)
+                return self.plugins.collect(spec, kind, what)
             except PluginErrors as error:
-                self.problems += error.refusal.problems
+                report.extend(error.refusal.problems)
                 return {}
 
-        types = collected(hookspecs.imis_register_scheme_types, lambda t: t.name, "scheme type")
-        commands = collected(hookspecs.imis_register_commands, lambda c: c.name, "command")
-        queries = collected(hookspecs.imis_register_queries, lambda q: q.name, "query")
-        jobs = collected(hookspecs.imis_register_jobs, lambda j: j.name, "job")
-        channels = collected(hookspecs.imis_register_payment_channels, lambda c: c.name, "payment channel")
-        sources = collected(hookspecs.imis_register_payment_sources, lambda s: s.name, "payment source")
-        self.problems += [
-            Problem(f"plugins.enabled.{plugin}", "clash", f"{name!r} is a command and a query")
+        types = collected(hookspecs.imis_register_scheme_types, SchemeType, "scheme type")
+        commands = collected(hookspecs.imis_register_commands, Command, "command")
+        queries = collected(hookspecs.imis_register_queries, Query, "query")
+        jobs = collected(hookspecs.imis_register_jobs, Job, "job")
+        channels = collected(hookspecs.imis_register_payment_channels, PaymentChannel, "payment channel")
+        sources = collected(hookspecs.imis_register_payment_sources, SourceKind, "payment source")
+        report += [
+            Problem(
+                f"plugins.enabled.{plugin}",
+                "clash",
+                f"plugins {commands[name][0]!r} and {plugin!r} register {name!r} as a command and as a query",
+            )
             for name, (plugin, _) in queries.items()
             if name in commands
         ]
-        self.problems += self._foreign_nouns({**commands, **queries}, types)
-        if self.problems:
-            raise PluginErrors(self.problems)
+        surfaces = [*commands.items(), *queries.items()]
+        report += self._misnamed([(name, plugin) for name, (plugin, _) in surfaces], {p for p, _ in types.values()})
+        if report:
+            raise PluginErrors(report)
         self.scheme_types: dict[str, SchemeType] = {name: t for name, (_, t) in types.items()}
         self._type_plugins = {name: plugin for name, (plugin, _) in types.items()}
         self.commands: dict[str, Command] = {name: c for name, (_, c) in commands.items()}
@@ -73,13 +80,21 @@ class Composition:
             raise SettingsError(file, tuple(problems))
         self._subscribers: dict[str, tuple[str, ...]] = {}
 
-    def _foreign_nouns(self, surfaces: Mapping[str, tuple[str, Any]], types: Mapping[str, Any]) -> list[Problem]:
+    def _misnamed(self, surfaces: Sequence[tuple[str, str]], with_type: set[str]) -> list[Problem]:
         """A plugin's commands and queries begin with its own nouns; the plugin of a scheme type may add to any noun."""
         found = []
-        with_type = {plugin for plugin, _ in types.values()}
-        for name, (plugin, _) in surfaces.items():
+        kernels = {name.partition(".")[0] for name, plugin in surfaces if plugin == KERNEL}
+        for plugin, manifest in self.plugins.manifests.items():
+            for noun in manifest.nouns:
+                if plugin != KERNEL and noun in kernels and noun not in KERNEL_NOUNS:
+                    message = f"plugins {KERNEL!r} and {plugin!r} both claim the noun {noun!r}"
+                    found.append(Problem(f"plugins.enabled.{plugin}", "clash", message))
+        for name, plugin in surfaces:
             noun = name.partition(".")[0]
-            if plugin != KERNEL and plugin not in with_type and noun not in self.plugins.manifests[plugin].nouns:
+            if not _SURFACE.match(name):
+                message = f"plugin {plugin!r} registers {name!r}; a name is noun.verb in lower case"
+                found.append(Problem(f"plugins.enabled.{plugin}", "noun", message))
+            elif plugin != KERNEL and plugin not in with_type and noun not in self.plugins.manifests[plugin].nouns:
                 message = f"plugin {plugin!r} registers {name!r}, but its manifest does not list the noun {noun!r}"
                 found.append(Problem(f"plugins.enabled.{plugin}", "noun", message))
         return found
@@ -92,6 +107,8 @@ class Composition:
                 known = ", ".join(self.scheme_types) or "none"
                 message = f"no enabled plugin knows the scheme type {scheme.type!r} (known: {known})"
                 message += suggestion(scheme.type, self.scheme_types)
+                if self.settings.disabled:
+                    message += f"; IMIS_DISABLE switches off {', '.join(self.settings.disabled)}"
                 found.append(Problem(f"schemes.{code}.type", "unknown", message))
             else:
                 for feature in scheme.features:
@@ -99,7 +116,7 @@ class Composition:
                         message = f"{scheme.type} has no feature {feature!r}{suggestion(feature, kind.features)}"
                         found.append(Problem(f"schemes.{code}.features.{feature}", "unknown", message))
             for index, plugin in enumerate(scheme.plugins or ()):
-                if plugin not in self.plugins.manifests:
+                if plugin not in self.plugins.manifests and plugin not in self.settings.disabled:
                     message = f"plugin {plugin!r} is not enabled{suggestion(plugin, self.plugins.names)}"
                     found.append(Problem(f"schemes.{code}.plugins.{index}", "unknown", message))
         return found
@@ -108,6 +125,8 @@ class Composition:
         found = []
         for command in self.settings.approvals:
             definition = self.commands.get(command)
+            if definition is None and self.settings.disabled:
+                continue  # it may be a command of the plugin that is switched off for this start
             if definition is None:
                 message = f"there is no command {command!r}{suggestion(command, self.commands)}"
                 found.append(Problem(f"approvals.{command}", "unknown", message))
@@ -120,8 +139,9 @@ class Composition:
         found = []
         self.plugin_settings: dict[str, Any] = {}
         for name in self.settings.plugins:
-            if name != "enabled" and name not in self.plugins.manifests and name in self.settings.enabled:
-                found.append(Problem(f"plugins.{name}", "unknown", f"plugin {name!r} is not enabled"))
+            if name != "enabled" and name not in self.plugins.installed and name not in self.settings.disabled:
+                message = f"there is no plugin {name!r}{suggestion(name, self.plugins.installed)}"
+                found.append(Problem(f"plugins.{name}", "unknown", message))
         for name, manifest in self.plugins.manifests.items():
             table = self.settings.plugin_settings(name)
             if manifest.settings is None:
@@ -147,11 +167,10 @@ class Composition:
         table = self.settings.schemes[scheme]
         typed = set(self._type_plugins.values())
         own = self._type_plugins[table.type]
-        others = (
-            [n for n in self.plugins.names if n not in typed and n != KERNEL]
-            if table.plugins is None
-            else table.plugins
-        )
+        if table.plugins is None:
+            others = [n for n in self.plugins.names if n not in typed and n != KERNEL]
+        else:
+            others = [n for n in table.plugins if n in self.plugins.manifests]  # without one that is switched off
         return (own, *(n for n in others if n != own))
 
     def subscribers(self, event: str) -> tuple[str, ...]:
@@ -163,6 +182,7 @@ class Composition:
 
     def unknown_name(self, name: str) -> Refusal:
         """`not_found` for a command or query that nobody registered."""
+        name = name[:WORD_MAX]
         close = get_close_matches(name, [*self.commands, *self.queries], n=1)
         hint = f"; did you mean {close[0]!r}?" if close else "; `imis run --list` shows all"
         return Refusal("not_found", f"there is no command or query {name!r}{hint}")
@@ -183,6 +203,11 @@ class Application(Composition):
         self.system: Caller = system_caller()
         self.event_types = EVENT_TYPES
         self.terms_cache: dict[tuple[int, str], Any] = {}
+
+    @cached_property
+    def queue(self) -> Queue:
+        """The queue of background jobs."""
+        return Queue(self)
 
     def run(self, name: str, data: Any, caller: Caller, *, key: str | None = None, atomic: bool = False) -> Any:
         """Run a command (one object, or a list as a batch) or a query; plain data out.

@@ -13,9 +13,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from attrs import frozen
 
-from imis_core.commands import Command, Reply, command, mask, perform, request_digest
+from imis_core.audit import write_entry
+from imis_core.commands import Command, Reply, command, digest_of, mask, perform
 from imis_core.context import Context
-from imis_core.errors import Problem, Refusal, not_found
+from imis_core.database.engine import set_scope
+from imis_core.errors import ImisError, Problem, Refusal, not_found
 from imis_core.parsing import InvalidInput, parse, plain
 from imis_core.queries import Listing, query
 from imis_core.runtime_tables import approvals
@@ -68,9 +70,7 @@ def hold(context: Context, definition: Command, items: Sequence[Any], single: bo
         .returning(approvals.c.id)
     ).scalar_one()
     answer = {"approval": context.ids.encode("approvals", number), "status": "awaiting_approval"}
-    from imis_core.audit import write_entry
-
-    digest = request_digest(definition.name, items)
+    digest = digest_of(context.app, definition, items)
     write_entry(context, len(items), 0, digest, mask(definition.input, items if len(items) == 1 else None))
     return Reply(tuple(answer for _ in items), awaiting=True)
 
@@ -144,7 +144,7 @@ def _approve(context: Context, item: Decide) -> Decided | Refusal:
 
 
 def _run(context: Context, row: Any) -> Any:
-    """Run the stored request as its maker; one refused item refuses the whole, which then leaves nothing."""
+    """Run the stored request as its maker, in the maker's scope; one refused item refuses the whole of it."""
     definition = context.app.commands.get(row.command)
     if definition is None:
         return Refusal("approvals.command_gone", f"{row.command} is not available any more; reject the request")
@@ -156,17 +156,19 @@ def _run(context: Context, row: Any) -> Any:
         context.execute(sa.text("SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)")).scalar_one()
     )
     inner = Context(context.app, context.connection, maker, context.now, row.business_date, audit, definition.name)
-    outcomes = perform(
-        inner, definition, row.request, request_digest(row.command, row.request), approver=context.caller.user
-    )
-    refusal = next((o for o in outcomes if isinstance(o, Refusal)), None)
+    set_scope(context.connection, maker)
+    digest = digest_of(context.app, definition, row.request)
+    try:
+        outcomes = perform(inner, definition, row.request, digest, approver=context.caller.user)
+        refusal = next((o for o in outcomes if isinstance(o, Refusal)), None)
+    except ImisError as error:
+        refusal = error.refusal
     if refusal is not None:
         savepoint.rollback()
-    else:
-        savepoint.commit()
-    context.execute(sa.text("SELECT set_config('imis.audit', :audit, true)"), {"audit": str(context.audit)})
-    if refusal is not None:
         return refusal
+    savepoint.commit()
+    set_scope(context.connection, context.caller)
+    context.execute(sa.text("SELECT set_config('imis.audit', :audit, true)"), {"audit": str(context.audit)})
     return outcomes[0] if row.single else list(outcomes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -12,6 +14,31 @@ from imis_core.parsing import plain
 from imis_core.runtime_tables import audit_entries
 
 INPUT_MAX: Final = 64 * 1024  # bytes of a request that the entry keeps; of larger ones only the digest
+_UNENCODABLE: Final = (RecursionError, ValueError, TypeError, OverflowError, msgspec.MsgspecError)
+
+
+def request_digest(name: str, items: Sequence[Any]) -> str:
+    """SHA-256 of a request in canonical form: the order of an object's members does not matter.
+
+    An item that no JSON can hold (too deep, lone surrogates) counts as nothing: parsing refuses it.
+    """
+    try:
+        canonical = _canonical([name, items])
+    except _UNENCODABLE:
+        canonical = _canonical([name, [_encodable(item) for item in items]])
+    return hashlib.sha256(canonical).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return msgspec.json.encode(value, order="sorted", enc_hook=plain)
+
+
+def _encodable(item: Any) -> Any:
+    try:
+        _canonical(item)
+    except _UNENCODABLE:
+        return None
+    return item
 
 
 def write_entry(

@@ -12,6 +12,7 @@ from attrs import frozen
 from imis_core.context import Context
 from imis_core.database.tables import metadata
 from imis_core.errors import Refusal, not_found
+from imis_core.migrations.runner import tables_of
 from imis_core.parsing import plain
 from imis_core.queries import query
 from imis_core.runtime_tables import audit_entries
@@ -22,6 +23,8 @@ _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "claims": ("claim_states", "claim"),
     "orders": ("order_states", "order"),
 }
+UNMASK: Final = "beneficiaries.unmask"
+MASK: Final = "***"
 _HIDDEN: Final = frozenset({"audit", "version", "id", "password", "request"})
 
 
@@ -45,7 +48,7 @@ class TrailEntry:
 def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     """Who changed an entity, when, by which command, and what."""
     entity = context.ids.decode_any(asked.entity)
-    table = None if entity is None else _table_of(entity[0])
+    table = None if entity is None else _table_of(context, entity[0])
     if entity is None or table is None or not _visible(context, table, entity[1]):
         return not_found("entity", "entity", asked.entity)
     noun, number = entity
@@ -69,6 +72,7 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     else:
         rows = context.execute(sa.select(table).where(table.c.id == number)).mappings().all()
         changes = [{}]
+    changes = [_shown(context, table, change) for change in changes]
     entries = _entries(context, [row["audit"] for row in rows])
     return [
         TrailEntry(at=e.at, actor=e.actor, approver=e.approver, command=e.command, changes=plain_changes(change))
@@ -88,8 +92,32 @@ def plain_changes(changes: Mapping[str, Any]) -> dict[str, object]:
     return shown
 
 
-def _table_of(noun: str) -> sa.Table | None:
-    return next((t for t in metadata.tables.values() if t.info.get("noun") == noun), None)
+def _table_of(context: Context, noun: str) -> sa.Table | None:
+    """The table of a noun of the kernel or of a plugin, if it says who changed its rows."""
+    for manifest in context.app.plugins.manifests.values():
+        for table in tables_of(manifest):
+            if table.info.get("noun") == noun:
+                return table if "history" in table.info or "audit" in table.c or noun in _STATES else None
+    return None
+
+
+def _shown(context: Context, table: sa.Table, change: Mapping[str, Any]) -> dict[str, Any]:
+    """References as outside ids, and attributes masked for whoever may not see them."""
+    return {name: _outside(context, table, name, value) for name, value in change.items()}
+
+
+def _outside(context: Context, table: sa.Table, name: str, value: Any) -> Any:
+    if isinstance(value, list):
+        return [_outside(context, table, name, part) for part in value]
+    if isinstance(value, int) and name in table.c:
+        for key in table.c[name].foreign_keys:
+            noun = key.column.table.info.get("noun")
+            if noun is not None:
+                return context.ids.encode(noun, value)
+    if isinstance(value, Mapping) and name == "attributes" and not context.caller.may(UNMASK):
+        declared = context.settings.deployment.attributes or {}
+        return {k: MASK if k in declared and declared[k].masked else v for k, v in value.items()}
+    return value
 
 
 def _visible(context: Context, table: sa.Table, number: int) -> bool:
@@ -97,7 +125,7 @@ def _visible(context: Context, table: sa.Table, number: int) -> bool:
     return context.execute(statement).first() is not None
 
 
-def _difference(before: Mapping[str, Any] | None, after: Mapping[str, Any]) -> dict[str, Any]:
+def _difference(before: sa.RowMapping | None, after: sa.RowMapping) -> dict[str, Any]:
     if before is None:
         return {k: [None, v] for k, v in after.items() if k not in _HIDDEN and v is not None}
     return {k: [before[k], v] for k, v in after.items() if k not in _HIDDEN and before[k] != v}

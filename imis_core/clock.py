@@ -1,4 +1,4 @@
-"""The application's clock: the only source of 'now' for rules, so that scenarios can move it. No rule reads SQL's clock."""
+"""The application's clock: the only source of 'now' for rules, so that scenarios can move it; never SQL's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The door for writes. A command is a name, an input class, a permission and a handler; everything else follows from it.
+"""The door for writes. A command is a name, an input class, a permission and a handler; all else follows from it.
 
 The door parses, checks the permission, keeps the idempotency key, stores what needs a second person, opens the one
 transaction, runs the handler on the whole batch, writes the audit entry and the outbox, and commits. It knows no room.
@@ -6,21 +6,19 @@ transaction, runs the handler on the whole batch, writes the audit entry and the
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import attrs
-import msgspec
 import sqlalchemy as sa
 from attrs import field, frozen
 
-from imis_core.audit import write_entry
+from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.database.engine import LOST, RETRIES
 from imis_core.errors import ImisError, Problem, Refusal, invalid
 from imis_core.events import write_events
-from imis_core.parsing import InvalidInput, parse, plain
+from imis_core.parsing import InvalidInput, outside_name, parse, plain
 from imis_core.runtime_tables import idempotency
 from imis_core.security.caller import Caller, denied
 
@@ -38,7 +36,7 @@ class Command:
     """A command: its door's whole definition.
 
     `handler(context, inputs)` returns one outcome per input, in order: a `result` or a `Refusal`. It writes nothing for
-    an item that it refuses; an exception fails the whole batch. `keep_answer` False keeps secrets out of the store.
+    an item that it refuses; an exception fails the whole batch.
     """
 
     name: str
@@ -57,10 +55,10 @@ class Command:
 def command(
     name: str,
     *,
-    input: type[I],
+    input: type[I],  # noqa: A002
     result: type,
     permission: str | None = None,
-    approval: bool = False,  # noqa: A002
+    approval: bool = False,
 ) -> Callable[[Callable[[Context, tuple[I, ...]], Sequence[Any]]], Command]:
     """Make a handler into a command; the first line of its docstring is the summary that users read."""
 
@@ -112,7 +110,7 @@ def run_command(
     refusal = _not_allowed(definition, items, caller, key)
     if refusal is not None:
         raise ImisError(refusal)
-    digest = request_digest(name, items)
+    digest = digest_of(app, definition, items)
     for attempt in range(RETRIES + 1):
         try:
             return _transact(app, definition, items, caller, key, digest, atomic, single)
@@ -134,10 +132,21 @@ def _not_allowed(definition: Command, items: Sequence[Any], caller: Caller, key:
     return None
 
 
-def request_digest(name: str, items: Sequence[Any]) -> str:
-    """SHA-256 of a request in canonical form: the order of an object's members does not matter."""
-    canonical = msgspec.json.encode([name, items], order="sorted", enc_hook=plain)
-    return hashlib.sha256(canonical).hexdigest()
+def digest_of(app: Application, definition: Command, items: Sequence[Any]) -> str:
+    """A request's digest that tells nobody a password: secret fields enter it sealed with the deployment's key."""
+    secret = _secrets(definition.input)
+    if secret:
+        items = [
+            {k: app.ids.seal(str(v)) if k in secret and v is not None else v for k, v in item.items()}
+            if isinstance(item, Mapping)
+            else item
+            for item in items
+        ]
+    return request_digest(definition.name, items)
+
+
+def _secrets(kind: type) -> set[str]:
+    return {outside_name(a) for a in attrs.fields(kind) if a.metadata.get("secret")}
 
 
 def _transact(
@@ -169,7 +178,9 @@ def perform(
     context: Context, definition: Command, items: Sequence[Any], digest: str, *, approver: int | None = None
 ) -> tuple[Any, ...]:
     """Parse, handle and record a batch inside an open transaction; plain results and refusals in order."""
-    parsed, positions, outcomes = [], [], cast(list[Any], [None] * len(items))
+    parsed: list[Any] = []
+    positions: list[int] = []
+    outcomes: list[Any] = [None] * len(items)
     for position, item in enumerate(items):
         try:
             parsed.append(parse(item, definition.input))
@@ -200,7 +211,7 @@ def mask(kind: type, items: Sequence[Any] | None) -> Any:
     """A request as the audit keeps it: fields marked secret are not shown."""
     if items is None:
         return None
-    secret = {a.name for a in attrs.fields(kind) if a.metadata.get("secret")}
+    secret = _secrets(kind)
     return [
         {k: "***" if k in secret else v for k, v in item.items()} if isinstance(item, Mapping) else None
         for item in items

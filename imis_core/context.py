@@ -62,12 +62,16 @@ class Context:
         """Tell subscribers after commit."""
         self.events.append(Event(name, key, payload))
 
+    def defer(self, job: str, data: Any, *, lock: str | None = None) -> int:
+        """Enqueue a job: it exists exactly if this transaction commits. Jobs with one `lock` never run side by side."""
+        return self.app.queue.defer(self, job, data, lock=lock)
+
     def money(self, minor: int, scheme: str) -> Money:
         """Minor units in the scheme's currency."""
         return Money(minor, self.settings.currency_of(scheme))
 
     def look_up(self, persons: Iterable[int]) -> None:
-        """Widen this transaction's scope by persons found by exact number (contracted providers; logged by the caller)."""
+        """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""
         from imis_core.database.engine import narrow
 
         self.caller = evolve(self.caller, looked_up=tuple(sorted({*self.caller.looked_up, *persons})))

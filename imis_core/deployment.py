@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from attrs import evolve, field, frozen
@@ -21,6 +22,7 @@ from imis_core.parsing import Invalid, InvalidInput, parse
 from imis_core.values import MINOR_UNITS
 
 ADMINISTRATOR: Final = "administrator"
+_VARIABLES: Final = {"url": "IMIS_DATABASE_URL", "owner_url": "IMIS_DATABASE_OWNER_URL"}  # they win over the file
 # The approval commands cannot themselves wait for approval (contract-kernel.md, approvals).
 _APPROVAL_VERBS: Final = re.compile(r"\.(approve|reject|withdraw)(_\w+)?\Z")
 _SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -104,10 +106,18 @@ class Settings:
     @property
     def enabled(self) -> tuple[str, ...]:
         """Names of the plugins that are switched on, without those in `IMIS_DISABLE`."""
-        off = {name.strip() for name in os.environ.get("IMIS_DISABLE", "").split(",")}
+        return tuple(name for name in self._listed if name not in _switched_off())
+
+    @property
+    def disabled(self) -> tuple[str, ...]:
+        """Names of listed plugins that `IMIS_DISABLE` switches off for this start."""
+        return tuple(name for name in self._listed if name in _switched_off())
+
+    @property
+    def _listed(self) -> tuple[str, ...]:
         listed = self.plugins.get("enabled", ())
         assert isinstance(listed, (list, tuple))
-        return tuple(str(name) for name in listed if name not in off)
+        return tuple(str(name) for name in listed)
 
     def plugin_settings(self, name: str) -> Mapping[str, object]:
         """The table `[plugins.NAME]`, {} if absent."""
@@ -129,6 +139,10 @@ class Settings:
         return "all" if role == ADMINISTRATOR else self.roles[role].scope
 
 
+def _switched_off() -> set[str]:
+    return {name.strip() for name in os.environ.get("IMIS_DISABLE", "").split(",")}
+
+
 class SettingsError(ImisError):
     """`imis.toml` is wrong; `refusal.problems` lists every mistake."""
 
@@ -147,6 +161,10 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), (Problem("", "encoding", f"not UTF-8 at byte {error.start}"),)) from None
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(str(path), (Problem("", "syntax", f"not TOML: {error}"),)) from None
+    except RecursionError:
+        raise SettingsError(str(path), (Problem("", "syntax", "not TOML: nested too deep"),)) from None
+    except ValueError as error:  # a whole number of thousands of digits
+        raise SettingsError(str(path), (Problem("", "syntax", f"not TOML: {error}"),)) from None
     except OSError as error:
         raise SettingsError(str(path), (Problem("", "unreadable", f"cannot be read: {error.strerror}"),)) from None
 
@@ -154,13 +172,19 @@ def read_toml(path: Path) -> dict[str, Any]:
 def load_settings(folder: Path) -> Settings:
     """The settings of a deployment folder, environment variables applied. Raises `SettingsError`."""
     path = folder / "imis.toml"
-    settings = settings_from(read_toml(path), str(path))
-    database = settings.database
-    if url := os.environ.get("IMIS_DATABASE_URL"):
-        database = evolve(database, url=url)
-    if owner_url := os.environ.get("IMIS_DATABASE_OWNER_URL"):
-        database = evolve(database, owner_url=owner_url)
-    return evolve(settings, database=database, folder=folder.resolve())
+    problems: list[Problem] = []
+    given = {}
+    for field_name, variable in _VARIABLES.items():
+        if url := os.environ.get(variable):
+            given[field_name] = url
+            problems += _url_problems(variable, url)
+    try:
+        settings = settings_from(read_toml(path), str(path))
+    except SettingsError as error:
+        raise SettingsError(str(path), (*error.refusal.problems, *problems)) from None
+    if problems:
+        raise SettingsError("the environment", tuple(problems))
+    return evolve(settings, database=evolve(settings.database, **given), folder=folder.resolve())
 
 
 def settings_from(data: Mapping[str, Any], file: str, default_name: str | None = None) -> Settings:
@@ -288,7 +312,8 @@ def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
     for command, table in _table(data, "approvals").items():
         if _APPROVAL_VERBS.search(command):
             found.append(Problem(f"approvals.{command}", "approval", "an approval cannot itself wait for approval"))
-        for index, role in enumerate(table.get("roles", []) if isinstance(table, Mapping) else []):
+        named = table.get("roles") if isinstance(table, Mapping) else None
+        for index, role in enumerate(named if isinstance(named, list) else []):
             if isinstance(role, str) and role not in roles and role != ADMINISTRATOR:
                 message = f"there is no role {role!r}{suggestion(role, [*roles, ADMINISTRATOR])}"
                 found.append(Problem(f"approvals.{command}.roles.{index}", "unknown", message))
@@ -302,10 +327,21 @@ def _database_problems(table: Mapping[str, Any]) -> list[Problem]:
     found = []
     for name in ("url", "owner_url"):
         url = table.get(name)
-        if isinstance(url, str) and url != "embedded" and not url.startswith(("postgresql://", "postgres://")):
-            message = 'expected "embedded" or postgresql://user:password@host/database'
-            found.append(Problem(f"database.{name}", "format", message))
+        if isinstance(url, str):
+            found += _url_problems(f"database.{name}", url)
     return found
+
+
+def _url_problems(path: str, url: str) -> list[Problem]:
+    if url == "embedded":
+        return []
+    try:
+        good = url.startswith(("postgresql://", "postgres://")) and bool(urlsplit(url).path.strip("/"))
+        good = good and urlsplit(url).port != 0
+    except ValueError:
+        good = False
+    message = 'expected "embedded" or postgresql://user:password@host/database'
+    return [] if good else [Problem(path, "format", message)]
 
 
 __all__ = ["ADMINISTRATOR", "Invalid", "Settings", "SettingsError", "load_settings", "read_toml", "settings_from"]

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 from attrs import field, frozen
 
-
 WORD_MAX: Final = 100  # characters of a word that a suggestion looks at
 
 

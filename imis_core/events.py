@@ -10,13 +10,14 @@ import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import sqlalchemy as sa
 
 from imis_core import hookspecs
+from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
-from imis_core.parsing import parse
-from imis_core.plugins import HookFailed
+from imis_core.parsing import parse, plain
 from imis_core.runtime_tables import deliveries, events
 from imis_core.security.caller import system_caller
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 ATTEMPTS: Final = 8
 FIRST_PAUSE: Final = timedelta(seconds=2)  # doubled with each attempt: parked after about four minutes
 CHUNK: Final = 100
+ERROR_MAX: Final = 2000  # characters of an error that a delivery keeps
 _log = logging.getLogger(__name__)
 
 
@@ -67,9 +69,7 @@ def write_events(context: Context) -> None:
 
 
 def _json(payload: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(payload).decode()
+    return msgspec.json.encode(plain(payload)).decode()
 
 
 def deliver_due(app: Application, limit: int = CHUNK) -> int:
@@ -80,11 +80,13 @@ def deliver_due(app: Application, limit: int = CHUNK) -> int:
     return tried
 
 
-_NEXT = sa.text(
+# Deliveries to a plugin that is switched off for now wait until it is back.
+_NEXT: Final = sa.text(
     """
     SELECT d.event, d.subscriber, d.attempts, e.name, e.key, e.payload
     FROM core.deliveries d JOIN core.events e ON e.id = d.event
     WHERE d.state = 'pending' AND d.next_at <= :now
+      AND (e.name, d.subscriber) IN (SELECT * FROM unnest(CAST(:names AS text[]), CAST(:subscribers AS text[])))
       AND NOT EXISTS (  -- the order of a key is kept: an older one that waits for its retry holds the later ones
         SELECT FROM core.deliveries o JOIN core.events oe ON oe.id = o.event
         WHERE o.subscriber = d.subscriber AND o.state = 'pending' AND oe.key = e.key AND o.event < d.event)
@@ -94,42 +96,54 @@ _NEXT = sa.text(
 
 
 def _deliver_one(app: Application) -> bool:
+    """Deliver the next one. Whatever fails in its transaction is a failed attempt: no event stops those behind it."""
     caller = system_caller()
-    failure: tuple[Any, HookFailed] | None = None
+    pairs = [(name, subscriber) for name in app.event_types for subscriber in app.subscribers(name)]
+    row: Any = None
     try:
         with app.database.command(caller) as (connection, audit):
-            row = connection.execute(_NEXT, {"now": app.clock.now()}).first()
+            parameters = {"now": app.clock.now(), "names": [p[0] for p in pairs], "subscribers": [p[1] for p in pairs]}
+            row = connection.execute(_NEXT, parameters).first()
             if row is None:
                 return False
             context = Context(app, connection, caller, app.clock.now(), app.clock.today(), audit, f"events.{row.name}")
-            try:
-                if row.subscriber in app.subscribers(row.name):
-                    spec = hook_of(row.name)
-                    event = parse(row.payload, app.event_types[row.name])
-                    app.plugins.call_plugin(row.subscriber, spec, context=context, event=event)
-            except HookFailed as error:
-                failure = (row, error)
-                raise
+            event: Any = parse(row.payload, app.event_types[row.name])
+            app.plugins.call_plugin(row.subscriber, hook_of(row.name), context=context, event=event)
+            write_entry(context, 1, 0, request_digest(context.command, [row.payload]), None)
+            write_events(context)
             _mark(connection, row, state="done", attempts=row.attempts + 1, error=None)
-    except HookFailed:
-        assert failure is not None
-        row, error = failure
-        attempts = row.attempts + 1
-        parked = attempts >= ATTEMPTS
-        _log.warning(
-            "delivery of event %s to %s failed: %s%s", row.event, row.subscriber, error, "; parked" if parked else ""
-        )
-        with app.database.command(caller) as (connection, _):
-            _mark(
-                connection, row, state="parked" if parked else "pending", attempts=attempts, error=str(error)[:2000],
-                next_at=app.clock.now() + FIRST_PAUSE * 2 ** (attempts - 1),
-            )  # fmt: skip
+    except Exception as error:
+        if row is None:
+            raise
+        _failed(app, row, error)
     return True
 
 
+def _failed(app: Application, row: Any, error: Exception) -> None:
+    attempts = row.attempts + 1
+    parked = attempts >= ATTEMPTS
+    told = "; parked" if parked else ""
+    _log.warning("delivery of event %s to %s failed: %s%s", row.event, row.subscriber, error, told)
+    with app.database.command(system_caller()) as (connection, _):
+        _mark(
+            connection,
+            row,
+            state="parked" if parked else "pending",
+            attempts=attempts,
+            error=str(error).replace("\x00", "")[:ERROR_MAX],
+            next_at=app.clock.now() + FIRST_PAUSE * 2 ** (attempts - 1),
+        )
+
+
 def _mark(connection: sa.Connection, row: Any, **values: Any) -> None:
+    """Note what became of an attempt, unless another process has attempted it in between."""
     connection.execute(
         sa.update(deliveries)
-        .where(deliveries.c.event == row.event, deliveries.c.subscriber == row.subscriber)
+        .where(
+            deliveries.c.event == row.event,
+            deliveries.c.subscriber == row.subscriber,
+            deliveries.c.state == "pending",
+            deliveries.c.attempts == row.attempts,
+        )
         .values(**values)
     )

@@ -6,8 +6,11 @@ entities there are nor which came first. The key is kept and backed up with the 
 
 from __future__ import annotations
 
+import hmac
 import os
+import secrets
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +34,7 @@ class Ids:
     """Encodes and decodes outside ids of the nouns it knows."""
 
     def __init__(self, key: bytes, nouns: Mapping[str, int]) -> None:
+        self._key = key
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - single unrelated blocks, no stream
         self._numbers = {**KERNEL_NOUNS, **nouns}
         self._names = {number: noun for noun, number in self._numbers.items()}
@@ -46,6 +50,10 @@ class Ids:
         digits = encryptor.update(b"".join(prefix + n.to_bytes(8, "big") for n in numbers)).hex()
         return [_uuid(digits[i : i + 2 * BLOCK]) for i in range(0, len(digits), 2 * BLOCK)]
 
+    def seal(self, secret: str) -> str:
+        """A stand-in for a secret in digests: the same for the same secret, and not to be guessed without the key."""
+        return hmac.new(self._key, secret.encode("utf-8", "backslashreplace"), "sha256").hexdigest()
+
     def decode(self, noun: str, outside: str) -> int | None:
         """The number of an entity of this noun; None if the text is no id of it."""
         entity = self.decode_any(outside)
@@ -59,7 +67,7 @@ class Ids:
             block = bytes.fromhex(outside.replace("-", ""))
         except ValueError:
             return None
-        if len(block) != BLOCK:
+        if len(block) != BLOCK or _uuid(block.hex()) != outside.lower():
             return None
         raw = self._cipher.decryptor().update(block)
         noun = self._names.get(int.from_bytes(raw[:8], "big"))
@@ -75,14 +83,13 @@ def load_key(folder: Path) -> bytes:
     path = folder / "keys" / "ids.key"
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        fresh = path.with_name(f"ids.key.{os.getpid()}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        fresh = path.with_name(f"ids.key.{secrets.token_hex(8)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
             file.write(os.urandom(KEY_BYTES).hex() + "\n")
         try:
-            os.link(fresh, path)  # the first of two processes wins; both read the winner's key
-        except FileExistsError:
-            pass
+            with suppress(FileExistsError):
+                os.link(fresh, path)  # the first of two processes wins; both read the winner's key
         finally:
             fresh.unlink()
     try:

@@ -10,12 +10,15 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import procrastinate
 import sqlalchemy as sa
 from attrs import frozen
 from procrastinate import tasks as queue_tasks
+from procrastinate.manager import JobManager
 from procrastinate.schema import SchemaManager
 
 from imis_core.commands import command
@@ -31,6 +34,7 @@ TASK: Final = "imis.run"
 SCHEMA: Final = "jobs"
 RETRIES: Final = 5
 POLL_SECONDS: Final = 0.5
+PAUSE_SECONDS: Final = 5.0  # before the work is taken up again after the database went away
 STALLED_SECONDS: Final = 60.0
 _log = logging.getLogger(__name__)
 
@@ -51,6 +55,18 @@ def queue_schema_sql() -> str:
     return SchemaManager.get_schema()
 
 
+_DUE: Final = sa.text(
+    "INSERT INTO core.schedules (job, enqueued_on) SELECT name, :today FROM unnest(CAST(:names AS text[])) name "
+    "ON CONFLICT (job) DO UPDATE SET enqueued_on = excluded.enqueued_on "
+    "WHERE core.schedules.enqueued_on < excluded.enqueued_on RETURNING job"
+)
+# The queue lives by the machine's clock: its pauses are real ones.
+_WAITING: Final = sa.text(
+    "SELECT EXISTS (SELECT FROM jobs.procrastinate_jobs "
+    "WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()))"
+)
+
+
 class Queue:
     """The queue of one application: deferring in a caller's transaction, and running what is due."""
 
@@ -59,14 +75,12 @@ class Queue:
         url = app.database.url
         conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
         role = app.database.roles.app
-        self._connector = procrastinate.PsycopgConnector(
-            conninfo=conninfo,
-            min_size=1,
-            max_size=3,
-            kwargs={"options": f"-c search_path=jobs,pg_catalog -c role={role}"},
-        )
+        options = {"options": f"-c search_path=jobs,pg_catalog -c role={role}"}
+        connector = procrastinate.PsycopgConnector(conninfo=conninfo, min_size=1, max_size=3, kwargs=options)
+        # Deferring borrows the caller's connection, so this one is never opened.
+        self._deferring = JobManager(procrastinate.SyncPsycopgConnector(conninfo=conninfo))
         # Tasks are defined on the asynchronous connector's app: a task of the synchronous one never finds its worker.
-        self._queue = procrastinate.App(connector=self._connector)
+        self._queue = procrastinate.App(connector=connector)
 
         @self._queue.task(name=TASK, retry=procrastinate.RetryStrategy(max_attempts=RETRIES, exponential_wait=3))
         def run(job: str, data: Mapping[str, Any]) -> None:
@@ -74,21 +88,18 @@ class Queue:
             definition.handler(app, parse(data, definition.input))
 
     def defer(self, context: Context, job: str, data: Any, *, lock: str | None = None) -> int:
-        """Enqueue a job in the caller's transaction; returns its number. Jobs with one `lock` never run side by side."""
+        """Enqueue a job in the caller's transaction; returns its number. Jobs with one `lock` run one after another."""
         if job not in self._app.jobs:
             raise AssertionError(f"no plugin registers the job {job!r}")
         connection = context.connection.connection.driver_connection
         deferrer = queue_tasks.configure_task(
             name=TASK,
-            job_manager=procrastinate.manager.JobManager(self._sync_connector()),
+            job_manager=self._deferring,
             connection=connection,
             lock=lock,
             task_kwargs={"job": job, "data": plain(data)},
         )
         return int(deferrer.defer())
-
-    def _sync_connector(self) -> Any:
-        return self._connector.get_sync_connector()
 
     def enqueue_due(self) -> int:
         """Enqueue each daily job that has not been enqueued on the clock's day; safe in many processes at once."""
@@ -99,12 +110,8 @@ class Queue:
         with app.database.command(app.system) as (connection, audit):
             context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "jobs.schedule")
             taken = connection.execute(
-                sa.text(
-                    "INSERT INTO core.schedules (job, enqueued_on) SELECT name, :today FROM unnest(CAST(:names AS text[])) name "
-                    "ON CONFLICT (job) DO UPDATE SET enqueued_on = excluded.enqueued_on "
-                    "WHERE core.schedules.enqueued_on < excluded.enqueued_on RETURNING job"
-                ),
-                {"names": [j.name for j in daily], "today": context.today},
+                _DUE,
+                {"names": sorted(j.name for j in daily), "today": context.today},
             ).scalars()
             for name in taken.all():
                 self.defer(context, name, {}, lock=name)
@@ -113,20 +120,10 @@ class Queue:
 
     def run_due(self) -> None:
         """Run everything that is waiting, then return: scenarios and demos, where no worker runs beside."""
-        with self._app.database.engine.connect() as connection:
-            waiting = (
-                connection.execute(
-                    sa.text("SELECT EXISTS (SELECT FROM jobs.procrastinate_jobs WHERE status = 'todo')"),
-                ).scalar_one()
-                if self._readable(connection)
-                else False
-            )
+        with self._app.database.query(self._app.system) as connection:
+            waiting = connection.execute(_WAITING).scalar_one()
         if waiting:
             asyncio.run(self._work(wait=False))
-
-    def _readable(self, connection: sa.Connection) -> bool:
-        connection.execute(sa.text("SELECT set_config('role', :role, true)"), {"role": self._app.database.roles.app})
-        return True
 
     async def _work(self, *, wait: bool, concurrency: int = 1) -> None:
         async with self._queue.open_async():
@@ -149,7 +146,7 @@ class Worker:
 
     def __init__(self, app: Application, *, concurrency: int = 1) -> None:
         self._app = app
-        self._queue = Queue(app)
+        self._queue = app.queue
         self._concurrency = concurrency
         self._stop = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -170,7 +167,13 @@ class Worker:
             thread.join(timeout_seconds)
 
     def _run_jobs(self) -> None:
-        asyncio.run(self._jobs())
+        while not self._stop.is_set():
+            try:
+                asyncio.run(self._jobs())
+            except Exception:
+                # The queue keeps the jobs; only the loop must not die with the database.
+                _log.exception("the work on jobs is interrupted; it goes on")
+                self._stop.wait(PAUSE_SECONDS)
 
     async def _jobs(self) -> None:
         work = asyncio.create_task(self._queue._work(wait=True, concurrency=self._concurrency))
@@ -182,13 +185,11 @@ class Worker:
                 try:
                     await asyncio.to_thread(self._queue.enqueue_due)
                     await self._queue.retry_stalled()
-                except sa.exc.OperationalError:
-                    _log.warning("the database is away; schedules are tried again", exc_info=True)
-        work.cancel()
-        try:
+                except Exception:
+                    _log.warning("schedules cannot be looked after; they are tried again", exc_info=True)
+        work.cancel()  # the queue library then finishes the jobs that it has begun
+        with suppress(asyncio.CancelledError):
             await work
-        except asyncio.CancelledError:
-            pass
 
     def _run_deliveries(self) -> None:
         from imis_core.events import deliver_due
@@ -273,8 +274,8 @@ def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Re
             outcomes.append(Refusal("jobs.wrong_state", f"the job is {row.status}; only a failed one is retried"))
         else:
             context.execute(
-                sa.text("SELECT jobs.procrastinate_retry_job_v2(:id, :at, NULL, NULL, NULL)"),
-                {"id": number, "at": context.now},
+                sa.text("SELECT jobs.procrastinate_retry_job_v2(:id, NULL, NULL, NULL, NULL)"),
+                {"id": number},
             )
             outcomes.append(JobRetried(id=item.job, status="todo"))
     return outcomes
@@ -282,9 +283,7 @@ def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Re
 
 def _purge_keys(app: Application, _: NoInput) -> None:
     """Idempotency answers are kept for 30 days (architecture, 'The doors, exactly')."""
-    from datetime import timedelta
-
-    with app.database.command(app.system) as (connection, _):
+    with app.database.command(app.system) as (connection, _audit):
         connection.execute(
             sa.text("DELETE FROM core.idempotency WHERE at < :limit"), {"limit": app.clock.now() - timedelta(days=30)}
         )

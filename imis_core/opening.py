@@ -112,6 +112,11 @@ def check_schema(app: Application) -> None:
         connection.execute(sa.text("SELECT set_config('role', :role, false)"), {"role": roles.read})
         behind = [s for s in states(connection, app.plugins.manifests) if not s.is_current]
         connection.execute(sa.text("RESET ROLE"))
+    ahead = [s for s in behind if not s.is_known]
+    if ahead:
+        listed = ", ".join(f"{s.plugin} {s.current}" for s in ahead)
+        message = f"the database is newer than this version, which does not know {listed}; install the newer version"
+        raise refused("database.ahead", message)
     if behind:
         listed = ", ".join(f"{s.plugin} {s.current or 'none'} (newest {s.head})" for s in behind)
         raise refused("database.behind", f"the database does not fit this version: {listed}; run `imis migrate`")
@@ -119,11 +124,11 @@ def check_schema(app: Application) -> None:
 
 @frozen
 class Playground:
-    """Throw-away databases for scenarios and tests; each set of enabled plugins has its migrated template."""
+    """Throw-away databases for scenarios and tests; each set of plugins' tables has its migrated template."""
 
     databases: ThrowAway
     prefix: str
-    _templates: dict[tuple[str, ...], str] = field(factory=dict, repr=False)
+    _templates: dict[tuple[tuple[str, str | None], ...], str] = field(factory=dict, repr=False)
 
     @contextmanager
     def application(
@@ -153,18 +158,19 @@ class Playground:
             database.dispose()
 
     def template(self, settings: Settings, extra: Mapping[str, object] | None = None) -> str:
-        """The migrated template for these plugins, made when it is first asked for."""
-        enabled = tuple(sorted(settings.enabled))
-        if enabled not in self._templates:
-            composition = Composition(settings, extra=extra)
+        """The migrated template with these plugins' tables, made when it is first asked for."""
+        composition = Composition(settings, extra=extra)
+        manifests = composition.plugins.manifests
+        histories = tuple(sorted((m.name, m.migrations) for m in manifests.values() if m.migrations is not None))
+        if histories not in self._templates:
             name = f"{self.prefix}_template_{len(self._templates)}"
             addresses = self.databases.template(name)
-            migrate(addresses.owner, Roles.of(name), composition.plugins.manifests)
+            migrate(addresses.owner, Roles.of(name), manifests)
             database = Database(addresses.app, pool_size=1)
             first_user(database)
             database.dispose()
-            self._templates[enabled] = name
-        return self._templates[enabled]
+            self._templates[histories] = name
+        return self._templates[histories]
 
     def close(self) -> None:
         """Drop the templates and their roles."""

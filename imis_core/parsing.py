@@ -6,7 +6,7 @@ One cattrs converter serves commands, settings, package terms and results. It kn
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
 from functools import cache
@@ -214,6 +214,20 @@ def _mapping_expected(value: object) -> NoReturn:
     raise Invalid("type", f"expected a table of fields, found {_show(value)}")
 
 
+def _exactly(*kinds: Any) -> Callable[[Any], bool]:
+    def check(kind: Any) -> bool:
+        return any(kind is k for k in kinds)
+
+    return check
+
+
+def _with_origin(*origins: Any) -> Callable[[Any], bool]:
+    def check(kind: Any) -> bool:
+        return get_origin(kind) in origins
+
+    return check
+
+
 def make_converter() -> Converter:
     """A converter with the framework's strict reading of every basic type."""
     converter = Converter(detailed_validation=True, forbid_extra_keys=True, prefer_attrib_converters=False)
@@ -226,9 +240,9 @@ def make_converter() -> Converter:
         Amount: _amount, Percent: _percent, Quantity: _decimal, Rate: _decimal, MonthDay: _month_day,
     }  # fmt: skip
     for kind, hook in named.items():
-        converter.register_structure_hook_func(lambda t, kind=kind: t is kind, hook)
-    converter.register_structure_hook_func(lambda t: get_origin(t) is Literal, _choice)
-    converter.register_structure_hook_func(lambda t: t is Any or t is object, _free)
+        converter.register_structure_hook_func(_exactly(kind), hook)
+    converter.register_structure_hook_func(_with_origin(Literal), _choice)
+    converter.register_structure_hook_func(_exactly(Any, object), _free)
 
     def optional(kind: Any) -> Callable[..., Any]:
         inner = next(a for a in get_args(kind) if a is not NoneType)
@@ -262,7 +276,10 @@ def make_converter() -> Converter:
 
         return structure
 
-    converter.register_structure_hook_factory(lambda t: get_origin(t) is tuple and get_args(t)[1:] == (...,), listing)
+    def is_listing(kind: Any) -> bool:
+        return get_origin(kind) is tuple and get_args(kind)[1:] == (...,)
+
+    converter.register_structure_hook_factory(is_listing, listing)
 
     def table(kind: Any) -> Callable[..., Any]:
         _, inner = get_args(kind)
@@ -284,9 +301,7 @@ def make_converter() -> Converter:
 
         return structure
 
-    converter.register_structure_hook_factory(
-        lambda t: get_origin(t) in (dict, Mapping) or str(get_origin(t)).endswith("Mapping'>"), table
-    )
+    converter.register_structure_hook_factory(_with_origin(dict, Mapping), table)
 
     def record(kind: Any) -> Callable[..., Any]:
         own = getattr(get_origin(kind) or kind, "__structure__", None)
@@ -329,7 +344,7 @@ def _reader(kind: Any) -> Callable[[Any, Any], Any]:
 def parse(value: object, kind: type[T]) -> T:
     """`value` (JSON- or TOML-like) as an instance of `kind`. Raises `InvalidInput` with every problem and its path."""
     try:
-        return cast(T, _reader(kind)(value, kind))
+        return cast(T, _reader(cast(Hashable, kind))(value, kind))
     except Exception as error:
         raise InvalidInput(tuple(problems_of(error)[:PROBLEMS_MAX])) from None
 
@@ -359,7 +374,9 @@ def problems_of(error: BaseException) -> list[Problem]:
             for key in extra[:UNKNOWN_MAX]
         ]
         if len(extra) > UNKNOWN_MAX:
-            found.append(Problem("", "unknown", f"there are {len(extra) - UNKNOWN_MAX} more fields that are unknown here"))
+            found.append(
+                Problem("", "unknown", f"there are {len(extra) - UNKNOWN_MAX} more fields that are unknown here")
+            )
         return found
     if isinstance(error, Invalid):
         return [Problem("", error.reason, error.message)]
@@ -387,7 +404,7 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if attrs.has(type(value)):
-        return {name: plain(getattr(value, attribute)) for attribute, name in _names(type(value))}
+        return {name: plain(getattr(value, attribute)) for attribute, name in _names(cast(Hashable, type(value)))}
     if isinstance(value, datetime):
         return value.isoformat().replace("+00:00", "Z")
     if isinstance(value, date):
@@ -398,7 +415,7 @@ def plain(value: Any) -> Any:
 
 
 @cache
-def _names(kind: type) -> tuple[tuple[str, str], ...]:
+def _names(kind: Any) -> tuple[tuple[str, str], ...]:
     return tuple((a.name, outside_name(a)) for a in attrs.fields(kind))
 
 

@@ -7,6 +7,7 @@ comes in one report (`PluginErrors`).
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from types import GeneratorType
@@ -18,11 +19,16 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from imis_core import hookspecs
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
+from imis_core.ids import KERNEL_NOUNS
+from imis_core.values import INT64_MAX
 
 P = ParamSpec("P")
 R = TypeVar("R")
 ENTRY_POINT_GROUP: Final = "imis.plugins"
 KERNEL: Final = "core"
+RESERVED: Final = frozenset({KERNEL, "jobs", "public", "enabled", "information_schema"})  # schemas and keys of others
+FIRST_NUMBER: Final = 1000  # of plugins' nouns; those below are the kernel's
+_NAME: Final = re.compile(r"(?!pg_)[a-z][a-z0-9_]{0,50}\Z")
 
 
 @frozen(kw_only=True)
@@ -31,8 +37,9 @@ class Manifest:
 
     `kernel` is a version range of imis-core (`>=0.1,<0.2`). `nouns` maps each noun of the plugin's own to a number from
     1000 up, unique over all plugins (it goes into outside ids). `migrations` names the package folder with the Alembic
-    versions and `tables` the module whose `metadata` lists them; they live in the schema `name`. `provides` maps a port (a Protocol) to its implementation,
-    `requires` lists ports that another plugin must provide.
+    versions and `tables` the module whose `metadata` lists them; they live in the schema `name`; `kernel_revision` is
+    the oldest revision of the kernel's tables that they stand on. `provides` maps a port (a Protocol) to its
+    implementation, `requires` lists ports that another plugin must provide.
     """
 
     name: str
@@ -77,17 +84,23 @@ class Plugins:
     """The enabled plugins of one application, the kernel's built-in one (`core`) among them."""
 
     def __init__(
-        self, enabled: Iterable[str], kernel: object, kernel_version: str, extra: Mapping[str, object] | None = None
+        self,
+        enabled: Iterable[str],
+        kernel: object,
+        kernel_version: str,
+        extra: Mapping[str, object] | None = None,
+        report: list[Problem] | None = None,
     ) -> None:
         """Load the built-in plugin and those enabled, from entry points or from `extra` (name to module, for tests).
 
-        Raises `PluginErrors` with every problem of every plugin.
+        Every problem of every plugin goes to `report` if there is one, else `PluginErrors` is raised with them.
         """
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
         self.manifests: dict[str, Manifest] = {}
-        problems: list[Problem] = []
+        problems: list[Problem] = [] if report is None else report
         available = {**_installed(), **(extra or {})}
+        self.installed = tuple(available)
         self._load(KERNEL, kernel, kernel_version, problems)
         for name in enabled:
             if name not in available:
@@ -104,7 +117,7 @@ class Plugins:
             self._load(name, module, kernel_version, problems)
         problems += self._clashes()
         self.ports = self._ports(problems)
-        if problems:
+        if problems and report is None:
             raise PluginErrors(problems)
 
     @property
@@ -114,19 +127,37 @@ class Plugins:
 
     def _load(self, name: str, module: object, kernel_version: str, problems: list[Problem]) -> None:
         path = f"plugins.enabled.{name}"
-        problems += [Problem(path, "hook", message) for message in _wrong_hooks(name, module)]
+        wrong = _wrong_hooks(name, module)
+        problems += [Problem(path, "hook", message) for message in wrong]
+        if not (_NAME.match(name) and (name == KERNEL or name not in RESERVED)):
+            message = f"plugin {name!r} cannot have this name: it is its schema's, in lower case, and not one of ours"
+            problems.append(Problem(path, "name", message))
+            return
+        if self._manager.is_registered(module):
+            other = self._manager.get_name(module)
+            problems.append(Problem(path, "clash", f"plugins {other!r} and {name!r} are one and the same module"))
+            return
         try:
             self._manager.register(module, name)
             self._manager.check_pending()
         except Exception as error:
-            problems.append(Problem(path, "hook", f"plugin {name!r}: {error}"))
+            if not wrong:
+                problems.append(Problem(path, "hook", f"plugin {name!r}: {error}"))
             self._manager.unregister(name=name)
             return
-        answers = self._call_one(hookspecs.imis_plugin, name, problems, path)
-        manifest = answers
+        if name not in self.implementers(hookspecs.imis_plugin):
+            problems.append(Problem(path, "manifest", f"plugin {name!r} does not implement imis_plugin"))
+            self._manager.unregister(name=name)
+            return
+        try:
+            manifest = self.call_plugin(name, hookspecs.imis_plugin).value
+        except HookFailed as error:
+            problems.append(Problem(path, "hook", str(error)))
+            self._manager.unregister(name=name)
+            return
         if not isinstance(manifest, Manifest):
-            if not any(p.path == path for p in problems):
-                problems.append(Problem(path, "manifest", f"plugin {name!r} answers imis_plugin with no Manifest"))
+            problems.append(Problem(path, "manifest", f"plugin {name!r} answers imis_plugin with no Manifest"))
+            self._manager.unregister(name=name)
             return
         if manifest.name != name:
             problems.append(Problem(path, "manifest", f"plugin {name!r} calls itself {manifest.name!r}"))
@@ -138,24 +169,29 @@ class Plugins:
             problems.append(Problem(path, "kernel", f"plugin {name!r}: {manifest.kernel!r} is no version range"))
         self.manifests[name] = manifest
 
-    def _call_one(self, spec: Callable[[], R], name: str, problems: list[Problem], path: str) -> R | None:
-        try:
-            return next((a.value for a in self.call(spec) if a.plugin == name), None)
-        except HookFailed as error:
-            problems.append(Problem(path, "hook", str(error)))
-            return None
-
     def _clashes(self) -> list[Problem]:
         """Nouns, their numbers and schemas belong to one plugin each; a clash names both sides."""
-        owners: dict[str | int, str] = {}
+        nouns: dict[str, str] = dict.fromkeys(KERNEL_NOUNS, KERNEL)
+        numbers: dict[int, str] = {}
         found = []
         for name, manifest in self.manifests.items():
+            path = f"plugins.enabled.{name}"
             for noun, number in manifest.nouns.items():
-                for key in (noun, number):
-                    if key in owners and owners[key] != name:
-                        message = f"plugins {owners[key]!r} and {name!r} both claim the noun {noun!r} ({key})"
-                        found.append(Problem(f"plugins.enabled.{name}", "clash", message))
-                    owners.setdefault(key, name)
+                if noun in nouns:
+                    message = f"plugins {nouns[noun]!r} and {name!r} both claim the noun {noun!r}"
+                    found.append(Problem(path, "clash", message))
+                if number in numbers:
+                    message = (
+                        f"plugins {numbers[number]!r} and {name!r} both give a noun the number {number} ({noun!r})"
+                    )
+                    found.append(Problem(path, "clash", message))
+                if not FIRST_NUMBER <= number <= INT64_MAX:
+                    message = (
+                        f"plugin {name!r} gives the noun {noun!r} the number {number}; take one from {FIRST_NUMBER}"
+                    )
+                    found.append(Problem(path, "number", message))
+                nouns.setdefault(noun, name)
+                numbers.setdefault(number, name)
         return found
 
     def _ports(self, problems: list[Problem]) -> dict[type, object]:
@@ -188,7 +224,9 @@ class Plugins:
     def call_plugin(self, plugin: str, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Answer[R]:
         """One plugin's answer to a hook. Raises `HookFailed`."""
         caller = getattr(self._manager.hook, spec.__name__)
-        implementation = next(i for i in caller.get_hookimpls() if i.plugin_name == plugin)
+        implementation = next((i for i in caller.get_hookimpls() if i.plugin_name == plugin), None)
+        if implementation is None:
+            raise LookupError(f"plugin {plugin!r} does not implement {spec.__name__}")
         bound = inspect.signature(spec).bind(*args, **kwargs).arguments
         try:
             value = implementation.function(**{n: bound[n] for n in implementation.argnames})
@@ -198,10 +236,10 @@ class Plugins:
             raise HookFailed(plugin, spec.__name__, error) from error
         return Answer(plugin, value)
 
-    def collect(self, spec: Callable[[], Iterable[R]], key: Callable[[R], str], what: str) -> dict[str, tuple[str, R]]:
-        """Everything registered through a hook, by key, with its plugin. The same key twice names both plugins.
+    def collect(self, spec: Callable[[], Iterable[R]], kind: type, what: str) -> dict[str, tuple[str, R]]:
+        """Everything of a `kind` registered through a hook, by `name`, with its plugin.
 
-        Raises `PluginErrors`.
+        Raises `PluginErrors`; the same name twice names both plugins.
         """
         found: dict[str, tuple[str, R]] = {}
         problems = []
@@ -216,12 +254,11 @@ class Plugins:
                 problems.append(Problem(f"plugins.enabled.{name}", "hook", message))
                 continue
             for item in items:
-                try:
-                    own = key(item)
-                except AttributeError:
+                if not isinstance(item, kind):
                     message = f"plugin {name!r}: {spec.__name__} answered with {item!r}, which is no {what}"
                     problems.append(Problem(f"plugins.enabled.{name}", "hook", message))
                     continue
+                own = cast(str, cast(Any, item).name)
                 if own in found:
                     message = f"plugins {found[own][0]!r} and {name!r} both register the {what} {own!r}"
                     problems.append(Problem(f"plugins.enabled.{name}", "clash", message))

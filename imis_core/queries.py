@@ -9,6 +9,7 @@ import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 import msgspec
@@ -19,6 +20,7 @@ from imis_core.context import Context
 from imis_core.errors import ImisError, Problem, Refusal, invalid, suggestion
 from imis_core.parsing import InvalidInput, parse, plain
 from imis_core.security.caller import Caller, denied
+from imis_core.values import INT64_MAX
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -64,11 +66,11 @@ class Query:
 def query(
     name: str,
     *,
-    input: type[I],
+    input: type[I],  # noqa: A002
     result: type,
     listing: bool = False,
     permission: str | None = None,
-    logs: bool = False,  # noqa: A002
+    logs: bool = False,
 ) -> Callable[[Callable[[Context, I], Any]], Query]:
     """Make a handler into a query; the first line of its docstring is the summary that users read."""
 
@@ -107,11 +109,12 @@ def run_page(
             items = plain(answer)
             return Page(items, None)
         order, descending = _order(answer, sort)
-        statement, keys = _keyed(answer.select, order, descending, cursor)
+        after = None if cursor is None else _values(cursor, _listing_name(name, sort), order)
+        statement, keys = _keyed(answer.select, order, descending, after)
         rows = context.execute(statement.limit(limit + 1)).all()
         more = len(rows) > limit
         rows = rows[:limit]
-        following = _cursor(rows[-1], keys, sort) if more else None
+        following = _cursor(rows[-1], keys, _listing_name(name, sort)) if more else None
         return Page(plain(answer.build(rows)), following)
 
 
@@ -122,7 +125,7 @@ def export(app: Application, name: str, data: Mapping[str, Any], caller: Caller)
             yield plain(answer)
             return
         statement = answer.select.order_by(*answer.order)
-        result = context.connection.execution_options(yield_per=EXPORT_CHUNK).execute(statement)
+        result = context.execute(statement.execution_options(yield_per=EXPORT_CHUNK))
         for rows in result.partitions(EXPORT_CHUNK):
             yield plain(answer.build(rows))
 
@@ -137,7 +140,7 @@ class _opened:
         if not caller.may(definition.permission):
             raise ImisError(denied(definition.permission))
         try:
-            self._input = parse(data, definition.input)
+            self._input: Any = parse(data, definition.input)
         except InvalidInput as error:
             raise ImisError(invalid(*error.problems)) from None
         self._app, self._definition, self._caller = app, definition, caller
@@ -174,41 +177,70 @@ def _order(listing: Listing, sort: str | None) -> tuple[list[sa.ColumnElement[An
 
 
 def _keyed(
-    select: sa.Select[Any], order: Sequence[sa.ColumnElement[Any]], descending: bool, cursor: str | None
+    select: sa.Select[Any],
+    order: Sequence[sa.ColumnElement[Any]],
+    descending: bool,
+    after: Sequence[Any] | None,
 ) -> tuple[sa.Select[Any], list[str]]:
-    """The select ordered, with its keys as extra columns, after the cursor. One comparison of tuples uses the index."""
+    """The select ordered, with its keys as extra columns, after the cursor's values."""
     keys = [f"_key{i}" for i in range(len(order))]
     statement = select.add_columns(*[c.label(k) for c, k in zip(order, keys, strict=True)])
     statement = statement.order_by(*[c.desc() if descending else c.asc() for c in order])
-    if cursor is not None:
-        values = _values(cursor, order)
-        here = sa.tuple_(*order)
-        there = sa.tuple_(*[sa.literal(v, c.type) for v, c in zip(values, order, strict=True)])
-        statement = statement.where(here < there if descending else here > there)
+    if after is not None:
+        statement = statement.where(_behind(order, after, descending))
     return statement, keys
 
 
-def _cursor(row: sa.Row[Any], keys: Sequence[str], sort: str | None) -> str:
+def _behind(order: Sequence[sa.ColumnElement[Any]], after: Sequence[Any], descending: bool) -> sa.ColumnElement[bool]:
+    """The rows behind a place in the order. Where nothing is null, one comparison of tuples, which uses an index."""
+    there = [sa.literal(v, c.type) for v, c in zip(after, order, strict=True)]
+    if not any(getattr(column, "nullable", False) for column in order):
+        here, place = sa.tuple_(*order), sa.tuple_(*there)
+        return here < place if descending else here > place
+    conditions = []
+    behind: sa.ColumnElement[bool]
+    for position, (column, value) in enumerate(zip(order, there, strict=True)):
+        # PostgreSQL puts nulls last when it ascends, first when it descends.
+        if after[position] is None:
+            behind = column.is_not(None) if descending else sa.false()
+        else:
+            behind = column < value if descending else sa.or_(column > value, column.is_(None))
+        same = [c.is_not_distinct_from(v) for c, v in zip(order[:position], there[:position], strict=True)]
+        conditions.append(sa.and_(*same, behind))
+    return sa.or_(*conditions)
+
+
+def _listing_name(name: str, sort: str | None) -> str:
+    """What a cursor belongs to: another listing, or another order of this one, refuses it."""
+    return f"{name} {sort or ''}"
+
+
+def _cursor(row: sa.Row[Any], keys: Sequence[str], listing: str) -> str:
     mapping = row._mapping
-    return base64.urlsafe_b64encode(msgspec.json.encode([mapping[k] for k in keys])).decode().rstrip("=")
+    place = [listing, *(mapping[k] for k in keys)]
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
 
-def _values(cursor: str, order: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
+def _values(cursor: str, listing: str, order: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
     wrong = ImisError(invalid(Problem("cursor", "format", "this is no cursor of this listing; take it from `next`")))
     try:
         values = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise wrong from None
-    if not isinstance(values, list) or len(values) != len(order):
+    if not isinstance(values, list) or len(values) != len(order) + 1 or values[0] != listing:
         raise wrong
     try:
-        return [_typed(value, column) for value, column in zip(values, order, strict=True)]
-    except (TypeError, ValueError):
+        return [_typed(value, column) for value, column in zip(values[1:], order, strict=True)]
+    except (TypeError, ValueError, ArithmeticError):
         raise wrong from None
 
 
 def _typed(value: object, column: sa.ColumnElement[Any]) -> Any:
+    if value is None and getattr(column, "nullable", False):
+        return None
     kind = cast(type, column.type.python_type)
+    if kind is Decimal:
+        return Decimal(cast(str, value))
     if kind is date:
         return date.fromisoformat(cast(str, value))
     if kind is datetime:
@@ -217,4 +249,6 @@ def _typed(value: object, column: sa.ColumnElement[Any]) -> Any:
         raise TypeError(f"expected {kind.__name__}")
     if isinstance(value, str) and "\x00" in value:
         raise ValueError("NUL")
+    if isinstance(value, int) and abs(value) > INT64_MAX:
+        raise ValueError("out of range")
     return value

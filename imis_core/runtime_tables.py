@@ -54,7 +54,7 @@ approvals = edited(
     metadata,
     identity(),
     text("command"),
-    document("request"),  # the list of inputs, secrets included: shown to nobody, dropped at the end
+    document("request", info={"history": False}),  # the inputs, secrets included: shown to nobody, dropped at the end
     Column("single", sa.Boolean, nullable=False),
     day("business_date"),
     reference("maker", "users"),

@@ -57,7 +57,8 @@ def _scaled(value: Decimal, decimals: int, largest: int, what: str) -> int:
     if value and cast(int, value.as_tuple().exponent) < -_DIGITS_MAX:
         raise NotExact(f"{value} has more decimals than {what}")
     numerator, denominator = value.as_integer_ratio()
-    whole, rest = divmod(numerator * 10**decimals, denominator)
+    factor: int = 10**decimals
+    whole, rest = divmod(numerator * factor, denominator)
     if rest:
         raise NotExact(f"{value} has more decimals than {what}")
     if abs(whole) > largest:

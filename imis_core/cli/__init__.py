@@ -23,7 +23,7 @@ from imis_core.cli.session import State
 
 INTERRUPTED: Final = 130  # as a shell tells of SIGINT
 TERMINATED: Final = 143  # as a shell tells of SIGTERM
-PIPE_CLOSED: Final = 141  # as a shell tells of SIGPIPE
+PIPE_CLOSED: Final = 1  # click's own code for a reader that has gone
 # Subcommands in the order of the help: module below this package, and the command in it.
 _COMMANDS: Final = {
     "new": ("new", "new"),

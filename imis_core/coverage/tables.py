@@ -11,8 +11,8 @@ from imis_core.database.tables import ALL_SEEN, day, edited, identity, mass, met
 _HOLDER_SEEN = (
     f'{ALL_SEEN} OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group")'
     " OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)"
-    " OR EXISTS (SELECT FROM core.coverage_members m WHERE m.coverage = coverages.id"
-    " AND m.person = ANY ((SELECT core.scope_persons())::bigint[]))"
+    " OR id IN (SELECT m.coverage FROM core.coverage_members m"
+    " WHERE m.person = ANY ((SELECT core.scope_persons())::bigint[]))"
 )
 
 coverages = edited(

@@ -47,7 +47,9 @@ def insert_returning(
         document = kind == "JSONB"
         sources.append(f"CAST(:p{position} AS {'text' if nested or document else kind}[])")
         casts.append(f"CAST(c{position} AS {kind})" if nested or document else f"c{position}")
-        parameters[f"p{position}"] = [_literal(v) for v in values] if nested else list(values)
+        parameters[f"p{position}"] = array_literal(
+            [array_literal(v) if v is not None else None for v in values] if nested else values
+        )
     aliases = ", ".join(f"c{position}" for position in range(len(columns)))
     statement = (
         f"INSERT INTO {table.fullname} ({names}) SELECT {', '.join(casts)} "
@@ -71,9 +73,27 @@ def take_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:
     return [row[0] for row in rows]
 
 
-def _literal(value: Sequence[Any] | None) -> str | None:
-    """A one-dimensional array as PostgreSQL's array text."""
-    if value is None:
-        return None
-    escaped = ('"' + str(v).replace("\\", "\\\\").replace('"', '\\"') + '"' for v in value)
-    return "{" + ",".join(escaped) + "}"
+def array_literal(values: Sequence[Any]) -> str:
+    """A one-dimensional array as PostgreSQL's array text.
+
+    The driver dumps lists element by element in Python; joining whole columns is about five times as fast, and this is
+    the hottest path of every bulk write.
+    """
+    if not values:
+        return "{}"
+    if None in values:
+        return "{" + ",".join("NULL" if v is None else _element(v) for v in values) + "}"
+    if isinstance(values[0], int) and not isinstance(values[0], bool):
+        return "{" + ",".join(map(str, values)) + "}"
+    if isinstance(values[0], bytes):
+        return "{" + ",".join(map(_element, values)) + "}"
+    joined = '","'.join(map(str, values))
+    if "\\" in joined or joined.count('"') != 2 * (len(values) - 1):
+        return "{" + ",".join(map(_element, values)) + "}"
+    return '{"' + joined + '"}'
+
+
+def _element(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f'"\\\\x{value.hex()}"'
+    return '"' + str(value).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,4 +1,4 @@
-"""SQL that table definitions cannot say: history triggers, row security, grants, balance triggers. Used by migrations."""
+"""SQL that table definitions cannot say: history, row security, grants, balance triggers. Used by migrations."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ CREATE FUNCTION core.scope_providers() RETURNS bigint[] LANGUAGE sql STABLE PARA
 $$ SELECT coalesce(nullif(current_setting('imis.providers', true), ''), '{}')::bigint[] $$;
 CREATE FUNCTION core.scope_persons() RETURNS bigint[] LANGUAGE sql STABLE PARALLEL SAFE AS
 $$ SELECT coalesce(nullif(current_setting('imis.persons', true), ''), '{}')::bigint[] $$;
-CREATE FUNCTION core.write_history() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog AS $$
+CREATE FUNCTION core.write_history() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog AS $$
 BEGIN
-    -- TG_ARGV[0] is the column list shared by noun and history; the trigger's author is this file, never a caller.
-    EXECUTE format('INSERT INTO %I.%I (%s, audit) SELECT %s, nullif(current_setting(''imis.audit'', true), '''')::bigint FROM changed',
-                   TG_TABLE_SCHEMA, TG_TABLE_NAME || '_history', TG_ARGV[0], TG_ARGV[0]);
+    -- TG_ARGV[0] is the column list shared by noun and history; its author is this file, never a caller.
+    EXECUTE format('INSERT INTO %I.%I (%s, audit) SELECT %s, $1 FROM changed',
+                   TG_TABLE_SCHEMA, TG_TABLE_NAME || '_history', TG_ARGV[0], TG_ARGV[0])
+    USING nullif(current_setting('imis.audit', true), '')::bigint;
     RETURN NULL;
 END $$;
 CREATE FUNCTION core.next_version() RETURNS trigger LANGUAGE plpgsql AS $$

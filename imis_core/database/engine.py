@@ -14,7 +14,7 @@ from attrs import frozen
 from psycopg import errors as pg
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
-from imis_core.errors import Unavailable, Refusal, refused
+from imis_core.errors import Refusal, Unavailable, refused
 from imis_core.security.caller import Caller
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
@@ -83,7 +83,7 @@ class Database:
 
     @contextmanager
     def query(self, caller: Caller, *, writes: bool = False) -> Iterator[Connection]:
-        """A transaction of the reading role (of the application's, if the query logs look-ups) in the caller's scope."""
+        """A transaction of the reading role, or of the application's if it `writes`, in the caller's scope."""
         roles = self.roles
         with self._connected() as connection, connection.begin():
             connection.execute(_OPEN_QUERY, _scope(caller, roles.app if writes else roles.read))
@@ -106,10 +106,12 @@ _WHO = sa.text(
     "SELECT current_user AS login, (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) AS superuser, "
     "(SELECT nspowner::regrole::name FROM pg_namespace WHERE nspname = 'core') AS owner"
 )
-_SCOPE = (
-    "set_config('role', :role, true), set_config('imis.scope', :scope, true), set_config('imis.places', :places, true), "
+_LIMITS = (
+    "set_config('imis.scope', :scope, true), set_config('imis.places', :places, true), "
     "set_config('imis.providers', :providers, true), set_config('imis.persons', :persons, true)"
 )
+_SCOPE = f"set_config('role', :role, true), {_LIMITS}"
+_SET_SCOPE = sa.text(f"SELECT {_LIMITS}")
 _OPEN_COMMAND = sa.text(
     f"SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)::bigint AS audit, {_SCOPE}"
 )
@@ -132,9 +134,15 @@ def _scope(caller: Caller, role: str) -> dict[str, str]:
 
 def narrow(connection: Connection, caller: Caller) -> None:
     """Set the row-security scope of the running transaction anew, after exact look-ups widened it."""
-    connection.execute(
-        sa.text("SELECT set_config('imis.persons', :persons, true)"), {"persons": _array(caller.looked_up)}
-    )
+    persons = {"persons": _array(caller.looked_up)}
+    connection.execute(sa.text("SELECT set_config('imis.persons', :persons, true)"), persons)
+
+
+def set_scope(connection: Connection, caller: Caller) -> None:
+    """Put the rest of the running transaction (or savepoint) into another caller's row-security scope."""
+    parameters = _scope(caller, "")
+    del parameters["role"]
+    connection.execute(_SET_SCOPE, parameters)
 
 
 def _prepare(connection: Any, _: object) -> None:

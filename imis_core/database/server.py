@@ -6,18 +6,19 @@ Opens no application. Passwords are made here, given to logins, and never shown.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
 import sqlalchemy as sa
 from attrs import field, frozen
+from psycopg import errors as pg
 from sqlalchemy.engine import URL, make_url
 
 from imis_core.database import embedded
 from imis_core.database.engine import Roles, driver_url, unreachable
-from imis_core.errors import refused
+from imis_core.errors import ImisError, refused
 
 EMBEDDED: Final = "embedded"
 _OWNER_LOGIN: Final = "imis_owner"
@@ -84,31 +85,59 @@ def prepare(admin_url: str, database: str, logins: dict[str, str]) -> None:
 
 
 def ensure_roles(owner_url: str, app_url: str, database: str) -> Roles:
-    """The roles of a database on a server by URL, made by its owning login if it may. Raises `database.roles_missing`."""
+    """The roles of a database on a server by URL, made and granted by its owning login where they are missing.
+
+    Raises `database.roles_missing` with the statements for an administrator if that login may not run them.
+    """
     roles = Roles.of(database)
     with _administering(owner_url, database) as connection:
-        known = set(connection.execute(sa.text("SELECT rolname FROM pg_roles")).scalars())
-        may = connection.execute(
-            sa.text("SELECT rolsuper OR rolcreaterole FROM pg_roles WHERE rolname = current_user")
-        ).scalar_one()
-        missing = [r for r in (roles.owner, roles.app, roles.read) if r not in known]
-        owner_login, app_login = make_url(owner_url).username, make_url(app_url).username
-        if missing and not may:
-            raise refused(
-                "database.roles_missing",
-                f"the roles {', '.join(missing)} do not exist and the login may not make them; as an administrator: "
-                + " ".join(f"CREATE ROLE {_name(r)} NOLOGIN;" for r in missing)
-                + f" GRANT {_name(roles.owner)} TO {owner_login}; GRANT {_name(roles.app)}, {_name(roles.read)} TO {app_login};"
-                f" GRANT CREATE ON DATABASE {_name(database)} TO {_name(roles.owner)};",
-            )
-        for role in missing:
-            connection.execute(sa.text(f"CREATE ROLE {_name(role)} NOLOGIN"))
-        if may:
-            for role, login in ((roles.owner, owner_login), (roles.app, app_login), (roles.read, app_login)):
-                if login is not None:
-                    connection.execute(sa.text(f"GRANT {_name(role)} TO {_name(login)}"))
-            connection.execute(sa.text(f"GRANT CREATE ON DATABASE {_name(database)} TO {_name(roles.owner)}"))
+        statements = list(
+            _missing(connection, roles, database, make_url(owner_url).username, make_url(app_url).username)
+        )
+        for position, statement in enumerate(statements):
+            try:
+                connection.execute(sa.text(statement))
+            except sa.exc.ProgrammingError as error:
+                if not isinstance(error.orig, pg.InsufficientPrivilege):
+                    raise
+                raise _roles_missing(statements[position:]) from None
+        # PostgreSQL only warns when a grant on the database does nothing.
+        if left := list(
+            _missing(connection, roles, database, make_url(owner_url).username, make_url(app_url).username)
+        ):
+            raise _roles_missing(left)
     return roles
+
+
+def _roles_missing(statements: Sequence[str]) -> ImisError:
+    return refused(
+        "database.roles_missing",
+        "the database's roles or their grants are missing and the login may not make them; as an administrator: "
+        + " ".join(f"{statement};" for statement in statements),
+    )
+
+
+def _missing(
+    connection: sa.Connection, roles: Roles, database: str, owner_login: str | None, app_login: str | None
+) -> Iterator[str]:
+    """The statements that are still needed for the roles, their members, and the owner's right to make schemas."""
+    known = set(connection.execute(sa.text("SELECT rolname FROM pg_roles")).scalars())
+    # Since PostgreSQL 16 whoever makes a role administers it without yet being allowed to act as it.
+    member = "SET" if connection.dialect.server_version_info >= (16,) else "MEMBER"  # type: ignore[operator]
+    for role in (roles.owner, roles.app, roles.read):
+        if role not in known:
+            yield f"CREATE ROLE {_name(role)} NOLOGIN"
+    for role, login in ((roles.owner, owner_login), (roles.app, app_login), (roles.read, app_login)):
+        login = login or connection.execute(sa.text("SELECT current_user")).scalar_one()
+        may = sa.text(f"SELECT pg_has_role(:login, :role, '{member}')")
+        if role not in known or not connection.execute(may, {"login": login, "role": role}).scalar_one():
+            yield f"GRANT {_name(role)} TO {_name(login)}"
+    may = sa.text("SELECT has_database_privilege(:role, :database, 'CREATE')")
+    if (
+        roles.owner not in known
+        or not connection.execute(may, {"role": roles.owner, "database": database}).scalar_one()
+    ):
+        yield f"GRANT CREATE ON DATABASE {_name(database)} TO {_name(roles.owner)}"
 
 
 @contextmanager

@@ -7,6 +7,7 @@ as an expression for queries and once as row security. This module knows no room
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -68,19 +69,26 @@ def document(name: str, *, nullable: bool = False, **options: Any) -> Column[Any
 def edited(name: str, meta: MetaData, *columns: Any, **info: Any) -> Table:
     """An edited noun: its table with `version`, and `<name>_history` with a row for each version.
 
-    The history row carries the whole noun as it became, and `audit`, the entry of the command that did it.
+    The history row carries the noun as it became, without columns marked `info={"history": False}` (secrets), and
+    `audit`, the entry of the command that did it. Row security of the noun holds for its history as well.
     """
     table = Table(name, meta, *columns, Column("version", sa.Integer, nullable=False, server_default="1"), info=info)
     history = Table(
         f"{name}_history",
         meta,
-        *[Column(c.name, c.type, nullable=True) for c in table.columns if c.name not in ("id", "version")],
+        *[
+            Column(c.name, c.type, nullable=True)
+            for c in table.columns
+            if c.name not in ("id", "version") and c.info.get("history", True)
+        ],
         Column("id", sa.BigInteger, primary_key=True),
         Column("version", sa.Integer, primary_key=True),
         Column("audit", sa.BigInteger, nullable=True),
     )
     table.info["history"] = history
     history.info["history_of"] = table
+    if "row_security" in table.info:
+        history.info["row_security"] = re.sub(rf"\b{name}\.", f"{name}_history.", table.info["row_security"])
     return table
 
 

@@ -1,4 +1,4 @@
-"""Imports: files from outside into the rooms through their own commands; every row is loaded or listed with its reasons."""
+"""Imports: files from outside into the rooms, through their commands; every row is loaded or listed with reasons."""
 
 from __future__ import annotations
 

@@ -7,10 +7,13 @@ from sqlalchemy import Column
 
 from imis_core.database.tables import mass, metadata
 
+# `key` is the digest of what names the entity where a later row replaces it, and else the digest itself. The entry with
+# the greatest `audit` is the one that holds: a row that was changed and changed back goes through its command again.
 imported_rows = mass(
     "imported_rows",
     metadata,
     Column("kind", sa.Text, primary_key=True),
-    Column("digest", sa.LargeBinary, primary_key=True),
-    Column("audit", sa.BigInteger, nullable=False),
+    Column("key", sa.LargeBinary, primary_key=True),
+    Column("audit", sa.BigInteger, primary_key=True, autoincrement=False),
+    Column("digest", sa.LargeBinary, nullable=False),
 )

@@ -1,4 +1,4 @@
-"""Tables of the ledger: entries and their postings, append-only; a statement trigger checks that each entry balances."""
+"""Tables of the ledger: entries and their postings, append-only; a statement trigger checks that entries balance."""
 
 from __future__ import annotations
 

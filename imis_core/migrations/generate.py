@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib
 import sys
 from pathlib import Path
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from alembic.autogenerate import render_python_code
+from alembic.autogenerate.api import AutogenContext
 from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
@@ -63,7 +65,7 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
     )
 
 
-def _render(kind: str, item: object, _: object) -> str | bool:
+def _render(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
     if kind == "type" and type(item).__name__ == "TransactionId":
         return "_Xid8()"
     return False

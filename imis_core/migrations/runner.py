@@ -30,11 +30,12 @@ HERE: Final = Path(__file__).parent
 
 @frozen
 class SchemaState:
-    """Where a history stands: the revision in the database and the newest one of the code."""
+    """Where a history stands: the database's revision (whether the code knows it), and the newest one of the code."""
 
     plugin: str
     current: str | None
     head: str
+    is_known: bool = True
 
     @property
     def is_current(self) -> bool:
@@ -56,10 +57,17 @@ def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> 
         for manifest in _ordered(manifests):
             with connection.begin():
                 connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS "{manifest.name}"'))
-            before = _current(connection, manifest.name)
+                before = _current(connection, manifest.name)
             config = _config(manifest, connection)
             head = ScriptDirectory.from_config(config).get_current_head()
             assert head is not None
+            floor = manifest.kernel_revision
+            if floor is not None and floor not in _revisions(_config(manifests[KERNEL], connection)):
+                raise refused(
+                    "database.kernel_too_old",
+                    f"plugin {manifest.name!r} stands on the kernel's revision {floor}, which this one does not have; "
+                    "install a newer imis-core",
+                )
             if before != head:
                 if before is not None and before not in _revisions(config):
                     raise refused(
@@ -81,9 +89,11 @@ def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list
     """Where every history stands; for `imis check` and for refusing to serve a database that is behind or ahead."""
     found = []
     for manifest in _ordered(manifests):
-        head = ScriptDirectory.from_config(_config(manifest, connection)).get_current_head()
+        config = _config(manifest, connection)
+        head = ScriptDirectory.from_config(config).get_current_head()
         assert head is not None
-        found.append(SchemaState(manifest.name, _current(connection, manifest.name), head))
+        current = _current(connection, manifest.name)
+        found.append(SchemaState(manifest.name, current, head, current is None or current in _revisions(config)))
     return found
 
 
@@ -108,9 +118,7 @@ def _revisions(config: Config) -> set[str]:
 
 def _current(connection: sa.Connection, schema: str) -> str | None:
     context = MigrationContext.configure(connection, opts={"version_table_schema": schema})
-    current = context.get_current_revision()
-    connection.rollback()
-    return current
+    return context.get_current_revision()
 
 
 def _queue_tables(connection: sa.Connection) -> None:

@@ -83,7 +83,8 @@ class Caller:
 
 
 def _in(column: Any, numbers: Iterable[int]) -> sa.ColumnElement[bool]:
-    return column == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger)))
+    condition: sa.ColumnElement[bool] = column == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger)))
+    return condition
 
 
 def system_caller() -> Caller:

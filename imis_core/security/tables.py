@@ -13,7 +13,7 @@ users = edited(
     metadata,
     identity(),
     text("name"),
-    text("password", nullable=True),  # argon2id; null: cannot log in with a password
+    text("password", nullable=True, info={"history": False}),  # argon2id; null: cannot log in with a password
     Column("disabled", sa.Boolean, nullable=False, server_default=sa.false()),
     Column("roles", ARRAY(sa.Text), nullable=False),
     Column("places", ARRAY(sa.BigInteger), nullable=False),

@@ -13,6 +13,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.deployment import ADMINISTRATOR, Settings
 from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, refused, suggestion
+from imis_core.parsing import InvalidInput, parse
 from imis_core.queries import Listing, query
 from imis_core.security.caller import Caller
 from imis_core.security.passwords import PASSWORD_MIN, hash_password, new_token, token_digest, verify_password
@@ -65,18 +66,27 @@ def caller_named(app: Any, name: str) -> Caller:
 
 def caller_by_token(app: Any, token: str) -> Caller | None:
     """The caller that a bearer token stands for; None for one unknown, expired or revoked. One statement."""
+    try:
+        digest = token_digest(token)
+    except UnicodeEncodeError:
+        return None
     with app.database.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        row = connection.execute(_BY_TOKEN, {"digest": token_digest(token), "now": app.clock.now()}).first()
+        row = connection.execute(_BY_TOKEN, {"digest": digest, "now": app.clock.now()}).first()
     return None if row is None else _caller(row, app.settings)
 
 
 def log_in(app: Any, name: str, password: str, client: str) -> tuple[str, datetime]:
-    """A fresh token for a name and password. Raises `auth.failed`, the same for an unknown name and a wrong password."""
+    """A fresh token for a name and password. Raises `auth.failed`, alike for an unknown name and a wrong password."""
+    wrong = refused("auth.failed", "the name or the password is wrong")
+    try:
+        parse(name, str), parse(password, str)
+    except InvalidInput:
+        raise wrong from None  # no database holds such a text, so it is nobody's
     with app.database.command(app.system) as (connection, _):
         row = connection.execute(sa.select(users).where(users.c.name == name)).first()
         good = verify_password(row.password if row is not None else None, password)
         if row is None or not good or row.disabled:
-            raise refused("auth.failed", "the name or the password is wrong")
+            raise wrong
         token, now = new_token(), app.clock.now()
         connection.execute(
             sa.insert(tokens).values(

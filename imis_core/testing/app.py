@@ -92,9 +92,12 @@ def default_settings(plugins: Sequence[str] | None = None) -> dict[str, Any]:
 
 @contextmanager
 def test_application(
-    playground: Playground, today: date, settings: Mapping[str, Any] | None = None,
-    extra: Mapping[str, object] | None = None, plugins: Sequence[str] | None = None,
-) -> Iterator[TestApp]:  # fmt: skip
+    playground: Playground,
+    today: date,
+    settings: Mapping[str, Any] | None = None,  # noqa: PT028 - no test, whatever its name
+    extra: Mapping[str, object] | None = None,  # noqa: PT028
+    plugins: Sequence[str] | None = None,  # noqa: PT028
+) -> Iterator[TestApp]:
     """A `TestApp` on a fresh database; `settings` are tables of imis.toml laid over the defaults."""
     tables = default_settings(plugins)
     for name, table in (settings or {}).items():

@@ -10,10 +10,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     """Throw-away databases, on one embedded server for the whole run."""
     from imis_core.database import embedded
+    from imis_core.database.embedded import EmbeddedServerError
     from imis_core.database.server import ThrowAway
     from imis_core.opening import Playground
 
@@ -48,7 +49,8 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     finally:
         lease.release()
         if not embedded.status(folder).in_use:
-            embedded.remove(folder)
+            with suppress(EmbeddedServerError):  # another worker of the run uses or removes it in this moment
+                embedded.remove(folder)
 
 
 AppMaker = Callable[..., "TestApp"]
@@ -73,4 +75,5 @@ def make_app(playground: Playground) -> Iterator[AppMaker]:
 @pytest.fixture
 def app(make_app: AppMaker) -> TestApp:
     """An application on a fresh database, with the scheme `chf` if health insurance is installed."""
-    return cast("TestApp", make_app())
+    app: TestApp = make_app()
+    return app

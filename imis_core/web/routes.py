@@ -62,7 +62,9 @@ class Doors:
         """
         caller = self._desk.caller(request.headers.get("authorization"))
         name = f"{noun}.{verb}"
-        return self._query(request, name, caller) if request.method == "GET" else self._command(request, name, caller, body)
+        if request.method == "GET":
+            return self._query(request, name, caller)
+        return self._command(request, name, caller, body)
 
     def _command(self, request: Asked, name: str, caller: Caller, body: bytes) -> Response[Any]:
         definition = self._app.commands.get(name)
@@ -74,6 +76,8 @@ class Doors:
             raise ImisError(denied(definition.permission))  # before a large body is read
         atomic = _atomic(pairs_of(request.scope["query_string"]))
         data = read_body(body, request.headers.get("content-type"))
+        if data == []:
+            return _json([])  # nothing to do, and nothing for a second person to look at
         return self._run(request, definition, data, caller, atomic)
 
     def _run(self, request: Asked, definition: Command, data: Any, caller: Caller, atomic: bool) -> Response[Any]:
@@ -236,9 +240,7 @@ def _rolled_back(reply: Reply, instance: str, headers: dict[str, str]) -> Respon
     """409 with the code of the first refusal, its problems at their item, and what was said of each item."""
     position, first = next((i, o) for i, o in enumerate(reply.outcomes) if isinstance(o, Refusal))
     untouched = {"code": "batch.rolled_back", "detail": f"nothing was done, because item {position} was refused"}
-    outcomes: Sequence[Any] = [
-        {"error": o.as_json() if isinstance(o, Refusal) else untouched} for o in reply.outcomes
-    ]
+    outcomes: Sequence[Any] = [{"error": o.as_json() if isinstance(o, Refusal) else untouched} for o in reply.outcomes]
     problems = tuple(p.at(str(position)) for p in first.problems)
     message = f"nothing was done, because item {position} was refused: {first.message}"
     whole = Refusal(first.code, message, problems, {**first.details, "outcomes": outcomes})
@@ -276,5 +278,3 @@ def _limit(text: str | None) -> int:
     if not (text.isascii() and text.isdigit() and len(text) <= 6):
         raise ImisError(invalid(Problem("limit", "type", f"expected a whole number, found {text[:30]!r}")))
     return int(text)
-
-

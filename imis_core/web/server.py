@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import re
 import secrets
@@ -49,7 +48,6 @@ _HEADERS: Final = (
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
 )
-_log = logging.getLogger(__name__)
 
 
 def make_asgi(app: Application) -> Litestar:
@@ -107,8 +105,8 @@ def serve(
     """Serve a deployment until SIGTERM or SIGINT; running requests and jobs are finished first.
 
     `worker_inside` also runs the background jobs, in this process. With several `workers` this process holds the
-    database server and starts web processes of their own. Raises `serve.port_in_use`, `serve.address`, and what
-    opening the application raises.
+    database server and starts web processes of their own. Raises `serve.port_in_use`, `serve.address`,
+    `serve.not_started`, and what opening the application raises.
     """
     from imis_core.jobs import Worker
     from imis_core.opening import open_application
@@ -126,7 +124,11 @@ def serve(
             _Server(web_config(make_asgi(app), 1), ready).run(sockets=[listener])
         else:
             stack.enter_context(_shared_figures())
-            _Servers(web_config(partial(_web_process, folder), workers), [listener], ready).run()
+            servers = _Servers(web_config(partial(_web_process, folder), workers), [listener], ready)
+            servers.run()
+            if servers.failed:
+                message = "a web process did not start; its error stands above, mend it and start again"
+                raise Unavailable(Refusal("serve.not_started", message))
 
 
 def web_config(asgi: Any, workers: int) -> uvicorn.Config:
@@ -167,13 +169,15 @@ class _Servers(Multiprocess):
     def __init__(self, config: uvicorn.Config, sockets: list[socket.socket], ready: Callable[[], None]) -> None:
         super().__init__(config, sockets)
         self._ready = ready
+        self.failed = False
 
     def init_processes(self) -> None:
         super().init_processes()
         if all(process.wait_until_ready(_START_SECONDS) for process in self.processes):
             self._ready()
         else:
-            _log.error("a web process did not start; see the lines above")
+            self.failed = True
+            self.should_exit.set()
 
 
 def _announce(announce: Callable[[str], object], host: str, port: int, worker_inside: bool) -> None:
@@ -186,9 +190,11 @@ def _announce(announce: Callable[[str], object], host: str, port: int, worker_in
 def _listen(host: str, port: int) -> Iterator[socket.socket]:
     """A bound socket: whether the port is free is known before the database is started."""
     if not 0 <= port <= _PORT_MAX:  # the system would quietly take another one
-        raise Unavailable(Refusal("serve.address", f"there is no port {port}; choose 1 to {_PORT_MAX} with --port"))
+        raise Unavailable(Refusal("serve.address", f"there is no port {port}; choose another with --port"))
     try:
-        family, _, protocol, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        family, _, protocol, _, place = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
     except (socket.gaierror, UnicodeError) as error:
         message = f"cannot serve at {host} port {port}: {error}; mend --host and --port"
         raise Unavailable(Refusal("serve.address", message)) from None

@@ -45,12 +45,8 @@ def is_stay(claim: Claim) -> bool:
 
 
 def age(born: date, on: date) -> int:
-    years = 0
-    while (
-        (born.month, born.day) <= (on.month, on.day) and born.year + years < on.year
-    ) or born.year + years + 1 < on.year:
-        years += 1
-    return years
+    birthday_was = f"{on:%m-%d}" >= f"{born:%m-%d}"
+    return on.year - born.year - (0 if birthday_was else 1)
 
 
 def is_adult(world: World, claim: Claim) -> bool:
@@ -281,7 +277,7 @@ def value(
 
 
 def shown(world: World, claim: Claim, verdict: Verdict, result: dict[str, Any] | None) -> dict[str, Any]:
-    """What `claims.show` says of a claim (without opaque ids, scheme and names); `result` None: rejected or not done."""
+    """What `claims.show` says of a claim, without ids and names; `result` None: rejected, or not processed yet."""
     name = verdict["rejection"]
     lines = []
     for place, line in enumerate(claim["lines"]):

@@ -37,7 +37,8 @@ def test_help_brings_nothing_of_the_application_into_memory() -> None:
     """`imis --help` stays quick because it imports neither the database, nor the web, nor the table files."""
     code = (
         "import sys; from imis_core.cli import main; main(['--help']); "
-        "print([m for m in ('sqlalchemy', 'litestar', 'polars', 'attrs', 'copier') if m in sys.modules], file=sys.stderr)"
+        "heavy = {'sqlalchemy', 'litestar', 'polars', 'attrs', 'copier'}; "
+        "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert done.stderr.strip() == "[]"
@@ -211,7 +212,7 @@ def test_a_reader_that_goes_away_is_no_error(small: Path) -> None:
         assert process.stderr is not None
         process.stdout.close()  # long before the child has something to say
         assert process.stderr.read() == b""
-    assert process.returncode == 141
+    assert process.returncode == 1
 
 
 def test_a_worker_ends_in_order_when_it_is_told_to(small: Path) -> None:

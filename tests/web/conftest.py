@@ -25,7 +25,7 @@ from imis_core.plugins import Manifest
 from imis_core.queries import Listing, query
 from imis_core.testing.app import TestApp, test_application
 from imis_core.values import Amount, Money
-from imis_core.web.server import web_config, make_asgi
+from imis_core.web.server import make_asgi, web_config
 
 PASSWORD = "correct horse battery"
 ROWS = 7
@@ -119,7 +119,11 @@ class Row:
 @query("probe.rows", input=ListRows, result=Row, listing=True)
 def rows(context: Context, asked: ListRows) -> Listing:
     """Some rows with cells of every kind."""
-    series = sa.func.generate_series(asked.least, ROWS).table_valued(sa.column("n", sa.BigInteger), name="s").render_derived()
+    series = (
+        sa.func.generate_series(asked.least, ROWS)
+        .table_valued(sa.column("n", sa.BigInteger), name="s")
+        .render_derived()
+    )
 
     def build(found: Sequence[Any]) -> list[Row]:
         return [
@@ -176,7 +180,9 @@ class Site:
                 self.app.do("users.add", {"name": name, "roles": [role], "password": PASSWORD})
             token = self.token(name)
             headers = {"Authorization": f"Bearer {token}"}
-            self._clients[name] = self._stack.enter_context(httpx.Client(base_url=self.url, headers=headers, timeout=30))
+            self._clients[name] = self._stack.enter_context(
+                httpx.Client(base_url=self.url, headers=headers, timeout=30)
+            )
         return self._clients[name]
 
     def token(self, name: str) -> str:

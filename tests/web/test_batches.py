@@ -28,8 +28,9 @@ def test_a_list_answers_in_order(site: Any) -> None:
 
 def test_an_empty_list_answers_an_empty_list(site: Any) -> None:
     """Nothing to do is no error."""
-    answer = site.client.post("/api/probe/write", json=[])
-    assert (answer.status_code, answer.json()) == (200, [])
+    for command in ("write", "hold"):
+        answer = site.client.post(f"/api/probe/{command}", json=[])
+        assert (answer.status_code, answer.json()) == (200, [])
 
 
 def test_atomic_does_all_or_nothing(site: Any) -> None:

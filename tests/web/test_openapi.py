@@ -61,7 +61,7 @@ def test_references_lead_somewhere(document: dict[str, Any]) -> None:
 
 
 def test_schemas_are_schemas(document: dict[str, Any]) -> None:
-    """Types are JSON's, required members exist, patterns compile, records are closed, and nothing is a binary fraction."""
+    """Types are JSON's, required members exist, patterns compile, records are closed; no binary fractions."""
     records = 0
     for path, part in parts(document["components"]["schemas"]):
         if path.endswith("/properties"):

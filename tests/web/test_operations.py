@@ -33,7 +33,9 @@ def test_a_wrong_password_and_an_unknown_name_are_alike(site: Any) -> None:
     assert answers[0].json()["code"] == "auth.failed"
 
 
-@pytest.mark.parametrize("body", [{}, {"name": "x"}, {"name": "x\x00", "password": "y"}, [], {"name": 1, "password": "x"}])
+@pytest.mark.parametrize(
+    "body", [{}, {"name": "x"}, {"name": "x\x00", "password": "y"}, [], {"name": 1, "password": "x"}]
+)
 def test_a_wrong_login_form_is_422(site: Any, body: Any) -> None:
     """The login is read as strictly as everything else."""
     answer = site.anyone.post("/api/auth/token", json=body)
@@ -43,7 +45,8 @@ def test_a_wrong_login_form_is_422(site: Any, body: Any) -> None:
 def test_guessing_passwords_is_stopped(site: Any) -> None:
     """After ten failures a name is shut for the address, with `Retry-After`."""
     answers = [
-        site.anyone.post("/api/auth/token", json={"name": "victim", "password": f"wrong {n}"}) for n in range(FAILURES_MAX + 1)
+        site.anyone.post("/api/auth/token", json={"name": "victim", "password": f"wrong {n}"})
+        for n in range(FAILURES_MAX + 1)
     ]
     assert [a.status_code for a in answers] == [401] * FAILURES_MAX + [429]
     assert answers[-1].json()["code"] == "auth.too_many"

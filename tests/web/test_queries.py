@@ -90,7 +90,9 @@ def test_a_listing_takes_filters_and_sort(site: Any) -> None:
     assert page["items"][0]["due"] == "7.05"
 
 
-@pytest.mark.parametrize("asked", ["limit=0", "limit=x", "limit=1001", "cursor=x", "sort=colour", "sort=number&sort=number"])
+@pytest.mark.parametrize(
+    "asked", ["limit=0", "limit=x", "limit=1001", "cursor=x", "sort=colour", "sort=number&sort=number"]
+)
 def test_wrong_paging_is_422(site: Any, asked: str) -> None:
     """Limits, cursors and sort columns are checked."""
     answer = site.client.get(f"/api/probe/rows?{asked}")
@@ -147,10 +149,15 @@ def test_every_format_of_the_file_room_is_offered() -> None:
 @pytest.mark.parametrize(
     ("accept", "chosen"),
     [
-        (None, "a/json"), ("*/*", "a/json"), ("text/csv", "text/csv"), ("text/csv;q=0.5, a/json", "a/json"),
-        ("text/*, a/json;q=0.9", "text/csv"), ("text/csv;q=0, */*", "a/json"), ("a/*;q=0.1, TEXT/CSV;Q=0.2", "text/csv"),
+        (None, "a/json"),
+        ("*/*", "a/json"),
+        ("text/csv", "text/csv"),
+        ("text/csv;q=0.5, a/json", "a/json"),
+        ("text/*, a/json;q=0.9", "text/csv"),
+        ("text/csv;q=0, */*", "a/json"),
+        ("a/*;q=0.1, TEXT/CSV;Q=0.2", "text/csv"),
     ],
-)  # fmt: skip
+)
 def test_the_best_accepted_format_is_chosen(accept: str | None, chosen: str) -> None:
     """By quality, the most specific range deciding (RFC 9110)."""
     assert negotiate(accept, ("a/json", "text/csv")) == chosen

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -54,46 +56,74 @@ def test_an_address_that_is_none_is_told(tmp_path: Path, host: str, port: int) -
 
 
 @pytest.fixture(scope="module")
-def deployment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def deployment() -> Iterator[Path]:
     """A migrated deployment with an embedded database."""
-    folder = tmp_path_factory.mktemp("deployment")
-    for part in (folder, *folder.parents[:2]):
-        part.chmod(0o755)  # as root the database runs under another account
-    (folder / "imis.toml").write_text(SETTINGS)
-    migrate_deployment(folder)
-    return folder
+    # As root the database runs under another account, which cannot enter pytest's own folders.
+    folder = Path(tempfile.mkdtemp(prefix="imis-serve-"))
+    folder.chmod(0o755)
+    try:
+        (folder / "imis.toml").write_text(SETTINGS)
+        migrate_deployment(folder)
+        yield folder
+        embedded.remove(folder / "var" / "postgres")
+    finally:
+        shutil.rmtree(folder)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("told", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_starts_answers_and_stops(deployment: Path, tmp_path: Path, workers: int, told: signal.Signals) -> None:
+def test_a_server_starts_answers_and_stops(
+    deployment: Path, tmp_path: Path, workers: int, told: signal.Signals
+) -> None:
     """It says when it is ready, finishes what it does when it is told to stop, and lets the database go."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     script = tmp_path / "start.py"
     script.write_text(START)
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(script), str(deployment), str(port), str(workers)],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, stdin=subprocess.DEVNULL, env={**os.environ},
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        line = process.stdout.readline()
-        assert f"http://127.0.0.1:{port}/schema" in line
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
-            assert client.get("/health/ready").json() == {"status": "ready"}
-            assert client.get("/api/users/list").status_code == 401
-            counted = "imis_http_requests_total" in client.get("/metrics").text
-        assert counted
-        began = time.monotonic()
-        process.send_signal(told)
-        out, err = process.communicate(timeout=40)
-        assert (process.returncode, out) == (0, "closed\n"), err
-        assert "Traceback" not in err
-        assert time.monotonic() - began < 20
-    finally:
-        if process.poll() is None:
-            process.kill()
-            process.communicate()
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if f"http://127.0.0.1:{port}/schema" not in line:
+                process.kill()
+                pytest.fail(f"not ready: {line!r}, {process.communicate()[1]}")
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=10) as client:
+                assert client.get("/health/ready").json() == {"status": "ready"}
+                assert client.get("/api/users/list").status_code == 401
+                assert "imis_http_requests_total" in client.get("/metrics").text
+            began = time.monotonic()
+            process.send_signal(told)
+            out, err = process.communicate(timeout=40)
+            assert (process.returncode, out) == (0, "closed\n"), err
+            assert "Traceback" not in err, err
+            assert time.monotonic() - began < 20
+        finally:
+            if process.poll() is None:
+                process.kill()
+    assert not embedded.status(deployment / "var" / "postgres").user_pids
+
+
+BROKEN = (
+    "import sys; from pathlib import Path; from imis_core.web import server\n"
+    "def broken(folder): raise SystemExit('the web process is broken')\n"
+    "if __name__ == '__main__':\n"
+    "    server._web_process = broken\n"
+    "    server.serve(Path(sys.argv[1]), '127.0.0.1', 0, 2, False)\n"
+)
+
+
+def test_web_processes_that_do_not_start_end_the_server(deployment: Path, tmp_path: Path) -> None:
+    """No endless restarts: `serve.not_started`, and the database is let go."""
+    script = tmp_path / "broken.py"
+    script.write_text(BROKEN)
+    ran = subprocess.run([sys.executable, str(script), str(deployment)], capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 1
+    assert "serve.not_started" in ran.stderr
     assert not embedded.status(deployment / "var" / "postgres").user_pids

@@ -1,0 +1,62 @@
+"""`python -m tests.bench [--runs N] [--small] [--write FILE]`: every figure beside its floor, as Markdown."""
+
+from __future__ import annotations
+
+import argparse
+import multiprocessing
+import os
+import platform
+import sys
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tests.bench import suite
+from tests.bench.goals import goals
+
+HEAD = (
+    "| case | items | time | rate | floor (COPY) | floor / case | rows | statements | per item | WAL bytes per item | peak memory |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
+def in_process(work: Callable[..., Any], *arguments: Any) -> Any:
+    """Each case in a process of its own, so that its peak memory is its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(work, arguments)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--small", action="store_true", help="a quick look; the figures mean little")
+    parser.add_argument("--write", type=Path)
+    arguments = parser.parse_args()
+    figures = [in_process(case, arguments.small, arguments.runs) for case in (suite.persons, suite.claims)]
+    per_batch = in_process(suite.statements, arguments.small, arguments.runs)
+    text = "\n".join(
+        [
+            f"Measured on {datetime.now(UTC).date()}, {os.cpu_count()} shared cores ({platform.machine()}), Python",
+            f"{platform.python_version()}, the embedded PostgreSQL with its default settings (synced commits); medians of",
+            f"{arguments.runs} runs, each on a fresh clone, each beside its floor.",
+            "",
+            HEAD,
+            *(figure.line() for figure in figures),
+            "",
+            "| batch | statements of claims.submit | of claims.process |",
+            "| --- | --- | --- |",
+            *per_batch,
+            "",
+            *goals(),
+            "",
+        ]
+    )
+    print(text)
+    if arguments.write is not None:
+        arguments.write.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

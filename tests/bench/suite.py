@@ -1,0 +1,21 @@
+"""The sizes of the cases; each runs in a process of its own."""
+
+from __future__ import annotations
+
+from tests.bench import cases
+from tests.bench.measure import Figure, bench
+
+
+def persons(small: bool, runs: int) -> Figure:
+    with bench() as at:
+        return cases.import_persons(at, 5_000 if small else 50_000, runs)
+
+
+def claims(small: bool, runs: int) -> Figure:
+    with bench() as at:
+        return cases.claims(at, 2_000 if small else 20_000, 500 if small else 5_000, runs)
+
+
+def statements(small: bool, runs: int) -> list[str]:
+    with bench() as at:
+        return cases.statements_per_batch(at, 200)

@@ -1,0 +1,65 @@
+"""Payment providers, and through whom persons and facilities are paid."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from imis_core.payments.channels import PaymentChannel
+from tests.payments.conftest import Office
+
+
+def test_a_payment_provider_is_registered_once(office: Office) -> None:
+    """A code is used once; an unknown channel, a pay point twice, or an unknown place is told with its path."""
+    data: dict[str, Any] = {"code": "BANK", "name": "Bank", "channel": "cash_list"}
+    assert office.refusal("payments.register_provider", data) == "payments.duplicate_code"
+    assert office.refusal("payments.register_provider", {**data, "channel": "pigeon"}) == "input.invalid"
+    twice = [{"code": "P1", "name": "P1"}, {"code": "P1", "name": "P2"}]
+    assert office.refusal("payments.register_provider", {**data, "pay_points": twice}) == "input.invalid"
+    lost = [{"code": "P1", "name": "P1", "location": "NOWHERE"}]
+    assert office.refusal("payments.register_provider", {**data, "code": "B2", "pay_points": lost}) == "not_found"
+
+
+def test_the_newest_enrolment_replaces_the_one_before(office: Office) -> None:
+    """An order goes where the facility was enrolled last, by its own scheme's enrolment if it has one."""
+    office.claim()
+    batch = office.approved()
+    office.account("HC1", "BANK")
+    office.account("HC1", "POST")
+    office.submit(batch)
+    (order,) = office.orders(batch)
+    assert office.report((order["id"], "paid", "100.00")) == {"unknown": 1}
+    assert office.report((order["id"], "paid", "100.00"), provider="POST") == {"matched": 1}
+    office.claim()
+    own = {"facility": "HC1", "provider": "BANK", "scheme": "chf"}
+    office.app.do("payments.enrol_recipient", own)
+    second = office.approved()
+    office.submit(second)
+    assert office.report((office.orders(second)[0]["id"], "paid", "100.00")) == {"matched": 1}
+
+
+@pytest.mark.parametrize(
+    ("data", "code"),
+    [
+        ({"provider": "BANK"}, "input.invalid"),
+        ({"provider": "BANK", "facility": "HC1", "number": "N1"}, "input.invalid"),
+        ({"provider": "NONE", "facility": "HC1"}, "not_found"),
+        ({"provider": "BANK", "facility": "NONE"}, "not_found"),
+        ({"provider": "BANK", "number": "NONE"}, "not_found"),
+        ({"provider": "BANK", "facility": "HC1", "scheme": "none"}, "input.invalid"),
+        ({"provider": "BANK", "facility": "HC1", "pay_point": "NONE"}, "not_found"),
+    ],
+)
+def test_a_recipient_and_a_provider_must_be_known(office: Office, data: dict[str, Any], code: str) -> None:
+    """One holder is named, and all that is named exists."""
+    assert office.refusal("payments.enrol_recipient", data) == code
+
+
+def test_a_channel_says_what_a_recipient_needs(office: Office) -> None:
+    """A channel to accounts refuses a recipient without one."""
+    office.app.channels["wire"] = PaymentChannel("wire", needs_account=True, needs_pay_point=False)
+    office.app.do("payments.register_provider", {"code": "WIRE", "name": "Wire", "channel": "wire"})
+    asked = {"provider": "WIRE", "number": "N1"}
+    assert office.refusal("payments.enrol_recipient", asked) == "input.invalid"
+    assert office.app.do("payments.enrol_recipient", {**asked, "account": "1234"})["provider"] == "WIRE"
