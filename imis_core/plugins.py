@@ -250,7 +250,7 @@ class Plugins:
                 problems.append(Problem(f"plugins.enabled.{name}", "hook", str(error)))
                 continue
             except TypeError:
-                message = f"plugin {name!r}: {spec.__name__} must answer with a list of {what}s"
+                message = f"plugin {name!r}: {spec.__name__} must answer with a list, each item a {what}"
                 problems.append(Problem(f"plugins.enabled.{name}", "hook", message))
                 continue
             for item in items:

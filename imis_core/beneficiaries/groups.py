@@ -14,10 +14,10 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.households import Household, Member
 from imis_core.beneficiaries.lookup import GroupRow, PersonRow, group_members, resolve_groups, resolve_persons
-from imis_core.beneficiaries.persons import lost_race
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
+from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal
 from imis_core.places.lookup import location_codes
 

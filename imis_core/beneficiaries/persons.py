@@ -12,13 +12,13 @@ from typing import Any, Final, Literal, Protocol
 
 import sqlalchemy as sa
 from attrs import define, frozen
-from psycopg import errors as pg
 
 from imis_core.beneficiaries.attributes import EMPTY, AttributeRules, CheckedAttributes, not_unique, taken_values
 from imis_core.beneficiaries.numbers import NumberRule, NumbersExhausted
 from imis_core.beneficiaries.tables import attribute_values, identifiers, persons
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
+from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.places.lookup import LocationRow, resolve_locations
 from imis_core.places.naming import name_problem, problems_of_texts
@@ -69,11 +69,6 @@ class NewPerson:
     identifiers: tuple[Identifier, ...]
     attributes: CheckedAttributes
     id: int = 0
-
-
-def lost_race(what: str) -> sa.exc.OperationalError:
-    """What a handler raises when somebody else took a code since it looked: the door runs the command again."""
-    return sa.exc.OperationalError(what, None, pg.SerializationFailure(f"{what} was taken by a concurrent command"))
 
 
 class Places:

@@ -26,6 +26,7 @@ from imis_core.coverage.lookup import NOUN, Paid, Policy, load_policies, paid_fo
 from imis_core.coverage.states import ACTIVE, COVERAGES, EXPIRED, IDLE, TERMINATED, state_on
 from imis_core.coverage.tables import contributions, coverage_members
 from imis_core.database.bulk import insert_returning
+from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.ledger.book import CASH, RECEIVABLE, post
 from imis_core.security.caller import denied
@@ -108,22 +109,15 @@ def record(context: Context, items: tuple[Record, ...]) -> list[Recorded | Refus
     terms = _payment_terms(context, policies.values())
     used = _used_receipts(context, items, {p.scheme for p in policies.values()})
     late = _late_members(context, items, numbers, policies)
-    while True:
-        # A receipt that somebody else uses at the same moment shows only when it is written: judge again without it.
-        # Everything of the first try is rolled back, so that the items are judged as if they had come after that one.
-        accounts = {n: _Account(p, paid.get(n, Paid()), terms[p.package_version]) for n, p in policies.items()}
-        packages = {policies[n].package for n in late}
-        people = {m.person for members in late.values() for m in members}
-        holds = Holds.load(context, packages, people) if late else Holds()
-        judgement = _judge(context, items, numbers, accounts, set(used), late, holds)
-        savepoint = context.connection.begin_nested()
-        written = _insert(context, judgement.accepted)
-        lost = {(a.scheme, a.item.receipt) for a in judgement.accepted} - set(written)
-        if not lost:
-            savepoint.commit()
-            break
-        savepoint.rollback()
-        used |= lost
+    accounts = {n: _Account(p, paid.get(n, Paid()), terms[p.package_version]) for n, p in policies.items()}
+    packages = {policies[n].package for n in late}
+    people = {m.person for members in late.values() for m in members}
+    holds = Holds.load(context, packages, people) if late else Holds()
+    judgement = _judge(context, items, numbers, accounts, used, late, holds)
+    written = _insert(context, judgement.accepted)
+    if {(a.scheme, a.item.receipt) for a in judgement.accepted} - set(written):
+        # A receipt that somebody else uses at the same moment shows only now: the door runs the whole batch again.
+        raise lost_race("a receipt")
     _update_policies(context, [a.policy for a in accounts.values() if a.changed])
     judgement.holds.write_released(context)
     _hold_again(context, judgement.reheld)

@@ -157,6 +157,11 @@ def driver_url(url: str) -> URL:
     return make_url(url).set(drivername="postgresql+psycopg")
 
 
+def lost_race(what: str) -> sa.exc.OperationalError:
+    """To be raised when a concurrent command took what this one was about to take: the door runs the batch again."""
+    return sa.exc.OperationalError(what, None, pg.SerializationFailure(f"{what} was taken by a concurrent command"))
+
+
 def unreachable(url: URL, error: Exception) -> Unavailable:
     """`database.unreachable`, without the password."""
     reason = str(getattr(error, "orig", error)).splitlines()[0]

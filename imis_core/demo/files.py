@@ -1,126 +1,130 @@
-"""The files that a demo runs on: an invented population in the deployment's places, or real files of a folder.
-
-Claims are cut into months by the day on which they end, so that the year can be walked through.
-"""
+"""The files that a demo runs on: an invented population in the deployment's places, or real files of a folder."""
 
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from attrs import frozen
 
+from imis_core.demo.months import Month, cut
 from imis_core.demo.population import generate
+from imis_core.demo.starter import facilities_mapping, item_codes, write_package, write_price_list
+from imis_core.deployment import load_settings
 from imis_core.errors import refused
-from imis_core.files import Chunk, ColumnMap, load_mapping, read_table, write_table
 
 YEAR: Final = 2025
-REFERENCE: Final = ("locations", "facilities", "items", "price_lists", "diagnoses")
-_SUFFIXES: Final = (".csv", ".csv.gz", ".xlsx")
+REFERENCE: Final = ("locations", "items", "price_lists", "facilities", "diagnoses")  # in the order of loading
+_SUFFIXES: Final = (".csv", ".csv.gz", ".xlsx", ".ndjson")
+
+
+@frozen
+class Given:
+    """A file, its kind and its mapping."""
+
+    kind: str
+    path: Path
+    mapping: Path | None
 
 
 @frozen
 class Sources:
-    """What the year is run on. `maps` are mapping files by kind; `months` pairs the last day of a month with its claims."""
+    """What the year is run on. `reference` are the files of `--data`; none: the deployment's own in `data/`."""
 
     starts: date
-    persons: Path | None
-    households: Path
-    months: tuple[tuple[date, Path], ...]
-    lines: Path
-    maps: dict[str, Path]
+    reference: tuple[Given, ...]
+    people: tuple[Given, ...]
+    months: tuple[Month, ...]
+    claims_mapping: Path | None = None
+    lines_mapping: Path | None = None
 
 
 def prepare_sources(home: Path, data: Path | None, *, households: int, seed: int) -> Sources:
     """Reference files of `data` replace the deployment's; its households and claims replace the invented ones."""
-    maps = {p.stem: p for p in sorted((data / "maps").glob("*.toml"))} if data is not None else {}
-    if data is not None:
-        _take_reference(home, data)
-    found = None if data is None else _find(data, "households")
-    if data is None or found is None:
-        if maps:
-            raise refused("demo.no_households", f"{data} has mapping files but no households file; add households.csv")
-        return _invented(home, households, seed)
+    (home / "var" / "demo").mkdir(parents=True, exist_ok=True)
+    if data is None:
+        return _invented(home, households, seed, ())
+    maps = {path.stem: path for path in sorted((data / "maps").glob("*.toml"))}
+    found = _find(data, "households")
+    if found is None and maps:
+        raise refused("demo.no_households", f"{data} has mapping files but no households file; add households.csv")
+    reference = _take_reference(home, data, maps)
+    if found is None:
+        return _invented(home, households, seed, reference)
     claims, lines = _find(data, "claims"), _find(data, "claim_lines")
     if claims is None or lines is None:
         raise refused("demo.no_claims", f"{data} has households but not both claims.csv and claim_lines.csv; add them")
-    mapping = maps.get("claims")
-    months, year = _by_month(home, claims, None if mapping is None else load_mapping(mapping))
-    return Sources(date(year, 1, 1), _find(data, "persons"), found, months, lines, maps)
+    months = cut(home / "var" / "demo", claims, lines, maps.get("claims"), maps.get("claim_lines"), YEAR)
+    people = tuple(
+        Given(kind, path, maps.get(kind))
+        for kind in ("persons", "households")
+        if (path := _find(data, kind)) is not None
+    )
+    return Sources(
+        date(months[0].end.year, 1, 1), reference, people, months, maps.get("claims"), maps.get("claim_lines")
+    )
 
 
-def _take_reference(home: Path, data: Path) -> None:
-    given = {stem: found for stem in REFERENCE if (found := _find(data, stem)) is not None}
-    if given:  # one set of reference data: the preset's places and prices do not mix with others
-        for old in (home / "data").glob("*.csv"):
+def _take_reference(home: Path, data: Path, maps: dict[str, Path]) -> tuple[Given, ...]:
+    """The folder's reference data; what needs no mapping is copied into the deployment's `data/`."""
+    found = {stem: path for stem in REFERENCE if (path := _find(data, stem)) is not None}
+    if "price_lists" in maps and "price_lists" not in found and "items" in found:
+        found["price_lists"] = found["items"]  # a file of items with their prices is a price list as well
+    if found:
+        missing = [stem for stem in ("items", "facilities") if stem not in found]
+        if missing:
+            raise refused(
+                "demo.reference_data",
+                f"{data} has {', '.join(found)} but no {' and no '.join(missing)}; add them, or leave all of it out",
+            )
+        for old in (home / "data").glob("*.csv"):  # one set: the preset's places and prices do not mix with others
             old.unlink()
-    for stem, path in given.items():
-        shutil.copy(path, home / "data" / (stem + path.name.removeprefix(stem)))
-    packages = data / "packages"
-    if packages.is_dir():
+        _complete(home, data, found, maps)
+    if (data / "packages").is_dir():
         shutil.rmtree(home / "packages")
-        shutil.copytree(packages, home / "packages")
+        shutil.copytree(data / "packages", home / "packages")
+    given = tuple(Given(stem, found[stem], maps.get(stem)) for stem in REFERENCE if stem in found)
+    for one in given:
+        copy = home / "data" / (one.kind + one.path.name.removeprefix(one.kind))
+        if one.mapping is None and one.path != copy:
+            shutil.copy(one.path, copy)
+    return given
+
+
+def _complete(home: Path, data: Path, found: dict[str, Path], maps: dict[str, Path]) -> None:
+    """A starter package where there are no packages, and a price list where there is none."""
+    needs_package, needs_prices = not (data / "packages").is_dir(), "price_lists" not in found
+    codes = item_codes(found["items"], maps.get("items")) if needs_package or needs_prices else []
+    if needs_package:
+        shutil.rmtree(home / "packages")
+        write_package(home / "packages", next(iter(load_settings(home).schemes)), codes)
+    if needs_prices:
+        found["price_lists"] = home / "data" / "price_lists.csv"
+        write_price_list(found["price_lists"], codes)
+        target = home / "var" / "demo" / "maps" / "facilities.toml"
+        mapping = facilities_mapping(target, found["facilities"], maps.get("facilities"))
+        if mapping is not None:
+            maps["facilities"] = mapping
 
 
 def _find(folder: Path, stem: str) -> Path | None:
     return next((p for s in _SUFFIXES if (p := folder / f"{stem}{s}").exists()), None)
 
 
-def _invented(home: Path, households: int, seed: int) -> Sources:
-    reference, target = home / "data", home / "var" / "demo"
-    target.mkdir(parents=True, exist_ok=True)
-    paths = {stem: _find(reference, stem) for stem in REFERENCE}
-    missing = [stem for stem, path in paths.items() if path is None]
+def _invented(home: Path, households: int, seed: int, reference: tuple[Given, ...]) -> Sources:
+    target = home / "var" / "demo"
+    paths = {stem: path for stem in REFERENCE if (path := _find(home / "data", stem)) is not None}
+    missing = [stem for stem in REFERENCE if stem not in paths]
     if missing:
-        raise refused("demo.reference_data", f"{reference} lacks {', '.join(missing)}; the demo invents people, not places")
+        message = f"{home / 'data'} lacks {', '.join(missing)}; the demo invents people, not places"
+        raise refused("demo.reference_data", message)
     generate(
         target, households=households, seed=seed, year=YEAR,
-        places=_path(paths["locations"]), facilities=_path(paths["facilities"]), items=_path(paths["items"]),
-        diagnoses=_path(paths["diagnoses"]), price_lists=_path(paths["price_lists"]),
-        cover_starts=date(YEAR, 1, 15),
+        places=paths["locations"], facilities=paths["facilities"], items=paths["items"],
+        diagnoses=paths["diagnoses"], price_lists=paths["price_lists"], cover_starts=date(YEAR, 1, 15),
     )  # fmt: skip
-    months, _ = _by_month(home, target / "claims.csv", None)
-    return Sources(date(YEAR, 1, 1), None, target / "households.csv", months, target / "claim_lines.csv", {})
-
-
-def _path(path: Path | None) -> Path:
-    assert path is not None
-    return path
-
-
-def _by_month(home: Path, claims: Path, mapping: ColumnMap | None) -> tuple[tuple[tuple[date, Path], ...], int]:
-    """Cut a file of claims by month of the last year it knows; earlier claims come with its first month."""
-    table = read_table(claims)
-    columns = (mapping.columns or {}) if mapping is not None else {}
-    from_name, to_name = columns.get("from", "from"), columns.get("to", "to")
-    chunks = list(table.chunks())
-    years = Counter(day[:4] for chunk in chunks for day in _ends(chunk, from_name, to_name))
-    year = max((int(y) for y in years if y.isdecimal()), default=YEAR)
-    folder = home / "var" / "demo"
-    folder.mkdir(parents=True, exist_ok=True)
-    parts: dict[int, list[tuple[Any, ...]]] = {month: [] for month in range(1, 13)}
-    for chunk in chunks:
-        rows = zip(*(chunk.columns[name] for name in table.columns), strict=True)
-        for row, day in zip(rows, _ends(chunk, from_name, to_name), strict=True):
-            month = int(day[5:7]) if day[:4] == str(year) and day[5:7].isdecimal() else 1
-            parts[month if month in parts else 1].append(row)
-    months = []
-    for month, rows_of_month in parts.items():
-        path = folder / f"claims-{month:02d}.csv"
-        write_table(path, list(table.columns), iter(rows_of_month), "csv", safe=False)
-        months.append((_month_end(year, month), path))
-    return tuple(months), year
-
-
-def _ends(chunk: Chunk, from_name: str, to_name: str) -> list[str]:
-    starts = chunk.columns[from_name]
-    ends = chunk.columns.get(to_name, starts)
-    return [end or start or "" for start, end in zip(starts, ends, strict=True)]
-
-
-def _month_end(year: int, month: int) -> date:
-    following = date(year + month // 12, month % 12 + 1, 1)
-    return date.fromordinal(following.toordinal() - 1)
+    months = cut(target, target / "claims.csv", target / "claim_lines.csv", None, None, YEAR)
+    people = (Given("households", target / "households.csv", None),)
+    return Sources(date(YEAR, 1, 1), reference, people, months)

@@ -18,11 +18,11 @@ from imis_core.application import Application
 from imis_core.clock import SetClock
 from imis_core.commands import run_command
 from imis_core.database import embedded
-from imis_core.demo.files import prepare_sources
+from imis_core.demo.files import Sources, prepare_sources
 from imis_core.demo.summary import Summary, summarise, text_of
 from imis_core.demo.year import Year
 from imis_core.errors import ImisError, Refusal, refused
-from imis_core.imports import load_paths
+from imis_core.imports import import_file, load_paths
 from imis_core.opening import open_application
 from imis_core.security.caller import Caller
 from imis_core.security.users import caller_named
@@ -52,9 +52,7 @@ def run(
     sources = prepare_sources(home, data, households=households, seed=seed)
     clock = SetClock(sources.starts)
     with open_application(home, clock=clock, migrate_first=True) as app:
-        report = load_paths(app, [home / "packages", home / "data"])
-        if report.problems:
-            raise refused("demo.reference_data", f"the reference data do not load: {report.problems[0]}")
+        _load_reference(app, home, sources, say)
         password = secrets.token_urlsafe(9)
         people = People(_user(app, "demo", password), _user(app, "demo-approver", secrets.token_urlsafe(9)))
         Year(app, clock, people.clerk, people.approver, sources).run()
@@ -68,12 +66,29 @@ def run(
     return summary
 
 
+def _load_reference(app: Application, home: Path, sources: Sources, say: Callable[[str], None]) -> None:
+    """Packages and reference data. Rows of real files may be refused and are told of; the preset's own may not."""
+    for given in sources.reference:
+        errors = home / "var" / "demo" / f"{given.kind}.errors.csv"
+        loaded = import_file(app, given.kind, given.path, app.system, mapping=given.mapping, errors=errors)
+        if loaded.refused:
+            say(f"{given.path}: {loaded.refused:,} of {loaded.rows:,} rows refused; see {errors}")
+    folders = ["packages"] if sources.reference else ["packages", "data"]
+    report = load_paths(app, [home / name for name in folders])
+    if report.problems:
+        raise refused("demo.reference_data", f"the reference data do not load: {report.problems[0]}")
+    if not report.packages:
+        raise refused("demo.reference_data", f"{home / 'packages'} holds no package; add one, or leave the folder out")
+
+
 def _clear(home: Path) -> None:
     """Take away an earlier demo; never a folder that is somebody's own."""
     if not home.exists() or not any(home.iterdir()):
         return
     if not (home / MARKER).exists():
-        raise refused("demo.folder_not_empty", f"{home} is not empty and was not made by the demo; name another --folder")
+        raise refused(
+            "demo.folder_not_empty", f"{home} is not empty and was not made by the demo; name another --folder"
+        )
     data = home / "var" / "postgres"
     if data.exists():
         if embedded.status(data).in_use:

@@ -11,6 +11,7 @@ from imis_core.application import Application
 from imis_core.claims.states import NAMES
 from imis_core.demo.files import Sources
 from imis_core.eligibility.rejections import Rejection
+from imis_core.files import read_table
 from imis_core.queries import run_query
 
 
@@ -52,7 +53,7 @@ def summarise(app: Application, sources: Sources, seconds: float) -> Summary:
                 sa.text("SELECT state, count(*) AS policies FROM core.coverages GROUP BY state ORDER BY state")
             )
         }
-        claims = {}
+        claims: dict[str, int] = {}
         for row in connection.execute(sa.text(_STATES)):
             name = NAMES[row.state] if row.rejection is None else Rejection(row.rejection).label
             claims[name] = claims.get(name, 0) + row.claims
@@ -63,9 +64,7 @@ def summarise(app: Application, sources: Sources, seconds: float) -> Summary:
         )
     folder = app.settings.folder
     assert folder is not None
-    listed = sum(
-        sum(1 for _ in path.open(encoding="utf-8-sig")) - 1 for path in (folder / "var" / "demo").glob("*.errors.csv")
-    )
+    listed = sum(read_table(path).row_count for path in sorted((folder / "var" / "demo").glob("*.errors.csv")))
     balances = run_query(app, "ledger.balances", {"scheme": scheme}, app.system)
     accounts = {name: Decimal(amount) for name, amount in balances["accounts"].items()}
     contributions = -accounts.get("contributions_income", Decimal(0))

@@ -6,6 +6,7 @@ import random
 from collections.abc import Sequence
 from datetime import date, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from imis_core.cli.progress import progress
 from imis_core.clock import SetClock
 from imis_core.commands import run_command
 from imis_core.demo.files import Sources
+from imis_core.demo.months import Month
 from imis_core.errors import ImisError, Refusal
 from imis_core.events import deliver_due
 from imis_core.imports import import_file
@@ -37,30 +39,29 @@ class Year:
     def run(self) -> None:
         """The whole year."""
         # Real persons may be born later than the demo's year begins; registration looks at the day of the data's end.
-        self._clock.set(max(self._sources.months[-1][0], self._sources.starts))
+        self._clock.set(self._sources.months[-1].end)
         self._register()
         self._clock.set(self._sources.starts + timedelta(days=14))
         self._enrol(self._sources.starts)
         self._open_payments()
         with progress("Months", len(self._sources.months), "months") as bar:
-            for end, claims in self._sources.months:
-                self._clock.set(end)
-                self._claims(claims)
-                self._pay(end)
+            for month in self._sources.months:
+                self._clock.set(month.end)
+                self._claims(month)
+                self._pay(month.end)
                 while deliver_due(self._app):
                     pass
                 bar.advance()
 
     def _register(self) -> None:
-        for kind, path in (("persons", self._sources.persons), ("households", self._sources.households)):
-            if path is not None:
-                with progress(kind.capitalize(), None, "rows") as bar:
-                    import_file(
-                        self._app, kind, path, self._clerk, mapping=self._sources.maps.get(kind),
-                        errors=self._errors(kind), progress=bar.reach,
-                    )  # fmt: skip
+        for given in self._sources.people:
+            with progress(given.kind.capitalize(), None, "rows") as bar:
+                import_file(
+                    self._app, given.kind, given.path, self._clerk, mapping=given.mapping,
+                    errors=self._errors(given.kind), progress=bar.reach,
+                )  # fmt: skip
 
-    def _errors(self, name: str) -> Any:
+    def _errors(self, name: str) -> Path:
         folder = self._app.settings.folder
         assert folder is not None
         return folder / "var" / "demo" / f"{name}.errors.csv"
@@ -120,11 +121,11 @@ class Year:
             )
         )
 
-    def _claims(self, path: Any) -> None:
+    def _claims(self, month: Month) -> None:
         import_file(
-            self._app, "claims", path, self._clerk, lines=self._sources.lines,
-            mapping=self._sources.maps.get("claims"), lines_mapping=self._sources.maps.get("claim_lines"),
-            errors=self._errors(path.stem),
+            self._app, "claims", month.claims, self._clerk, lines=month.lines,
+            mapping=self._sources.claims_mapping, lines_mapping=self._sources.lines_mapping,
+            errors=self._errors(month.claims.stem),
         )  # fmt: skip
         self._one("claims.process", {"scheme": self._scheme})
 

@@ -3,18 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Final
 
 from attrs import evolve
 
-from imis_core.files import ColumnMap, MappedChunk, MappingFault, MappingProblem, TableFile, load_mapping, read_table
+from imis_core.errors import refused
+from imis_core.files import (
+    ColumnMap,
+    FileProblem,
+    MappedChunk,
+    MappingFault,
+    MappingProblem,
+    TableFile,
+    load_mapping,
+    read_table,
+)
 from imis_core.files.mapping import ATTRIBUTES_PREFIX, IDENTIFIERS_PREFIX
 from imis_core.imports.kinds import Row
 
 CHUNK: Final = 5_000  # rows that are read at a time, and entities in one transaction
 _NEAR: Final = 0.8  # how alike a column and a field must be to be taken for a slip of the pen
+
+
+@contextmanager
+def told_as_refusals() -> Iterator[None]:
+    """Problems of files and mappings as refusals, which every door can show."""
+    try:
+        yield
+    except (FileProblem, MappingProblem) as problem:
+        raise refused(problem.code, str(problem)) from None
 
 
 def mapped_columns(

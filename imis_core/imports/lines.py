@@ -72,7 +72,9 @@ def read_lines(path: Path, mapping: Path | None) -> Lines:
     """Read a file of lines. Raises FileProblem and MappingProblem, and `import.unreadable_line` for a row that cannot
     be read and does not tell its claim: whichever it belongs to would be loaded without it."""
     table, columns = mapped_columns(path, mapping, LINE_FIELDS, LINE_ALIASES)
-    lines = Lines(table, {}, _unreadable(table, columns), [])
+    claims = claims_of_unreadable(table, columns)
+    unreadable = {claim: problem.row for claim, problem in zip(claims, table.problems, strict=True)}
+    lines = Lines(table, {}, unreadable, [])
     known: dict[str | None, str | None] = {}  # items, quantities and prices repeat: each text is kept once
     for chunk in table.chunks(CHUNK):
         mapped = columns.apply(chunk)
@@ -90,10 +92,11 @@ def _rows(cells: Sequence[Sequence[str | None]]) -> Iterator[Line]:
     return zip(*cells, strict=True)
 
 
-def _unreadable(table: TableFile, columns: ColumnMap) -> dict[str, int]:
+def claims_of_unreadable(table: TableFile, columns: ColumnMap) -> list[str]:
+    """The claim of each row that cannot be read. Raises `import.unreadable_line` where a row does not tell it."""
     name = (columns.columns or {}).get("claim", "claim").strip().casefold()
     position = next((i for i, c in enumerate(table.columns) if c.strip().casefold() == name), None)
-    found: dict[str, int] = {}
+    found = []
     for problem in table.problems:
         claim = problem.cells[position] if position is not None and position < len(problem.cells) else None
         if claim is None or not claim.strip() or "\x00" in claim:
@@ -101,5 +104,5 @@ def _unreadable(table: TableFile, columns: ColumnMap) -> dict[str, int]:
                 "import.unreadable_line",
                 f"{table.path}: {problem.message} (which claim the row belongs to cannot be told)",
             )
-        found.setdefault(claim.strip(), problem.row)
+        found.append(claim.strip())
     return found

@@ -8,8 +8,7 @@ imported again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +23,8 @@ from imis_core.database.bulk import insert_rows
 from imis_core.database.engine import LOST, RETRIES
 from imis_core.errors import ImisError, Problem, Refusal, invalid, refused, suggestion
 from imis_core.events import write_events
-from imis_core.files import FileProblem, MappingProblem, RowProblem, TableFile
-from imis_core.imports.columns import mapped_columns
+from imis_core.files import RowProblem, TableFile
+from imis_core.imports.columns import mapped_columns, told_as_refusals
 from imis_core.imports.entities import Entities
 from imis_core.imports.error_files import check_target, error_file_of, lines_error_file_of, write_errors
 from imis_core.imports.kinds import KINDS, Entity, ImportKind
@@ -70,14 +69,14 @@ def import_file(
     target = errors or error_file_of(path)
     check_target(target, (path, lines, mapping, lines_mapping))
     loader = _opened(app, kind_name, path, caller, lines, mapping, lines_mapping)
-    with _told_as_refusals():
+    with told_as_refusals():
         return loader.run(target, progress)
 
 
 def pending_rows(app: Application, kind_name: str, path: Path, caller: Caller) -> int:
     """How many rows of a file are not loaded as they stand, without loading them."""
     loader = _opened(app, kind_name, path, caller, None, None, None)
-    with _told_as_refusals():
+    with told_as_refusals():
         return loader.pending()
 
 
@@ -97,7 +96,7 @@ def _opened(
         raise ImisError(invalid(Problem("lines", "required", "claims come with a second file of lines: --lines FILE")))
     if not kind.lines and lines is not None:
         raise ImisError(invalid(Problem("lines", "unknown", f"{kind.name} have no second file of lines; leave it out")))
-    with _told_as_refusals():
+    with told_as_refusals():
         table, columns = mapped_columns(path, mapping, kind.fields, kind.aliases)
         line_rows = None if lines is None else read_lines(lines, lines_mapping)
     for name, (command, _) in kind.follows.items():
@@ -106,15 +105,6 @@ def _opened(
             raise ImisError(denied(app.commands[command].permission))
     entities = Entities(app, kind, table, columns, line_rows, caller)
     return _Loader(app, kind, entities, caller, ImportReport(kind.name, path), table, line_rows)
-
-
-@contextmanager
-def _told_as_refusals() -> Iterator[None]:
-    """Problems of files and mappings as refusals, which every door can show."""
-    try:
-        yield
-    except (FileProblem, MappingProblem) as problem:
-        raise refused(problem.code, str(problem)) from None
 
 
 @define

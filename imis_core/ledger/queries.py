@@ -39,7 +39,7 @@ def ledger_balances(context: Context, asked: LedgerBalances) -> Balances | Refus
         .group_by(postings.c.account)
         .order_by(postings.c.account)
     ).all()
-    sums = {row[0]: int(row[1]) for row in rows}
+    sums: dict[str, int] = {account: int(total) for account, total in map(tuple, rows)}
     accounts = {account: context.money(total, asked.scheme) for account, total in sums.items()}
     return Balances(accounts=accounts, balanced=sum(sums.values()) == 0)
 

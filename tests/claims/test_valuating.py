@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -170,3 +172,23 @@ def test_a_claim_is_named_by_code_or_id(clinic: Clinic) -> None:
     identity = clinic.submit("C1", "LAB")["id"]
     assert clinic.process(identity)["valuated"] == 1
     assert clinic.show(identity)["code"] == "C1"
+
+
+def test_two_runs_at_once_valuate_every_claim_once(clinic: Clinic) -> None:
+    """The second run waits and finds the rest: no claim is posted twice, and the ceiling is spent once."""
+    insured(clinic, "N7", {"ceiling": {"level": "policy", "general": "250"}, "items": {"LAB": {}}})
+    for n in range(4):
+        clinic.submit(f"C{n}", "LAB", number="N7")
+    barrier = Barrier(2)
+
+    def run(names: tuple[str, ...]) -> int:
+        barrier.wait()
+        return int(clinic.process(*names)["valuated"])
+
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(run, ((), ("C0", "C1", "C2", "C3"))))
+    assert done[1] == 4  # the named ones are valuated, or computed again
+    accounts = clinic.app.do("ledger.balances", {"scheme": "chf"})["accounts"]
+    assert (accounts["benefits_expense"], accounts["benefits_payable"]) == ("250.00", "-250.00")
+    (usage,) = clinic.app.rows("SELECT used FROM core.cover_usage")
+    assert usage["used"] == 25_000

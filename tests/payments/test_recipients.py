@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 from typing import Any
 
 import pytest
@@ -37,6 +39,51 @@ def test_the_newest_enrolment_replaces_the_one_before(office: Office) -> None:
     second = office.approved()
     office.submit(second)
     assert office.report((office.orders(second)[0]["id"], "paid", "100.00")) == {"matched": 1}
+
+
+def test_of_several_enrolments_in_a_batch_the_last_counts(office: Office) -> None:
+    """As if they had come one after the other; a new provider twice in a batch is refused the second time."""
+    batch = [{"facility": "HC1", "provider": provider} for provider in ("BANK", "POST", "NONE", "BANK")]
+    outcomes = office.app.do_all("payments.enrol_recipient", batch)
+    assert [getattr(o, "code", None) or o["provider"] for o in outcomes] == ["BANK", "POST", "not_found", "BANK"]
+    active = office.app.rows(
+        "SELECT p.code FROM core.recipients r JOIN core.payment_providers p ON p.id = r.payment_provider WHERE r.active"
+    )
+    assert [row["code"] for row in active] == ["BANK"]
+    new = {"code": "NEW", "name": "New", "channel": "cash_list", "pay_points": [{"code": "P1", "name": "P1"}]}
+    first, second = office.app.do_all("payments.register_provider", [new, new])
+    assert (first["code"], second.code) == ("NEW", "payments.duplicate_code")
+    office.app.do("payments.enrol_recipient", {"number": "N1", "provider": first["id"], "pay_point": "P1"})
+
+
+def test_two_enrolments_at_once_leave_one_active(office: Office) -> None:
+    """The second waits for the first and replaces it."""
+    office.app.as_user("administrator")
+    for _ in range(5):
+        barrier = Barrier(2)
+
+        def enrol(provider: str, barrier: Barrier = barrier) -> None:
+            barrier.wait()
+            office.account("HC1", provider)
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(enrol, ("BANK", "POST")))
+        assert len(office.app.rows("SELECT 1 FROM core.recipients WHERE active")) == 1
+
+
+def test_enrolling_many_takes_as_many_statements_as_enrolling_few(office: Office) -> None:
+    """Ten recipients and two hundred take the same number of statements."""
+    counts = []
+    for size in (10, 200):
+        people = [
+            {"number": f"R{size}-{n}", "given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1980-01-01"}
+            for n in range(size)
+        ]
+        office.app.do_all("beneficiaries.register_person", people)
+        before = office.app.database.statements
+        office.app.do_all("payments.enrol_recipient", [{"number": p["number"], "provider": "BANK"} for p in people])
+        counts.append(office.app.database.statements - before)
+    assert counts[0] == counts[1]
 
 
 @pytest.mark.parametrize(

@@ -210,7 +210,7 @@ def test_a_registering_hook_that_raises_is_attributed(make_plugin: Maker) -> Non
     messages = report({"raising": raising, "nothing": nothing, "wrong": wrong})
     assert messages[0] == "plugin 'raising' failed in imis_register_commands: RuntimeError: halfway"
     assert "'wrong': imis_register_commands answered with" in messages[1]
-    assert messages[2] == "plugin 'nothing': imis_register_queries must answer with a list of querys"
+    assert messages[2] == "plugin 'nothing': imis_register_queries must answer with a list, each item a query"
     assert len(messages) == 3
 
 
