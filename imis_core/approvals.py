@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final
 
+import attrs
 import sqlalchemy as sa
 from attrs import frozen
 
@@ -18,7 +19,7 @@ from imis_core.commands import Command, Reply, command, digest_of, mask, perform
 from imis_core.context import Context
 from imis_core.database.engine import set_scope
 from imis_core.errors import ImisError, Problem, Refusal, not_found
-from imis_core.parsing import InvalidInput, parse, plain
+from imis_core.parsing import InvalidInput, outside_name, parse, plain
 from imis_core.queries import Listing, query
 from imis_core.runtime_tables import approvals
 from imis_core.security.tables import users
@@ -241,7 +242,10 @@ def _summary(context: Context, row: Any) -> str:
     """The request on one line, secrets masked."""
     definition = context.app.commands.get(row.command)
     shown = mask(definition.input, row.request) if definition is not None else []
-    first = ", ".join(f"{k}={v}" for k, v in (shown[0] or {}).items()) if shown else ""
+    fields = shown[0] or {} if shown else {}
+    # JSON in the database has an order of its own; readers know that of the command.
+    known = [outside_name(a) for a in attrs.fields(definition.input)] if definition is not None else []
+    first = ", ".join(f"{name}={fields[name]}" for name in known if name in fields)
     more = f" and {len(row.request) - 1} more" if len(row.request) > 1 else ""
     return f"{first}"[:200] + more
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -125,9 +126,9 @@ def export(app: Application, name: str, data: Mapping[str, Any], caller: Caller)
             yield plain(answer)
             return
         statement = answer.select.order_by(*answer.order)
-        result = context.execute(statement.execution_options(yield_per=EXPORT_CHUNK))
-        for rows in result.partitions(EXPORT_CHUNK):
-            yield plain(answer.build(rows))
+        with closing(context.execute(statement.execution_options(yield_per=EXPORT_CHUNK))) as result:
+            for rows in result.partitions(EXPORT_CHUNK):
+                yield plain(answer.build(rows))
 
 
 class _opened:

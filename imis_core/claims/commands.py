@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import sqlalchemy as sa
-
 from imis_core.claims.checks import Verdict, check
 from imis_core.claims.entry import EnteredClaim, default_scheme, enter, resolve
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
@@ -14,7 +12,7 @@ from imis_core.claims.states import NUMBERS
 from imis_core.claims.tables import claim_current, claim_line_checks, claim_lines, claim_states, claims
 from imis_core.commands import command
 from imis_core.context import Context
-from imis_core.database.bulk import insert_returning, insert_rows, take_ids
+from imis_core.database.bulk import insert_returning, insert_together
 from imis_core.errors import Problem, Refusal, invalid, suggestion
 from imis_core.values import Money, thousandths_text
 
@@ -25,7 +23,7 @@ def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedCl
     known, scheme = resolve(context, items), default_scheme(context)
     outcomes: list[SubmittedClaim | Refusal] = []
     entered: list[EnteredClaim] = []
-    seen = _stored_codes(context, [item.code for item in items])
+    seen: set[str] = set()
     for position, item in enumerate(items):
         claim = enter(context, position, item, known, scheme)
         if isinstance(claim, EnteredClaim):
@@ -49,23 +47,17 @@ def _duplicate(code: str) -> Refusal:
     return Refusal("claims.duplicate_code", f"there is a claim {code!r} already; a claim's code is used once")
 
 
-def _stored_codes(context: Context, codes: Sequence[str]) -> set[str]:
-    """Codes that are taken. Codes are unique in the deployment: the documented exception to scope."""
-    rows = context.execute(sa.text("SELECT core.claim_codes_taken(CAST(:codes AS text[]))"), {"codes": list(codes)})
-    return set(rows.scalars())
-
-
 def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence[Verdict]) -> list[int | None]:
-    """Write claims, lines, verdicts and states; None for a claim whose code a concurrent request took first."""
-    connection = context.connection
-    taken = take_ids(connection, claims, len(entered))
+    """Write claims, lines, verdicts and states; None for a claim whose code is taken.
+
+    Codes are unique in the deployment: that a taken one shows, whoever sees the other claim, is a documented exception.
+    """
     written = {
-        row.id
+        row.code: row.id
         for row in insert_returning(
-            connection,
+            context.connection,
             claims,
             {
-                "id": taken,
                 "scheme": [c.scheme for c in entered],
                 "code": [c.code for c in entered],
                 "provider": [c.provider.id for c in entered],
@@ -86,13 +78,13 @@ def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence
                 "audit": [context.audit] * len(entered),
             },
             conflict="(code) DO NOTHING",
-            returning="id",
+            returning="id, code",
         )
     }
-    kept = [(n, c, v) for n, c, v in zip(taken, entered, verdicts, strict=True) if n in written]
+    kept = [(written[c.code], c, v) for c, v in zip(entered, verdicts, strict=True) if c.code in written]
     _store_lines(context, kept)
     _store_states(context, kept)
-    return [number if number in written else None for number in taken]
+    return [written.get(claim.code) for claim in entered]
 
 
 Kept = Sequence[tuple[int, EnteredClaim, Verdict]]
@@ -104,59 +96,46 @@ def _store_lines(context: Context, kept: Kept) -> None:
         for number, claim, of_claim in kept
         for position, (line, verdict) in enumerate(zip(claim.lines, of_claim.lines, strict=True), start=1)
     ]
-    insert_rows(
-        context.connection,
-        claim_lines,
-        {
-            "claim": [r[0] for r in rows],
-            "line": [r[1] for r in rows],
-            "item": [r[2].item.id for r in rows],
-            "service": [r[2].item.kind == "service" for r in rows],
-            "quantity_thousandths": [r[2].quantity_thousandths for r in rows],
-            "price_minor": [r[2].price_minor for r in rows],
-        },
-    )
+    claim_numbers, positions = [r[0] for r in rows], [r[1] for r in rows]
+    lines = {
+        "claim": claim_numbers,
+        "line": positions,
+        "item": [r[2].item.id for r in rows],
+        "service": [r[2].item.kind == "service" for r in rows],
+        "quantity_thousandths": [r[2].quantity_thousandths for r in rows],
+        "price_minor": [r[2].price_minor for r in rows],
+    }
     covers = [r[3].cover for r in rows]
-    insert_rows(
-        context.connection,
-        claim_line_checks,
-        {
-            "claim": [r[0] for r in rows],
-            "line": [r[1] for r in rows],
+    checked = {
+            "claim": claim_numbers,
+            "line": positions,
             "rejection": [None if r[3].rejection is None else int(r[3].rejection) for r in rows],
             "quantity_thousandths": [r[3].quantity_thousandths for r in rows],
             "list_price_minor": [r[3].list_price_minor for r in rows],
             "cover_kind": [None if c is None else c.kind for c in covers],
             "cover": [None if c is None else c.id for c in covers],
             "package_version": [None if c is None else c.package_version for c in covers],
-        },
-    )
+        }
+    insert_together(context.connection, (claim_lines, lines), (claim_line_checks, checked))
 
 
 def _store_states(context: Context, kept: Kept) -> None:
     numbers = [number for number, _, _ in kept]
     states = [NUMBERS[verdict.state] for _, _, verdict in kept]
-    insert_rows(
-        context.connection,
-        claim_states,
-        {
-            "claim": numbers,
-            "version": [1] * len(kept),
-            "state": states,
-            "rejection": [None if v.rejection is None else int(v.rejection) for _, _, v in kept],
-            "audit": [context.audit] * len(kept),
-        },
-    )
-    insert_rows(
-        context.connection,
-        claim_current,
-        {
-            "claim": numbers,
-            "scheme": [claim.scheme for _, claim, _ in kept],
-            "state": states,
-            "version": [1] * len(kept),
-        },
-    )
+    history = {
+        "claim": numbers,
+        "version": [1] * len(kept),
+        "state": states,
+        "rejection": [None if v.rejection is None else int(v.rejection) for _, _, v in kept],
+        "audit": [context.audit] * len(kept),
+    }
+    present = {
+        "claim": numbers,
+        "scheme": [claim.scheme for _, claim, _ in kept],
+        "state": states,
+        "version": [1] * len(kept),
+    }
+    insert_together(context.connection, (claim_states, history), (claim_current, present))
 
 
 def _result(claim: EnteredClaim, verdict: Verdict, identity: str) -> SubmittedClaim:

@@ -166,7 +166,7 @@ def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
     columns = LineColumns(
         _ints([ln.quantity_thousandths for ln in lines]),
         _ints(unit_prices),
-        _ints([NONE if t.fixed_limit_minor is None else t.fixed_limit_minor for t in of_line]),
+        _ints([t.fixed_limit_minor or NONE for t in of_line]),
         _ints([t.share_micro for t in of_line]),
         _ints(deductibles.of_line),
         _ints(ceilings.of_line),

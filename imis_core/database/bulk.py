@@ -38,6 +38,28 @@ def insert_returning(
     """INSERT ... SELECT FROM unnest(arrays) [ON CONFLICT ...] [RETURNING ...]; the rows returned."""
     if not len(next(iter(columns.values()))):
         return []
+    statement, parameters = _insert(connection, table, columns, "p")
+    statement += (f" ON CONFLICT {conflict}" if conflict else "") + (f" RETURNING {returning}" if returning else "")
+    result = connection.execute(sa.text(statement), parameters)
+    return list(result) if returning else []
+
+
+def insert_together(connection: Connection, *rows: tuple[sa.Table, Columns]) -> None:
+    """Insert into several tables that do not refer to each other in one statement; tables without rows are left out."""
+    statements, parameters = [], {}
+    for position, (table, columns) in enumerate(rows):
+        if len(next(iter(columns.values()))):
+            statement, own = _insert(connection, table, columns, f"t{position}_")
+            statements.append(statement)
+            parameters.update(own)
+    if statements:
+        *first, last = statements
+        beside = ", ".join(f"w{position} AS ({statement})" for position, statement in enumerate(first))
+        connection.execute(sa.text(f"WITH {beside} {last}" if first else last), parameters)
+
+
+def _insert(connection: Connection, table: sa.Table, columns: Columns, prefix: str) -> tuple[str, dict[str, str]]:
+    """INSERT ... SELECT FROM unnest(arrays), with the parameters' names beginning with `prefix`."""
     names = ", ".join(f'"{name}"' for name in columns)
     # unnest() flattens arrays of arrays, so array columns travel as text and are cast on the way in.
     sources, casts, parameters = [], [], {}
@@ -45,20 +67,16 @@ def insert_returning(
         kind = table.c[name].type.compile(dialect=connection.dialect)
         nested = isinstance(table.c[name].type, sa.ARRAY)
         document = kind == "JSONB"
-        sources.append(f"CAST(:p{position} AS {'text' if nested or document else kind}[])")
+        sources.append(f"CAST(:{prefix}{position} AS {'text' if nested or document else kind}[])")
         casts.append(f"CAST(c{position} AS {kind})" if nested or document else f"c{position}")
-        parameters[f"p{position}"] = array_literal(
-            [array_literal(v) if v is not None else None for v in values] if nested else values
-        )
+        cells = [None if v is None else array_literal(v) for v in values] if nested else values
+        parameters[f"{prefix}{position}"] = array_literal(cells)
     aliases = ", ".join(f"c{position}" for position in range(len(columns)))
     statement = (
         f"INSERT INTO {table.fullname} ({names}) SELECT {', '.join(casts)} "
         f"FROM unnest({', '.join(sources)}) AS rows({aliases})"
-        + (f" ON CONFLICT {conflict}" if conflict else "")
-        + (f" RETURNING {returning}" if returning else "")
     )
-    result = connection.execute(sa.text(statement), parameters)
-    return list(result) if returning else []
+    return statement, parameters
 
 
 def take_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:

@@ -41,10 +41,7 @@ END $$;
 """
 
 # The documented exception to scope: a contracted provider finds any person by exact number (logged by the caller).
-# Codes of claims are unique in the deployment, so that a taken one shows whoever sees the other claim: documented too.
 EXCEPTIONS: Final = """
-CREATE FUNCTION core.claim_codes_taken(codes text[]) RETURNS SETOF text LANGUAGE sql STABLE SECURITY DEFINER
-SET search_path = pg_catalog AS $$ SELECT code FROM core.claims WHERE code = ANY (codes) $$;
 CREATE FUNCTION core.find_persons(numbers text[]) RETURNS SETOF core.persons LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog AS $$ SELECT * FROM core.persons WHERE number = ANY (numbers) $$;
 """

@@ -83,6 +83,8 @@ def _load_reference(app: Application, home: Path, sources: Sources, say: Callabl
 
 def _clear(home: Path) -> None:
     """Take away an earlier demo; never a folder that is somebody's own."""
+    if home.is_file():
+        raise refused("demo.folder_not_empty", f"{home} is a file; name another --folder")
     if not home.exists() or not any(home.iterdir()):
         return
     if not (home / MARKER).exists():
@@ -100,9 +102,11 @@ def _clear(home: Path) -> None:
 def _scaffold(home: Path, data: Path | None) -> None:
     from imis_core.cli.new import render, template_folder
 
+    home.mkdir(parents=True, exist_ok=True)
+    # The mark comes first: a demo that fails half-way may be begun anew.
+    (home / MARKER).write_text("made by `imis demo`, which may make it anew\n")
     answers = data / "answers.yml" if data is not None else None
     render(template_folder(), home, {"preset": PRESET}, answers if answers is not None and answers.exists() else None)
-    (home / MARKER).write_text("made by `imis demo`, which may make it anew\n")
 
 
 def _user(app: Application, name: str, password: str) -> Caller:

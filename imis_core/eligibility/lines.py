@@ -19,7 +19,7 @@ from imis_core.catalogue.lookup import ItemRow
 from imis_core.context import Context
 from imis_core.eligibility.rejections import Rejection
 from imis_core.eligibility.valuation import SHARE_WHOLE
-from imis_core.values import full_years
+from imis_core.values import INT64_MAX, full_years
 
 
 def _numbers(values: Iterable[int]) -> sa.BindParameter[Any]:
@@ -57,53 +57,49 @@ def _latest(dated: tuple[Sequence[date], Sequence[int]] | None, on: date) -> int
     return dated[1][position - 1] if position else None
 
 
-def _dated(rows: Iterable[Any]) -> dict[int, tuple[list[date], list[int]]]:
-    found: dict[int, tuple[list[date], list[int]]] = {}
-    for key, valid_from, value in rows:
-        days, values = found.setdefault(key, ([], []))
-        days.append(valid_from)
-        values.append(value)
-    return found
+def _dated(values: Mapping[int, Mapping[date, int]]) -> dict[int, tuple[list[date], list[int]]]:
+    """Days and values apart, both ascending by day, so that a day is found by bisection."""
+    return {key: (list(of_key), list(of_key.values())) for key, of_key in values.items()}
 
 
-_LISTS = sa.text(
-    "SELECT provider, price_list FROM core.provider_price_lists WHERE provider = ANY(:providers) "
-    "ORDER BY provider, ordinal"
+_LISTS: Final = sa.text(
+    """
+    SELECT p.provider, p.price_list, v.valid_from, v.id FROM core.provider_price_lists p
+    JOIN core.price_lists l ON l.id = p.price_list AND l.currency = :currency
+    JOIN core.price_list_versions v ON v.price_list = p.price_list
+    WHERE p.provider = ANY(:providers) ORDER BY p.provider, p.ordinal, v.valid_from
+    """
 )
-_VERSIONS = sa.text(
-    "SELECT v.price_list, v.valid_from, v.id FROM core.price_list_versions v "
-    "JOIN core.price_lists l ON l.id = v.price_list "
-    "WHERE v.price_list = ANY(:lists) AND l.currency = :currency ORDER BY v.price_list, v.valid_from"
-)
-_LISTED = sa.text(
-    "SELECT price_list_version, item, price_minor FROM core.price_list_prices "
-    "WHERE price_list_version = ANY(:versions) AND item = ANY(:items)"
-)
-_CATALOGUE = sa.text(
-    "SELECT item, valid_from, price_minor FROM core.item_prices "
-    "WHERE item = ANY(:items) AND currency = :currency ORDER BY item, valid_from"
+# Prices of lists by version, and the catalogue's by day, in one go.
+_PRICES: Final = sa.text(
+    """
+    SELECT price_list_version AS version, item, NULL::date AS valid_from, price_minor FROM core.price_list_prices
+    WHERE price_list_version = ANY(:versions) AND item = ANY(:items)
+    UNION ALL
+    SELECT NULL, item, valid_from, price_minor FROM core.item_prices WHERE item = ANY(:items) AND currency = :currency
+    ORDER BY version, item, valid_from
+    """
 )
 
 
 def read_prices(context: Context, currency: str, providers: Iterable[int], items: Iterable[int]) -> Prices:
-    """All dated prices of these items at these providers, in four statements."""
-    wanted = sorted(set(items))
+    """All dated prices of these items at these providers, in two statements."""
     lists: dict[int, list[int]] = {}
-    for row in context.execute(_LISTS, {"providers": sorted(set(providers))}):
-        lists.setdefault(row.provider, []).append(row.price_list)
-    named = sorted({price_list for of_provider in lists.values() for price_list in of_provider})
-    versions = _dated(context.execute(_VERSIONS, {"lists": named, "currency": currency})) if named else {}
-    numbers = [version for _, of_list in versions.values() for version in of_list]
-    listed = (
-        {
-            (row.price_list_version, row.item): row.price_minor
-            for row in context.execute(_LISTED, {"versions": numbers, "items": wanted})
-        }
-        if numbers
-        else {}
-    )
-    catalogue = _dated(context.execute(_CATALOGUE, {"items": wanted, "currency": currency}))
-    return Prices(currency, lists, versions, listed, catalogue)
+    versions: dict[int, dict[date, int]] = {}
+    for row in context.execute(_LISTS, {"providers": sorted(set(providers)), "currency": currency}):
+        of_provider = lists.setdefault(row.provider, [])
+        if row.price_list not in of_provider:
+            of_provider.append(row.price_list)
+        versions.setdefault(row.price_list, {})[row.valid_from] = row.id
+    listed: dict[tuple[int, int], int | None] = {}
+    catalogue: dict[int, dict[date, int]] = {}
+    numbers = [version for of_list in versions.values() for version in of_list.values()]
+    for row in context.execute(_PRICES, {"versions": numbers, "items": sorted(set(items)), "currency": currency}):
+        if row.version is None:
+            catalogue.setdefault(row.item, {})[row.valid_from] = row.price_minor
+        else:
+            listed[row.version, row.item] = row.price_minor
+    return Prices(currency, lists, _dated(versions), listed, _dated(catalogue))
 
 
 @frozen
@@ -153,7 +149,7 @@ class LineTerms:
     """What a package pays for an item: a fixed limit per unit (None: none), and the share in percent x 10**6."""
 
     price_origin: str
-    fixed_limit_minor: int | None
+    fixed_limit_minor: int | None  # per unit; None: no fixed limit, 0: one that is unlimited
     share_micro: int
 
 
@@ -281,11 +277,10 @@ def paying_cover(
             found.append((cover, of_item))
     if len(found) <= 1:
         return found[0] if found else None
-    # A fixed limit of 0 is unlimited: the terms carry it as a share of 100 %, which it equals for the patient.
     shares = [one for one in found if one[1].fixed_limit_minor is None]
     limits = [one for one in found if one[1].fixed_limit_minor is not None]
     share = max(shares, key=lambda one: one[1].share_micro, default=None)
-    limit = max(limits, key=lambda one: one[1].fixed_limit_minor or 0, default=None)
+    limit = max(limits, key=lambda one: one[1].fixed_limit_minor or INT64_MAX, default=None)
     if share is None or limit is None:
         return share or limit
     if share[1].share_micro == SHARE_WHOLE:
@@ -293,9 +288,10 @@ def paying_cover(
     by_limit = unit_price(limit[1], listed_minor, asked_minor)
     by_share = unit_price(share[1], listed_minor, asked_minor)
     # What the patient pays of one unit, in minor units x 100 % x 10**6. A limit above the price leaves nothing.
-    left_by_limit = max(0, by_limit - (limit[1].fixed_limit_minor or 0)) * SHARE_WHOLE
+    at_most = limit[1].fixed_limit_minor or INT64_MAX
+    left_by_limit = max(0, by_limit - at_most) * SHARE_WHOLE
     left_by_share = by_share * (SHARE_WHOLE - share[1].share_micro)
-    above = (limit[1].fixed_limit_minor or 0) > by_limit
+    above = at_most > by_limit
     return limit if above or left_by_limit < left_by_share else share
 
 

@@ -394,7 +394,7 @@ def _judge(
         return _Line(scheme, item, price, rejection, None)
     care_type = provider.care_type if provider else ANYWHERE
     refused = item_rejection(item, price, care_type, False, person.sex, adult)
-    paid = paying_cover(scheme.covers, scheme.terms, item.id, VISIT_TYPE, adult)
+    paid = paying_cover(scheme.covers, scheme.terms, item.id, VISIT_TYPE, adult, price)
     if refused is None and paid is None:
         refused = Rejection.NOT_COVERED
     return _Line(scheme, item, price, refused, paid if refused is None else None)
@@ -417,7 +417,7 @@ def _value(
     columns = LineColumns(
         _ints([THOUSANDTHS] * len(lines)),
         _ints([line.price or 0 for line in lines]),
-        _ints([NONE if t.fixed_limit_minor is None else t.fixed_limit_minor for t in terms]),
+        _ints([t.fixed_limit_minor or NONE for t in terms]),
         _ints([t.share_micro for t in terms]),
         _ints(deductibles.of_line),
         _ints(ceilings.of_line),

@@ -8,8 +8,6 @@ from typing import Final
 import sqlalchemy as sa
 
 from imis_core.context import Context
-from imis_core.database.bulk import insert_returning
-from imis_core.ledger.tables import entries, postings
 
 EXPENSE: Final = "benefits_expense"
 PAYABLE: Final = "benefits_payable"
@@ -30,21 +28,29 @@ def post(context: Context, scheme: str, purpose: str, amounts: Mapping[str, int]
         return None
     if sum(moved.values()) != 0:
         raise AssertionError(f"{purpose} posts an entry that does not balance: {moved}")
-    entry: int = context.execute(
-        sa.insert(entries)
-        .values(
-            scheme=scheme,
-            currency=context.settings.currency_of(scheme),
-            booked_on=context.today,
-            purpose=purpose,
-            audit=context.audit,
-        )
-        .returning(entries.c.id)
-    ).scalar_one()
     # All postings of an entry in one statement: the trigger sums what the statement added.
-    insert_returning(
-        context.connection,
-        postings,
-        {"entry": [entry] * len(moved), "account": list(moved), "amount": list(moved.values())},
-    )
+    entry: int = context.execute(
+        _POST,
+        {
+            "scheme": scheme,
+            "currency": context.settings.currency_of(scheme),
+            "booked_on": context.today,
+            "purpose": purpose,
+            "audit": context.audit,
+            "accounts": list(moved),
+            "amounts": list(moved.values()),
+        },
+    ).scalars().first()
     return entry
+
+
+_POST: Final = sa.text(
+    """
+    WITH entry AS (
+        INSERT INTO core.ledger_entries (scheme, currency, booked_on, purpose, audit)
+        VALUES (:scheme, :currency, :booked_on, :purpose, :audit) RETURNING id)
+    INSERT INTO core.ledger_postings (entry, account, amount)
+    SELECT entry.id, p.account, p.amount
+    FROM entry, unnest(CAST(:accounts AS text[]), CAST(:amounts AS bigint[])) AS p(account, amount) RETURNING entry
+    """
+)

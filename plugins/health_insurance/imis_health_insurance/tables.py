@@ -45,7 +45,7 @@ item_terms = Table(
     Column("visit_type", sa.Text, primary_key=True),
     Column("adult", sa.Boolean, primary_key=True),
     text("price_origin"),
-    minor("fixed_limit_minor", nullable=True),  # per unit; null: no fixed limit
+    minor("fixed_limit_minor", nullable=True),  # per unit; null: no fixed limit, 0: unlimited
     Column("share_micro", sa.BigInteger, nullable=False),  # percent x 10**6 that the scheme pays
 )
 

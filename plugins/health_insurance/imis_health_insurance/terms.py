@@ -391,7 +391,7 @@ def _speaks_of(kind: Any, wanted: Any) -> bool:
 
 @frozen
 class LineTerms:
-    """What a package pays for an item at a visit type and age. `fixed_limit` None: there is no limit per unit."""
+    """What a package pays for an item at a visit type and age. `fixed_limit` None: none; 0: unlimited."""
 
     price_origin: str
     share: Decimal  # percent
@@ -401,12 +401,12 @@ class LineTerms:
 def line_terms(item: ItemTerms, visit_type: str, adult: bool) -> LineTerms:
     """The terms in force for one line: those of the visit type if given, else the item's own; defaults filled in.
 
-    A fixed limit of 0 is unlimited: the line is paid in full. Source: health_insurance.md 5.1, contract-health.md.
+    A fixed limit of 0 is unlimited. Source: health_insurance.md 5.1, contract-health.md.
     """
     own: VisitLimit | ItemTerms = (getattr(item.visit_types, visit_type) if item.visit_types else None) or item
     if own.limit == "fixed":
         amount = own.amount.of(adult) if own.amount is not None else None
-        return LineTerms(item.price_origin, Decimal(100), amount or None)
+        return LineTerms(item.price_origin, Decimal(100), Decimal(0) if amount is None else amount)
     percent = own.percent.of(adult) if own.percent is not None else None
     return LineTerms(item.price_origin, Decimal(100) if percent is None else percent, None)
 

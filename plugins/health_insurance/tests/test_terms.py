@@ -155,10 +155,10 @@ def test_an_item_without_terms_is_covered_in_full() -> None:
     ("visit", "adult", "share", "limit"),
     [
         ("other", True, "100", "60"),
-        ("other", False, "100", None),  # the child's amount is not given: 0, which is unlimited
+        ("other", False, "100", "0"),  # the child's amount is not given: 0, which is unlimited
         ("referral", True, "30", None),
         ("referral", False, "100", None),
-        ("emergency", True, "100", None),  # a fixed limit without amount is unlimited: it does not fall back to 60
+        ("emergency", True, "100", "0"),  # a fixed limit without amount is unlimited: it does not fall back to 60
     ],
 )
 def test_a_visit_type_replaces_limit_percent_and_amount_together(
