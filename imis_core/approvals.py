@@ -22,8 +22,8 @@ from imis_core.errors import ImisError, Problem, Refusal, not_found
 from imis_core.parsing import InvalidInput, outside_name, parse, plain
 from imis_core.queries import Listing, query
 from imis_core.runtime_tables import approvals
+from imis_core.security.login import caller_of
 from imis_core.security.tables import users
-from imis_core.security.users import caller_of
 from imis_core.states import StateTable
 
 EXPIRY: Final = timedelta(days=30)

@@ -19,7 +19,6 @@ import sqlalchemy as sa
 from attrs import frozen
 from procrastinate import tasks as queue_tasks
 from procrastinate.manager import JobManager
-from procrastinate.schema import SchemaManager
 
 from imis_core.commands import command
 from imis_core.context import Context
@@ -48,11 +47,6 @@ class Job:
     handler: Callable[[Application, Any], object]
     summary: str
     daily: bool = False
-
-
-def queue_schema_sql() -> str:
-    """The queue library's tables and functions, to be created with `search_path` set to the schema `jobs`."""
-    return SchemaManager.get_schema()
 
 
 _DUE: Final = sa.text(

@@ -26,7 +26,7 @@ from imis_core.payments.channels import CASH_LIST
 from imis_core.places import commands as places_commands
 from imis_core.places import queries as places_queries
 from imis_core.plugins import KERNEL, Manifest
-from imis_core.security import users
+from imis_core.users import commands as users
 
 if TYPE_CHECKING:
     from imis_core.commands import Command

@@ -36,7 +36,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found
-from imis_core.places.naming import problems_of_texts
+from imis_core.naming import problems_of_texts
 
 
 @frozen(kw_only=True)

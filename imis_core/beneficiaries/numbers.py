@@ -10,7 +10,7 @@ from typing import Final
 
 from imis_core.deployment import PersonNumberRule
 from imis_core.errors import Problem, Refusal, invalid
-from imis_core.places.naming import code_problem
+from imis_core.naming import code_problem
 
 DEFAULT_LENGTH: Final = 10  # of generated numbers where no rule gives a length
 _DOUBLED: Final = (0, 2, 4, 6, 8, 1, 3, 5, 7, 9)  # Luhn: twice a digit, digits added

@@ -20,8 +20,8 @@ from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.naming import name_problem, problems_of_texts
 from imis_core.places.lookup import LocationRow, resolve_locations
-from imis_core.places.naming import name_problem, problems_of_texts
 
 EARLIEST_BIRTH: Final = date(1880, 1, 1)
 Sex = Literal["F", "M", "O"]

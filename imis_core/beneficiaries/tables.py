@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import Column, Index, Table, UniqueConstraint
 
+from imis_core.beneficiaries.functions import FUNCTIONS
 from imis_core.database.tables import ALL_SEEN, by_place, day, document, edited, identity, metadata, reference, text
 
 persons = edited(
@@ -89,3 +90,6 @@ attribute_values = Table(
     Column("value", sa.Text, primary_key=True),
     Column("owner", sa.BigInteger, nullable=False),
 )
+
+# SQL functions that the first migration makes after the tables.
+metadata.info.setdefault("functions", []).append(FUNCTIONS)

@@ -17,7 +17,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, take_ids
 from imis_core.errors import Problem, Refusal, invalid
-from imis_core.places.naming import problems_of_texts
+from imis_core.naming import problems_of_texts
 from imis_core.values import Amount, NotExact, Quantity, to_thousandths
 
 # The day that stands for "from the beginning" in dated prices.

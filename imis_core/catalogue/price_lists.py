@@ -19,8 +19,8 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, suggestion
+from imis_core.naming import problems_of_texts
 from imis_core.parsing import InvalidInput, parse
-from imis_core.places.naming import problems_of_texts
 from imis_core.values import MINOR_UNITS, Amount, NotExact, to_minor
 
 CATALOGUE_PRICE = "catalogue"  # the word that stands for the catalogue's price of the day

@@ -12,7 +12,7 @@ from imis_core.claims.states import NUMBERS
 from imis_core.claims.tables import claim_current, claim_line_checks, claim_lines, claim_states, claims
 from imis_core.commands import command
 from imis_core.context import Context
-from imis_core.database.bulk import insert_returning, insert_together
+from imis_core.database.bulk import Columns, insert_returning, insert_together
 from imis_core.errors import Problem, Refusal, invalid, suggestion
 from imis_core.values import Money, thousandths_text
 
@@ -97,7 +97,7 @@ def _store_lines(context: Context, kept: Kept) -> None:
         for position, (line, verdict) in enumerate(zip(claim.lines, of_claim.lines, strict=True), start=1)
     ]
     claim_numbers, positions = [r[0] for r in rows], [r[1] for r in rows]
-    lines = {
+    lines: Columns = {
         "claim": claim_numbers,
         "line": positions,
         "item": [r[2].item.id for r in rows],
@@ -106,30 +106,30 @@ def _store_lines(context: Context, kept: Kept) -> None:
         "price_minor": [r[2].price_minor for r in rows],
     }
     covers = [r[3].cover for r in rows]
-    checked = {
-            "claim": claim_numbers,
-            "line": positions,
-            "rejection": [None if r[3].rejection is None else int(r[3].rejection) for r in rows],
-            "quantity_thousandths": [r[3].quantity_thousandths for r in rows],
-            "list_price_minor": [r[3].list_price_minor for r in rows],
-            "cover_kind": [None if c is None else c.kind for c in covers],
-            "cover": [None if c is None else c.id for c in covers],
-            "package_version": [None if c is None else c.package_version for c in covers],
-        }
+    checked: Columns = {
+        "claim": claim_numbers,
+        "line": positions,
+        "rejection": [None if r[3].rejection is None else int(r[3].rejection) for r in rows],
+        "quantity_thousandths": [r[3].quantity_thousandths for r in rows],
+        "list_price_minor": [r[3].list_price_minor for r in rows],
+        "cover_kind": [None if c is None else c.kind for c in covers],
+        "cover": [None if c is None else c.id for c in covers],
+        "package_version": [None if c is None else c.package_version for c in covers],
+    }
     insert_together(context.connection, (claim_lines, lines), (claim_line_checks, checked))
 
 
 def _store_states(context: Context, kept: Kept) -> None:
     numbers = [number for number, _, _ in kept]
     states = [NUMBERS[verdict.state] for _, _, verdict in kept]
-    history = {
+    history: Columns = {
         "claim": numbers,
         "version": [1] * len(kept),
         "state": states,
         "rejection": [None if v.rejection is None else int(v.rejection) for _, _, v in kept],
         "audit": [context.audit] * len(kept),
     }
-    present = {
+    present: Columns = {
         "claim": numbers,
         "scheme": [claim.scheme for _, claim, _ in kept],
         "state": states,

@@ -33,7 +33,7 @@ def run(
         raise click.UsageError("Missing argument NAME; `imis run --list` shows all", click.get_current_context())
     data = read_json(source, "--data")
     from imis_core.errors import ImisError, Refusal
-    from imis_core.security.users import caller_named
+    from imis_core.security.login import caller_named
 
     with state.application() as app:
         check_name(app, name)

@@ -60,7 +60,7 @@ def import_command(
 
     Exit code 1 if a row was refused.
     """
-    from imis_core.security.users import caller_named
+    from imis_core.security.login import caller_named
 
     with state.application() as app:
         caller = caller_named(app, user)
@@ -100,7 +100,7 @@ def export_command(
         raise click.UsageError(f"{file_format} is nothing for a terminal; name a file with --output")
     data = read_json(source, "--data")
     from imis_core.errors import ImisError
-    from imis_core.security.users import caller_named
+    from imis_core.security.login import caller_named
 
     with state.application() as app:
         check_name(app, query, query=True)

@@ -52,7 +52,7 @@ def _password() -> str:
 def _run(state: State, command: str, data: dict[str, Any], done: str) -> None:
     from imis_core.deployment import ADMINISTRATOR
     from imis_core.errors import ImisError
-    from imis_core.security.users import caller_named
+    from imis_core.security.login import caller_named
 
     with state.application() as app:
         try:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -15,7 +15,9 @@ from psycopg import errors as pg
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from imis_core.errors import Refusal, Unavailable, refused
-from imis_core.security.caller import Caller
+
+if TYPE_CHECKING:
+    from imis_core.security.caller import Caller
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)

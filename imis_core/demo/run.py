@@ -25,7 +25,7 @@ from imis_core.errors import ImisError, Refusal, refused
 from imis_core.imports import import_file, load_paths
 from imis_core.opening import open_application
 from imis_core.security.caller import Caller
-from imis_core.security.users import caller_named
+from imis_core.security.login import caller_named
 
 PRESET: Final = "chad-borsa"
 MARKER: Final = ".imis-demo"  # says that the folder is the demo's own and may be made anew

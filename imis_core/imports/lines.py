@@ -9,7 +9,6 @@ from typing import Final
 import sqlalchemy as sa
 from attrs import define, field
 
-from imis_core.context import Context
 from imis_core.errors import Refusal, refused
 from imis_core.files import ColumnMap, RowProblem, TableFile
 from imis_core.imports.columns import CHUNK, mapped_columns
@@ -49,13 +48,13 @@ class Lines:
         named = [dict(zip(_FIELDS, cells, strict=True)) for _, cells in lines]
         return [{n: c for n, c in line.items() if c is not None and n != "line"} for line in named], rows, None
 
-    def orphans(self, context: Context) -> dict[int, RowProblem]:
-        """Lines of claims that are neither in the file of claims nor stored."""
+    def orphans(self, connection: sa.Connection) -> dict[int, RowProblem]:
+        """Lines of claims that are neither in the file of claims nor stored; `connection` sees every claim."""
         unused = [claim for claim in self.by_claim if claim not in self._used]
         stored: set[str] = set()
         if unused:
-            taken = sa.text("SELECT core.claim_codes_taken(CAST(:codes AS text[]))")
-            stored = set(context.execute(taken, {"codes": unused}).scalars())
+            codes = sa.text("SELECT code FROM core.claims WHERE code = ANY(:codes)")
+            stored = set(connection.execute(codes, {"codes": unused}).scalars())
         found = {row: _no_claim(row, "the line names no claim") for row in self.unnamed}
         for claim in unused:
             if claim not in stored:

@@ -299,9 +299,7 @@ class _Loader:
 
     def _list_lines(self, lines: Lines, target: Path) -> None:
         with self._app.database.query(self._app.system) as connection:
-            app = self._app
-            context = Context(app, connection, self._caller, app.clock.now(), app.clock.today())
-            orphans = lines.orphans(context)
+            orphans = lines.orphans(connection)
         self._report.lines_refused = len(orphans) + len(lines.table.problems)
         if self._report.lines_refused:
             write_errors(target, lines.table, {row: (problem,) for row, problem in orphans.items()})

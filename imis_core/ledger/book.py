@@ -29,7 +29,7 @@ def post(context: Context, scheme: str, purpose: str, amounts: Mapping[str, int]
     if sum(moved.values()) != 0:
         raise AssertionError(f"{purpose} posts an entry that does not balance: {moved}")
     # All postings of an entry in one statement: the trigger sums what the statement added.
-    entry: int = context.execute(
+    entry = context.execute(
         _POST,
         {
             "scheme": scheme,
@@ -40,8 +40,8 @@ def post(context: Context, scheme: str, purpose: str, amounts: Mapping[str, int]
             "accounts": list(moved),
             "amounts": list(moved.values()),
         },
-    ).scalars().first()
-    return entry
+    ).scalars()
+    return int(entry.all()[0])
 
 
 _POST: Final = sa.text(

@@ -17,7 +17,6 @@ from alembic.operations import ops
 from alembic.runtime.migration import MigrationContext
 from sqlalchemy.dialects import postgresql
 
-from imis_core.beneficiaries.functions import FUNCTIONS as BENEFICIARIES
 from imis_core.database.ddl import EXCEPTIONS, SCOPE_FUNCTIONS, after_create
 from imis_core.plugins import KERNEL
 
@@ -48,7 +47,8 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
         steps += [ops.CreateIndexOp.from_index(index) for index in sorted(table.indexes, key=lambda i: str(i.name))]
     steps += [ops.ExecuteSQLOp(statement) for table in tables for statement in after_create(table)]
     if schema == KERNEL:
-        steps += [ops.ExecuteSQLOp(sql.strip()) for sql in (EXCEPTIONS, BENEFICIARIES)]
+        functions = [EXCEPTIONS, *tables[0].metadata.info.get("functions", ())]
+        steps += [ops.ExecuteSQLOp(sql.strip()) for sql in functions]
         steps.append(
             ops.ExecuteSQLOp(
                 "CREATE TRIGGER balances AFTER INSERT ON core.ledger_postings REFERENCING NEW TABLE AS added "
@@ -56,7 +56,7 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
             )
         )
     context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": tables[0].metadata})
-    body = render_python_code(
+    body = render_python_code(  # type: ignore[no-untyped-call]
         ops.UpgradeOps(steps), sqlalchemy_module_prefix="sa.", migration_context=context, render_item=_render
     )
     title = f"The first tables of {schema}."

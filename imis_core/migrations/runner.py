@@ -21,7 +21,7 @@ from attrs import frozen
 from imis_core.database.ddl import grants
 from imis_core.database.engine import Roles, driver_url, unreachable
 from imis_core.errors import refused
-from imis_core.jobs import queue_schema_sql
+from imis_core.jobs_tables import queue_schema_sql
 from imis_core.plugins import KERNEL, Manifest
 
 LOCK: Final = 0x1515_0001  # the advisory lock of migrations, the same for every process

@@ -15,8 +15,8 @@ from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, take_ids
 from imis_core.database.tables import CORE
 from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.naming import problems_of_texts
 from imis_core.places.lookup import LocationRow, resolve_locations, resolve_providers
-from imis_core.places.naming import problems_of_texts
 from imis_core.places.tables import locations, provider_price_lists, providers
 from imis_core.places.tree import Place, Tree, too_early
 

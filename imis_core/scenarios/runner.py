@@ -29,7 +29,7 @@ from imis_core.scenarios.files import Actor, Scenario, Step, read_scenario
 from imis_core.scenarios.matching import first_mismatch, show
 from imis_core.scenarios.references import UnknownReference, resolve
 from imis_core.security.caller import Caller
-from imis_core.security.users import caller_named
+from imis_core.security.login import caller_named
 
 SETTLING_ROUNDS: Final = 20  # an event's delivery may start a job, whose command emits an event, and so on
 LOADED: Final = ("packages", "data")

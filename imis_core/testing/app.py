@@ -17,7 +17,7 @@ from imis_core.deployment import ADMINISTRATOR, settings_from
 from imis_core.opening import Playground
 from imis_core.plugins import ENTRY_POINT_GROUP
 from imis_core.security.caller import Caller
-from imis_core.security.users import caller_named
+from imis_core.security.login import caller_named
 
 
 class TestApp(Application):

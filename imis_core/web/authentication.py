@@ -18,9 +18,9 @@ from attrs import field, frozen
 from imis_core.errors import ImisError, Refusal, invalid, refused
 from imis_core.parsing import InvalidInput, parse
 from imis_core.security.caller import Caller
+from imis_core.security.login import caller_by_token, log_in
 from imis_core.security.passwords import token_digest
 from imis_core.security.tables import tokens
-from imis_core.security.users import caller_by_token, log_in
 from imis_core.web.problems import RETRY_SECONDS, RequestRefused
 
 if TYPE_CHECKING:

@@ -29,14 +29,26 @@ def persons_file(folder: Path, count: int, first: int = 0) -> Path:
         for n in range(first, first + count):
             born = date(1940, 1, 1) + timedelta(days=chance.randrange(29_000))
             writer.writerow(
-                [f"{n:09d}", f"Given{n % 997}", f"Family{n % 1999}", "FM"[n % 2], born, f"V{n % 100:03d}", f"N{n}", f"+235{n}"]
+                [
+                    f"{n:09d}",
+                    f"Given{n % 997}",
+                    f"Family{n % 1999}",
+                    "FM"[n % 2],
+                    born,
+                    f"V{n % 100:03d}",
+                    f"N{n}",
+                    f"+235{n}",
+                ]
             )
     return path
 
 
 def _places(app: TestApp) -> None:
     app.do("locations.add", {"code": "R", "name": "Region", "level": "region"})
-    app.do_all("locations.add", [{"code": f"V{n:03d}", "name": f"Village {n}", "level": "village", "parent": "R"} for n in range(100)])
+    app.do_all(
+        "locations.add",
+        [{"code": f"V{n:03d}", "name": f"Village {n}", "level": "village", "parent": "R"} for n in range(100)],
+    )
 
 
 def import_persons(at: Bench, count: int, runs: int) -> Figure:
@@ -68,7 +80,13 @@ def insured_families(app: TestApp, families: int) -> None:
     app.do_all(
         "providers.register",
         [
-            {"code": f"HC{n:02d}", "name": f"Health centre {n}", "level": "health_centre", "price_lists": ["PL"], "location": f"V{n:03d}"}
+            {
+                "code": f"HC{n:02d}",
+                "name": f"Health centre {n}",
+                "level": "health_centre",
+                "price_lists": ["PL"],
+                "location": f"V{n:03d}",
+            }
             for n in range(50)
         ],
     )

@@ -52,15 +52,25 @@ def goals() -> list[str]:
             token = _token(url)
             _fill(url, token)
             one = _client(url, token, "S", 200)
-            rows.append(("claims.submit (5 lines) over REST, p50, one client", f"{statistics.median(one) * 1000:.1f} ms", "15 ms"))
+            rows.append(
+                (
+                    "claims.submit (5 lines) over REST, p50, one client",
+                    f"{statistics.median(one) * 1000:.1f} ms",
+                    "15 ms",
+                )
+            )
             checks = _eligibility(url, token, 300)
-            rows.append(("eligibility.check over REST, p50, one client", f"{statistics.median(checks) * 1000:.1f} ms", "-"))
+            rows.append(
+                ("eligibility.check over REST, p50, one client", f"{statistics.median(checks) * 1000:.1f} ms", "-")
+            )
             started = time.perf_counter()
             each = 150
             with ProcessPoolExecutor(CLIENTS) as pool:
                 done = list(pool.map(_payments, *zip(*[(url, token, n, each) for n in range(CLIENTS)], strict=True)))
             rate = sum(len(d) for d in done) / (time.perf_counter() - started)
-            rows.append((f"commands/s from {CLIENTS} clients (beneficiaries.register_person)", f"{rate:,.0f}/s", "300/s"))
+            rows.append(
+                (f"commands/s from {CLIENTS} clients (beneficiaries.register_person)", f"{rate:,.0f}/s", "300/s")
+            )
             memory = psutil.Process(process.pid).memory_info().rss // 2**20
             rows.append(("memory of the web process after that", f"{memory} MB", "150 MB"))
     for name, count in _statements().items():
@@ -217,5 +227,3 @@ def _statements() -> dict[str, int]:
             count("claims.submit", cases.claim_inputs(1, 10, "X")[0])
             count("eligibility.check", {"number": "00000010", "provider": "HC01", "items": ["I01"]})
         return found
-
-

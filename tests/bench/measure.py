@@ -102,9 +102,7 @@ class Figure:
         )
 
 
-def compare(
-    at: Bench, name: str, items: int, runs: int, prepared: str, case: Callable[[TestApp], Any]
-) -> Figure:
+def compare(at: Bench, name: str, items: int, runs: int, prepared: str, case: Callable[[TestApp], Any]) -> Figure:
     """Run a case several times on clones of `prepared`, each beside its floor on another clone."""
     seconds, floors, wal, statements, rows = [], [], [], [], 0
     for _ in range(runs):

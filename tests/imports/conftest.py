@@ -16,7 +16,10 @@ from imis_core.testing.app import TestApp
 Cells = Sequence[Any]
 ORDER = ("locations", "items", "price_lists", "facilities", "diagnoses", "persons", "households", "claims")
 SAMPLES: dict[str, tuple[tuple[str, ...], list[Cells]]] = {
-    "locations": (("code", "name", "level", "parent"), [("R", "North", "region", None), ("D", "East", "district", "R")]),
+    "locations": (
+        ("code", "name", "level", "parent"),
+        [("R", "North", "region", None), ("D", "East", "district", "R")],
+    ),
     "items": (
         ("code", "name", "kind", "price", "sexes", "max_quantity"),
         [("CONS", "Consultation", "service", "5.00", None, 1), ("007", "Delivery", "service", "40", "F", None)],
@@ -32,7 +35,10 @@ SAMPLES: dict[str, tuple[tuple[str, ...], list[Cells]]] = {
     "diagnoses": (("code", "name"), [("B54", "Malaria"), ("A01.0", "Typhoid fever")]),
     "persons": (
         ("person_id", "given_name", "family_name", "sex", "birth_date", "location", "phone"),
-        [("P1", "Ana", "Silva", "F", "1980-02-29", "D", "+235 1"), ("P2", "Ben", "Silva", "M", "1979-01-01", "D", None)],
+        [
+            ("P1", "Ana", "Silva", "F", "1980-02-29", "D", "+235 1"),
+            ("P2", "Ben", "Silva", "M", "1979-01-01", "D", None),
+        ],
     ),
     "households": (
         ("household_id", "number", "given_name", "family_name", "sex", "birth_date", "relationship"),
@@ -44,7 +50,10 @@ SAMPLES: dict[str, tuple[tuple[str, ...], list[Cells]]] = {
     ),
     "claims": (
         ("claim_id", "number", "facility", "from", "to", "diagnosis", "visit_type"),
-        [("C1", "P1", "HC1", "2020-06-01", None, "B54", "other"), ("C2", "P2", "HC1", "2020-07-01", None, "B54", "other")],
+        [
+            ("C1", "P1", "HC1", "2020-06-01", None, "B54", "other"),
+            ("C2", "P2", "HC1", "2020-07-01", None, "B54", "other"),
+        ],
     ),
 }
 LINES: tuple[tuple[str, ...], list[Cells]] = (

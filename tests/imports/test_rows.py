@@ -10,9 +10,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from imis_core.errors import ImisError
 from imis_core.imports import ImportReport, entities, import_file
 from imis_core.testing.app import TestApp
-from tests.imports.conftest import LINES, ORDER, SAMPLES, Load, counts, errors_of
+from tests.imports.conftest import LINES, SAMPLES, Load, counts, errors_of, write
 
 PERSON = ("number", "given_name", "family_name", "sex", "birth_date", "death_date")
 Sample = Callable[..., dict[str, ImportReport]]
@@ -72,7 +73,7 @@ def test_a_corrected_error_file_loads_the_rest(app: TestApp, load: Load) -> None
     assert (report.loaded, report.refused) == (6, 3)
     path = report.error_files[0]
     assert path.name == "persons.errors.csv"
-    text = path.read_text("utf-8-sig").replace('found \'1.1.80\'', "").replace("1.1.80", "1980-01-01", 2)
+    text = path.read_text("utf-8-sig").replace("found '1.1.80'", "").replace("1.1.80", "1980-01-01", 2)
     path.write_text(text, "utf-8-sig")
     again = import_file(app, "persons", path, app.as_user("administrator"))
     assert (again.loaded, again.refused) == (2, 1)
@@ -231,14 +232,17 @@ def test_lists_whole_numbers_and_dates_of_a_workbook_are_read(app: TestApp, load
 
 
 def test_claims_without_lines_and_lines_without_claims_are_listed(load: Load, sample: Sample) -> None:
-    """A claim without lines is refused; lines of no claim go to the second error file; those of stored claims do not."""
+    """A claim without lines is refused; lines of no claim go to a second error file, those of stored claims do not."""
     sample("claims")
     columns, _ = SAMPLES["claims"]
-    claims = [("C3", "P1", "HC1", "2020-08-01", None, "B54", "other"), (None, "P1", "HC1", "2020-08-02", None, "B54", "other")]
+    claims = [
+        ("C3", "P1", "HC1", "2020-08-01", None, "B54", "other"),
+        (None, "P1", "HC1", "2020-08-02", None, "B54", "other"),
+    ]
     lines = (LINES[0], [*LINES[1], ("C9", 1, "CONS", 1, 1), (None, 1, "CONS", 1, 1), ("None", 1, "CONS", 1, 1)])
     report = load("claims", columns, claims, lines=lines)
     assert (report.loaded, report.refused, report.lines_refused) == (0, 2, 3)
-    first, second = report.error_files
+    second = report.error_files[1]
     assert second.name == "claims.errors.lines.csv"
     text = second.read_text("utf-8-sig")
     assert "there is no claim 'C9'" in text
@@ -246,25 +250,56 @@ def test_claims_without_lines_and_lines_without_claims_are_listed(load: Load, sa
     assert "lines" in errors_of(report)[0][1]
 
 
-def test_a_claim_whose_line_cannot_be_read_is_refused(load: Load, sample: Sample, tmp_path: Path) -> None:
-    """A claim is never loaded without one of its lines."""
+def test_a_claim_whose_line_cannot_be_read_is_refused(app: TestApp, sample: Sample, tmp_path: Path) -> None:
+    """A claim is never loaded without one of its lines; a line that does not tell its claim refuses the whole file."""
     sample("households")
-    lines = tmp_path / "lines.csv"
-    lines.write_text("claim_id,line,item,quantity,price\nC1,1,CONS,1,4.50\nC1,2,007,1,40,00\nC2,1,CONS,1,4.50\n")
-    report = load("claims", *SAMPLES["claims"], **{"lines": None}, **{}) if False else None
-    assert report is None
-    from tests.imports.conftest import write
-
     claims = write(tmp_path / "claims.csv", *SAMPLES["claims"])
-    app = load.__closure__  # the application is asked for through the fixture
-    assert app is not None
+    lines = tmp_path / "lines.csv"
+    head = "claim_id,line,item,quantity,price\nC1,1,CONS,1,4.50\nC2,1,CONS,1,4.50\n"
+    lines.write_text(head + "C1,2,007,1,40,00\n")
+    caller = app.as_user("administrator")
+    report = import_file(app, "claims", claims, caller, lines=lines)
+    assert (report.loaded, report.reasons, report.lines_refused) == (1, {"import.unreadable_line": 1}, 1)
+    lines.write_text(head + ",2,007,1,40,00\n")
+    with pytest.raises(ImisError) as caught:
+        import_file(app, "claims", claims, caller, lines=lines)
+    assert caught.value.code == "import.unreadable_line"
+
+
+def test_a_line_that_stands_twice_refuses_its_claim(load: Load, sample: Sample) -> None:
+    """Two lines of a claim with one number: neither is left out in silence."""
+    sample("households")
+    report = load("claims", *SAMPLES["claims"], lines=(LINES[0], [*LINES[1], LINES[1][0]]))
+    assert report.reasons == {"import.named_twice": 1}
+
+
+def test_a_problem_of_a_line_names_its_row(load: Load, sample: Sample) -> None:
+    """Whoever corrects the file of lines is told which row to look at."""
+    sample("households")
+    lines = [("C1", 1, "CONS", 1, "4.50"), ("C2", 1, "CONS", "many", "4.50")]
+    report = load("claims", *SAMPLES["claims"], lines=(LINES[0], lines))
+    assert "lines.0.quantity: row 2 of the file of lines: " in errors_of(report)[0][1]
+
+
+def test_a_problem_of_a_member_names_its_row(load: Load, sample: Sample) -> None:
+    """Each row of a household that is refused says which of them is wrong."""
+    sample("facilities")
+    rows = [
+        ("H9", "N1", "Ana", "Silva", "F", "1980-01-01", "head"),
+        ("H9", "N2", "Ben", "Silva", "Z", "1980-01-01", "child"),
+    ]
+    report = load("households", SAMPLES["households"][0], rows)
+    assert [(number, "members.1.sex: row 2: " in reason) for number, reason in errors_of(report)] == [
+        (1, True),
+        (2, True),
+    ]
 
 
 def test_rows_of_a_household_may_stand_anywhere(app: TestApp, sample: Sample) -> None:
     """Members of a household are gathered from all over the file; a number alone is an existing person."""
     sample("households")
     members = app.rows(
-        "SELECT g.code, p.number FROM core.memberships m JOIN core.groups g ON g.id = m.group_ "
+        'SELECT g.code, p.number FROM core.memberships m JOIN core.groups g ON g.id = m."group" '
         "JOIN core.persons p ON p.id = m.person ORDER BY 1, 2"
     )
     assert [tuple(m.values()) for m in members] == [("H1", "P1"), ("H1", "P3"), ("H2", "P2")]

@@ -49,18 +49,65 @@ def test_versions_count_up_with_the_command_that_made_them(app: TestApp) -> None
 
 
 def test_the_trail_of_a_person(app: TestApp) -> None:
-    """Who changed what, when and by which command: fields with before and after, references as outside ids."""
-    place = app.do("locations.add", {"code": "L1", "name": "Here", "level": "village"})
+    """Who changed what, when and by which command: each field with before and after."""
     person = app.do("beneficiaries.register_person", {**PERSON, "number": "N1"})
     app.clock.set(date(2021, 2, 1))
-    app.do("beneficiaries.change_person", {"person": person["id"], "given_name": "Afi", "location": "L1"}, as_="anna")
+    app.do("beneficiaries.record_death", {"person": person["id"], "on": "2021-01-31"}, as_="anna")
     made, changed = app.do("audit.trail", {"entity": person["id"]})
     assert (made["actor"], made["command"]) == ("administrator", "beneficiaries.register_person")
     assert made["changes"]["given_name"] == [None, "Ama"]
-    assert (changed["actor"], changed["command"]) == ("anna", "beneficiaries.change_person")
+    assert (changed["actor"], changed["command"]) == ("anna", "beneficiaries.record_death")
     assert changed["at"] == "2021-02-01T12:00:00Z"
-    assert changed["changes"]["given_name"] == ["Ama", "Afi"]
-    assert changed["changes"]["place"] == [None, place["id"]]
+    assert [None, "2021-01-31"] in changed["changes"].values()
+    assert "given_name" not in changed["changes"]
+
+
+def test_references_in_the_trail_are_outside_ids(app: TestApp) -> None:
+    """A trail gives no number of a row away."""
+    places = [app.do("locations.add", {"code": c, "name": c, "level": "village"})["id"] for c in ("L1", "L2")]
+    provider = app.do("providers.register", {"code": "HC", "name": "HC", "location": "L1"})
+    app.do("providers.change", {"provider": "HC", "location": "L2"})
+    made, changed = app.do("audit.trail", {"entity": provider["id"]})
+    assert made["changes"]["location"] == [None, places[0]]
+    assert changed["changes"] == {"location": places}
+
+
+def test_the_trail_of_a_claim_and_of_its_order(app: TestApp) -> None:
+    """Nouns that are only ever inserted show their states, each with its command and actor."""
+    claim, order = pay_a_claim(app)
+    steps = [(e["command"], e["changes"]["state"]) for e in app.do("audit.trail", {"entity": claim})]
+    assert steps[0][0] == "claims.submit"
+    assert [state for _, state in steps][-1] == "paid"
+    assert ("claims.process", "valuated") in steps
+    trail = app.do("audit.trail", {"entity": order})
+    assert [e["changes"]["state"] for e in trail] == ["approved", "submitted", "paid"]
+    assert [e["actor"] for e in trail] == ["ben", "administrator", "administrator"]
+
+
+def pay_a_claim(app: TestApp) -> tuple[str, str]:
+    app.do("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"})
+    app.do("catalogue.define_item", {"code": "LAB", "name": "LAB", "kind": "service", "price": "100"})
+    app.do("catalogue.define_price_list", {"code": "PL", "valid_from": "2019-01-01", "prices": {"LAB": "100"}})
+    app.do("providers.register", {"code": "HC1", "name": "HC1", "care_type": "both", "price_lists": ["PL"]})
+    terms = {"insurance_months": 12, "items": {"LAB": {}}}
+    package = {"scheme": "chf", "code": "P", "name": "P", "valid_from": "2019-01-01", "terms": terms}
+    app.do("benefit_packages.define", package)
+    app.do("beneficiaries.register_group", {"code": "F", "members": [{**PERSON, "number": "N1", "relationship": "head"}]})
+    app.do("coverage.enrol", {"scheme": "chf", "package": "P", "group": "F"})
+    app.do("payments.register_provider", {"code": "BANK", "name": "BANK", "channel": "cash_list"})
+    line = {"item": "LAB", "quantity": 1, "price": "100"}
+    visit = {"code": "C1", "provider": "HC1", "number": "N1", "from": "2021-01-01", "diagnosis": "A09", "lines": [line]}
+    claim = app.do("claims.submit", visit)
+    app.do("claims.process", {"scheme": "chf", "claims": ["C1"]})
+    period = {"scheme": "chf", "from": "2021-01-01", "to": "2021-12-31"}
+    request = app.do("claims.request_payment", period, as_="anna")
+    app.do("claims.approve_payment", {"request": request["id"]}, as_="ben")
+    app.do("payments.enrol_recipient", {"facility": "HC1", "provider": "BANK"})
+    app.do("payments.submit", {"claims_batch": request["id"]})
+    (order,) = app.do("payments.orders", {"claims_batch": request["id"]})
+    row = {"order": order["id"], "status": "paid", "amount": order["amount"]}
+    app.do("payments.reconcile", {"provider": "BANK", "rows": [row]})
+    return str(claim["id"]), str(order["id"])
 
 
 def test_the_trail_masks_what_is_masked(make_app: Callable[..., TestApp]) -> None:

@@ -14,14 +14,20 @@ def _world(app: Any) -> None:
     app.do("catalogue.define_price_list", {"code": "PL", "valid_from": "2019-01-01", "prices": {"SVC": "100"}})
     app.do("providers.register", {"code": "HC", "name": "Health centre", "price_lists": ["PL"]})
     terms = {"insurance_months": 12, "items": {"SVC": {"percent": 80}}}
-    app.do("benefit_packages.define", {"scheme": "chf", "code": "B", "name": "B", "valid_from": "2019-01-01", "terms": terms})
+    app.do(
+        "benefit_packages.define",
+        {"scheme": "chf", "code": "B", "name": "B", "valid_from": "2019-01-01", "terms": terms},
+    )
     person = {"number": "1", "given_name": "A", "family_name": "B", "sex": "M", "birth_date": "1980-01-01"}
     app.do("beneficiaries.register_group", {"code": "G", "members": [{**person, "relationship": "head"}]})
     app.do("coverage.enrol", {"scheme": "chf", "package": "B", "group": "G"})
     app.clock.set(date(2021, 3, 1))
     lines = [{"item": "SVC", "quantity": 1, "price": "100"}]
     for code, day in (("C1", "2021-01-10"), ("C2", "2021-01-20"), ("C3", "2021-02-20")):
-        app.do("claims.submit", {"code": code, "provider": "HC", "number": "1", "from": day, "diagnosis": "A09", "lines": lines})
+        app.do(
+            "claims.submit",
+            {"code": code, "provider": "HC", "number": "1", "from": day, "diagnosis": "A09", "lines": lines},
+        )
 
 
 def _deliver(app: Any) -> None:
