@@ -60,7 +60,10 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
             .mappings()
             .all()
         )
-        changes = [{k: v for k, v in row.items() if k not in (*_HIDDEN, key) and v is not None} for row in rows]
+        changes = [
+            {k: _named(source.c[k], v) for k, v in row.items() if k not in (*_HIDDEN, key) and v is not None}
+            for row in rows
+        ]
     elif "history" in table.info:
         history = table.info["history"]
         rows = (
@@ -99,6 +102,11 @@ def _table_of(context: Context, noun: str) -> sa.Table | None:
             if table.info.get("noun") == noun:
                 return table if "history" in table.info or "audit" in table.c or noun in _STATES else None
     return None
+
+
+def _named(column: sa.Column[Any], value: Any) -> Any:
+    """The name of a state that its table keeps as a number (`info={"names": {number: name}}`)."""
+    return column.info.get("names", {}).get(value, value)
 
 
 def _shown(context: Context, table: sa.Table, change: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Table of schedules: the last day on which each daily job was enqueued. The queue itself lives in the schema `jobs`."""
+"""Tables of jobs: the last day on which each daily job was enqueued, and the queue library's own schema `jobs`."""
 
 from __future__ import annotations
 

@@ -86,8 +86,8 @@ class SchemeType:
     - `covers_sql(on)`: who is covered on the day `on` (a column): columns `scheme`, `cover_kind`, `cover`, `person`,
       `package_version`, `effective_from` (of the person in that cover).
     - `line_terms_sql()`: what a package pays for an item: keyed by `package_version`, `item`, `visit_type`, `adult`;
-      columns `price_origin` ('pricelist' | 'provider'), `fixed_limit_minor` (per unit; null: no fixed limit, 0: unlimited) and
-      `share_micro` (percent x 10**6 that the scheme pays).
+      columns `price_origin` ('pricelist' | 'provider'), `fixed_limit_minor` (per unit; null: no fixed limit, 0: an
+      unlimited one) and `share_micro` (percent x 10**6 that the scheme pays).
     - `package_limits_sql()`: keyed by `package_version`; columns `deductible_level`, `deductible_general`,
       `deductible_inpatient`, `deductible_outpatient`, the same four with `ceiling_`, and `hospital_by_facility`
       (levels are 'treatment' | 'person' | 'policy' or null; amounts in minor units, null: none).

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_core.claims.states import NAMES
 from imis_core.database.tables import ALL_SEEN, day, edited, identity, mass, metadata, minor, reference, text
 
 claims = mass(
@@ -77,7 +78,7 @@ claim_states = mass(
     metadata,
     reference("claim", "claims", primary_key=True),
     Column("version", sa.Integer, primary_key=True),
-    Column("state", sa.SmallInteger, nullable=False),
+    Column("state", sa.SmallInteger, nullable=False, info={"names": NAMES}),
     Column("rejection", sa.SmallInteger, nullable=True),
     Column("audit", sa.BigInteger, nullable=False),
 )

@@ -55,8 +55,9 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
                 "FOR EACH STATEMENT EXECUTE FUNCTION core.check_entry_balances()"
             )
         )
-    context = MigrationContext.configure(dialect=postgresql.dialect(), opts={"target_metadata": tables[0].metadata})
-    body = render_python_code(  # type: ignore[no-untyped-call]
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+    context = MigrationContext.configure(dialect=dialect, opts={"target_metadata": tables[0].metadata})
+    body = render_python_code(
         ops.UpgradeOps(steps), sqlalchemy_module_prefix="sa.", migration_context=context, render_item=_render
     )
     title = f"The first tables of {schema}."

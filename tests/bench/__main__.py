@@ -16,7 +16,8 @@ from tests.bench import suite
 from tests.bench.goals import goals
 
 HEAD = (
-    "| case | items | time | rate | floor (COPY) | floor / case | rows | statements | per item | WAL bytes per item | peak memory |\n"
+    "| case | items | time | rate | floor (COPY) | floor / case | rows | statements | per item | WAL bytes per item "
+    "| peak memory |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
@@ -38,8 +39,8 @@ def main() -> int:
     text = "\n".join(
         [
             f"Measured on {datetime.now(UTC).date()}, {os.cpu_count()} shared cores ({platform.machine()}), Python",
-            f"{platform.python_version()}, the embedded PostgreSQL with its default settings (synced commits); medians of",
-            f"{arguments.runs} runs, each on a fresh clone, each beside its floor.",
+            f"{platform.python_version()}, the embedded PostgreSQL with its default settings (synced commits);",
+            f"medians of {arguments.runs} runs, each on a fresh clone, each beside its floor.",
             "",
             HEAD,
             *(figure.line() for figure in figures),

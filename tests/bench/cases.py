@@ -135,7 +135,8 @@ def claim_inputs(count: int, families: int, prefix: str = "C") -> list[dict[str,
             "number": f"{chance.randrange(families):07d}{chance.randrange(4)}",
             "from": (day + timedelta(days=chance.randrange(100))).isoformat(),
             "lines": [
-                {"item": f"I{chance.randrange(ITEMS):02d}", "quantity": 1 + chance.randrange(3), "price": "30"} for _ in range(5)
+                {"item": f"I{chance.randrange(ITEMS):02d}", "quantity": 1 + chance.randrange(3), "price": "30"}
+                for _ in range(5)
             ],
         }
         for n in range(count)

@@ -28,7 +28,7 @@ from tests.bench import cases
 from tests.bench.measure import SETTINGS, bench
 
 IMIS: Final = str(Path(sys.executable).with_name("imis"))
-PASSWORD: Final = "a long bench password"  # noqa: S105 - of a throw-away deployment
+PASSWORD: Final = "a long bench password"
 CLIENTS: Final = 8
 FAMILIES: Final = 200
 TOML: Final = f"""
@@ -46,33 +46,28 @@ type = "health_insurance"
 def goals() -> list[str]:
     """A table of figures beside their goals."""
     rows = [("`imis --help`", f"{_help():.2f} s", "0.3 s")]
-    with _deployment() as folder:
-        with _served(folder) as (url, process, ready):
-            rows.append(("ready to serve, embedded database included", f"{ready:.1f} s", "3 s"))
-            token = _token(url)
-            _fill(url, token)
-            one = _client(url, token, "S", 200)
-            rows.append(
-                (
-                    "claims.submit (5 lines) over REST, p50, one client",
-                    f"{statistics.median(one) * 1000:.1f} ms",
-                    "15 ms",
-                )
+    with _deployment() as folder, _served(folder) as (url, process, ready):
+        rows.append(("ready to serve, embedded database included", f"{ready:.1f} s", "3 s"))
+        token = _token(url)
+        _fill(url, token)
+        one = _client(url, token, "S", 200)
+        rows.append(
+            (
+                "claims.submit (5 lines) over REST, p50, one client",
+                f"{statistics.median(one) * 1000:.1f} ms",
+                "15 ms",
             )
-            checks = _eligibility(url, token, 300)
-            rows.append(
-                ("eligibility.check over REST, p50, one client", f"{statistics.median(checks) * 1000:.1f} ms", "-")
-            )
-            started = time.perf_counter()
-            each = 150
-            with ProcessPoolExecutor(CLIENTS) as pool:
-                done = list(pool.map(_payments, *zip(*[(url, token, n, each) for n in range(CLIENTS)], strict=True)))
-            rate = sum(len(d) for d in done) / (time.perf_counter() - started)
-            rows.append(
-                (f"commands/s from {CLIENTS} clients (beneficiaries.register_person)", f"{rate:,.0f}/s", "300/s")
-            )
-            memory = psutil.Process(process.pid).memory_info().rss // 2**20
-            rows.append(("memory of the web process after that", f"{memory} MB", "150 MB"))
+        )
+        checks = _eligibility(url, token, 300)
+        rows.append(("eligibility.check over REST, p50, one client", f"{statistics.median(checks) * 1000:.1f} ms", "-"))
+        started = time.perf_counter()
+        each = 150
+        with ProcessPoolExecutor(CLIENTS) as pool:
+            done = list(pool.map(_payments, *zip(*[(url, token, n, each) for n in range(CLIENTS)], strict=True)))
+        rate = sum(len(d) for d in done) / (time.perf_counter() - started)
+        rows.append((f"commands/s from {CLIENTS} clients (beneficiaries.register_person)", f"{rate:,.0f}/s", "300/s"))
+        memory = psutil.Process(process.pid).memory_info().rss // 2**20
+        rows.append(("memory of the web process after that", f"{memory} MB", "150 MB"))
     for name, count in _statements().items():
         rows.append((f"statements of {name}, one item, token included", str(count), "12"))
     return ["| figure | measured | goal |", "| --- | --- | --- |", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
@@ -82,7 +77,7 @@ def _help() -> float:
     times = []
     for _ in range(5):
         started = time.perf_counter()
-        subprocess.run([IMIS, "--help"], check=True, capture_output=True)  # noqa: S603
+        subprocess.run([IMIS, "--help"], check=True, capture_output=True)
         times.append(time.perf_counter() - started)
     return statistics.median(times)
 
@@ -102,7 +97,7 @@ def _deployment() -> Iterator[Path]:
 
 
 def _imis(folder: Path, *arguments: str, text: str | None = None) -> None:
-    subprocess.run([IMIS, *arguments], cwd=folder, check=True, capture_output=True, input=text, text=True)  # noqa: S603
+    subprocess.run([IMIS, *arguments], cwd=folder, check=True, capture_output=True, input=text, text=True)
 
 
 @contextmanager
@@ -112,7 +107,7 @@ def _served(folder: Path) -> Iterator[tuple[str, subprocess.Popen[bytes], float]
         port = free.getsockname()[1]
     url = f"http://127.0.0.1:{port}"
     started = time.perf_counter()
-    process = subprocess.Popen([IMIS, "serve", "--port", str(port)], cwd=folder, stdout=subprocess.DEVNULL)  # noqa: S603
+    process = subprocess.Popen([IMIS, "serve", "--port", str(port)], cwd=folder, stdout=subprocess.DEVNULL)
     try:
         while time.perf_counter() - started < 60:
             try:

@@ -1,4 +1,4 @@
-"""How a case is measured: medians of several runs on fresh clones, statements, WAL bytes, peak memory, beside its floor."""
+"""How a case is measured: medians of runs on fresh clones, statements, WAL bytes, peak memory, beside its floor."""
 
 from __future__ import annotations
 

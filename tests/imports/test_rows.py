@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -303,3 +304,14 @@ def test_rows_of_a_household_may_stand_anywhere(app: TestApp, sample: Sample) ->
         "JOIN core.persons p ON p.id = m.person ORDER BY 1, 2"
     )
     assert [tuple(m.values()) for m in members] == [("H1", "P1"), ("H1", "P3"), ("H2", "P2")]
+
+
+def test_two_imports_of_one_file_at_a_time_load_it_once(app: TestApp, tmp_path: Path) -> None:
+    """The second waits for the first, and finds its rows unchanged."""
+    rows = [(None, f"Name {i}", "Silva", "F", "1980-01-01", None) for i in range(200)]
+    path = write(tmp_path / "persons.csv", PERSON, rows)
+    caller = app.as_user("administrator")
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda _: import_file(app, "persons", path, caller), range(2)))
+    assert sorted((r.loaded, r.unchanged) for r in reports) == [(0, 200), (200, 0)]
+    assert counts(app)["core.persons"] == 200

@@ -119,9 +119,14 @@ def test_error_files_overwrite_nothing_that_is_read(app: TestApp, tmp_path: Path
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("items.csv", "items.errors.csv"), ("items.csv.gz", "items.errors.csv"),
-     ("2024.01.items.XLSX", "2024.01.items.errors.csv"), ("items.errors.csv", "items.errors-2.csv"), ("items.errors-9.csv", "items.errors-10.csv")],
-)  # fmt: skip
+    [
+        ("items.csv", "items.errors.csv"),
+        ("items.csv.gz", "items.errors.csv"),
+        ("2024.01.items.XLSX", "2024.01.items.errors.csv"),
+        ("items.errors.csv", "items.errors-2.csv"),
+        ("items.errors-9.csv", "items.errors-10.csv"),
+    ],
+)
 def test_the_errors_of_an_error_file_have_a_name_of_their_own(name: str, expected: str) -> None:
     """`items.errors.csv` is corrected and imported; what is still wrong goes to `items.errors-2.csv`."""
     assert error_file_of(Path(name)).name == expected

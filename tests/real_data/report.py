@@ -14,11 +14,11 @@ def as_markdown(outcome: Outcome, seconds: float) -> str:
         [
             "# Real input: the Synthea sample",
             "",
-            "A synthetic population (615 persons, 22,810 claims, Synthea, Apache-2.0) goes through the whole system by",
-            "`nox -s real-data -- FOLDER`: imported from its own files with the mapping files in `tests/real_data/maps`,",
-            f"each household enrolled and paid on 1 January of {YEARS[0]} to {YEARS[-1]}, claims submitted, valuated, asked",
-            "for, approved by a second person, paid and reconciled. The run fails unless every row is loaded or listed",
-            "and every total ties to the ledger. This page is written by the run itself (`--write`).",
+            "A synthetic population (615 persons, 22,810 claims, Synthea, Apache-2.0) goes through the whole system",
+            "by `nox -s real-data -- FOLDER`: imported from its own files with the mapping files in",
+            f"`tests/real_data/maps`, each household enrolled and paid on 1 January of {YEARS[0]} to {YEARS[-1]},",
+            "claims submitted, valuated, asked for, approved by a second person, paid and reconciled. The run fails unless",
+            "every row is loaded or listed and every total ties to the ledger. The run itself writes this page.",
             "",
             f"Package `{PACKAGE['code']}`: premium {TERMS['premium_adult']} an adult and {TERMS['premium_child']} a child;",
             f"treatment deductible {TERMS['deductible']['general']}; policy ceiling {TERMS['ceiling']['general']};",  # type: ignore[index]
@@ -29,25 +29,24 @@ def as_markdown(outcome: Outcome, seconds: float) -> str:
             *table(
                 ("file", "rows", "loaded", "listed as refused", "reasons"),
                 (
-                    (kind, r.rows, r.loaded, r.refused, ", ".join(f"{c}: {n:,}" for c, n in sorted(r.reasons.items())))
+                    (kind, r.rows, r.loaded, r.refused, ", ".join(f"{c}: {n:,}" for c, n in r.reasons.items()))
                     for kind, r in outcome.imports.items()
                 ),
             ),
             "",
-            "A claim without a diagnosis is refused at entry (`input.invalid.required diagnosis`) and listed in the file",
-            "of errors, to be completed and imported again.",
+            "A claim without a diagnosis is refused at entry (`input.invalid.required diagnosis`) and listed in the",
+            "file of errors, to be completed and imported again.",
             "",
             "## Policies",
             "",
-            f"{outcome.policies:,} policies over {len(YEARS)} years, contributions {outcome.contributions:,}. Not enrolled:",
+            f"{outcome.policies:,} policies over {len(YEARS)} years, contributions {outcome.contributions:,}.",
+            "Not enrolled:",
             "; ".join(f"{n} x {reason}" for reason, n in sorted(outcome.refusals.items()))
             + " (households of which nobody was alive on that day).",
             "",
             "## Claims",
             "",
-            *table(
-                ("after the checks", "claims"), ((name, n) for name, n in sorted(claims.outcomes.items()))
-            ),
+            *table(("after the checks", "claims"), ((name, n) for name, n in sorted(claims.outcomes.items()))),
             "",
             *table(("lines", "count"), sorted(outcome.line_outcomes.items())),
             "",

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from imis_core.clock import SetClock
 from imis_core.deployment import settings_from
+from imis_core.eligibility.rejections import Rejection
 from imis_core.errors import Refusal
 from imis_core.files import read_table
 from imis_core.imports import ImportReport, import_file
@@ -165,7 +166,8 @@ def enrol(app: TestApp, outcome: Outcome, on: date) -> None:
             outcome.policies += 1
             if Decimal(answer["due"]):
                 receipt = f"{group['code']}-{on.year}"
-                payments.append({"coverage": answer["id"], "amount": answer["due"], "receipt": receipt, "on": on.isoformat()})
+                payment = {"coverage": answer["id"], "amount": answer["due"], "receipt": receipt}
+                payments.append({**payment, "on": on.isoformat()})
         for payment, paid in zip(payments, app.do_all("contributions.record", payments), strict=True):
             if isinstance(paid, Refusal):
                 outcome.refusals[f"contributions.record: {paid.code}"] += 1
@@ -199,8 +201,6 @@ def tally(app: TestApp, outcome: Outcome) -> None:
         outcome.claimed += Decimal(claim["claimed"])
         outcome.payable += Decimal(claim["payable"] or 0)
     for row in app.rows("SELECT rejection, count(*) AS lines FROM core.claim_line_checks GROUP BY rejection"):
-        from imis_core.eligibility.rejections import Rejection
-
         name = "passed" if row["rejection"] is None else Rejection(row["rejection"]).label
         outcome.line_outcomes[name] = row["lines"]
     balances = app.do("ledger.balances", {"scheme": SCHEME})
