@@ -208,7 +208,7 @@ def list_users(context: Context, asked: ListUsers) -> Listing:
     """Users with their roles, places and providers."""
     select = sa.select(users)
     if asked.role is not None:
-        select = select.where(users.c.roles.any(asked.role))
+        select = select.where(sa.literal(asked.role) == sa.any_(users.c.roles))
 
     def build(rows: Sequence[Any]) -> list[User]:
         names = _scope_names(context, rows)

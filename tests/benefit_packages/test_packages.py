@@ -180,7 +180,7 @@ def test_a_replaced_version_pays_by_its_new_terms(app: TestApp) -> None:
     assert [tuple(row.values()) for row in rows] == [
         ("XRAY", "emergency", False, None, 0),
         ("XRAY", "emergency", True, None, 12_500_000),
-        ("XRAY", "other", False, None, whole),
+        ("XRAY", "other", False, 0, whole),
         ("XRAY", "other", True, 6000, whole),
     ]
     (limits,) = app.rows("SELECT * FROM health_insurance.package_limits")

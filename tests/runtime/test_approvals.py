@@ -51,7 +51,9 @@ def pay(context: Context, items: tuple[Pay, ...]) -> list[Paid | Refusal]:
 @command("probe.seen", input=Pay, result=Pay)
 def seen(context: Context, items: tuple[Pay, ...]) -> list[Pay]:
     """How many places row security shows to this command."""
-    scope = context.execute(sa.text("SELECT current_setting('imis.scope') || current_setting('imis.places')")).scalar_one()
+    scope = context.execute(
+        sa.text("SELECT current_setting('imis.scope') || current_setting('imis.places')")
+    ).scalar_one()
     return [Pay(code=scope) for _ in items]
 
 

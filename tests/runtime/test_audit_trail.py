@@ -90,7 +90,9 @@ def pay_a_claim(app: TestApp) -> tuple[str, str]:
     terms = {"insurance_months": 12, "items": {"LAB": {}}}
     package = {"scheme": "chf", "code": "P", "name": "P", "valid_from": "2019-01-01", "terms": terms}
     app.do("benefit_packages.define", package)
-    app.do("beneficiaries.register_group", {"code": "F", "members": [{**PERSON, "number": "N1", "relationship": "head"}]})
+    app.do(
+        "beneficiaries.register_group", {"code": "F", "members": [{**PERSON, "number": "N1", "relationship": "head"}]}
+    )
     app.do("coverage.enrol", {"scheme": "chf", "package": "P", "group": "F"})
     app.do("payments.register_provider", {"code": "BANK", "name": "BANK", "channel": "cash_list"})
     line = {"item": "LAB", "quantity": 1, "price": "100"}

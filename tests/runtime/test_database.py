@@ -144,7 +144,10 @@ def test_nouns_with_a_history_are_not_deleted(app: TestApp) -> None:
 
 def test_the_application_owns_nothing(app: TestApp) -> None:
     """No table can be altered, no trigger switched off, no policy dropped by the application's login."""
-    for statement in ("ALTER TABLE core.persons DISABLE ROW LEVEL SECURITY", "ALTER TABLE core.users DISABLE TRIGGER ALL"):
+    for statement in (
+        "ALTER TABLE core.persons DISABLE ROW LEVEL SECURITY",
+        "ALTER TABLE core.users DISABLE TRIGGER ALL",
+    ):
         with app.database.engine.connect() as connection, pytest.raises(sa.exc.ProgrammingError, match="must be owner"):
             connection.execute(sa.text(statement))
 

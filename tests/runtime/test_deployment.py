@@ -40,11 +40,21 @@ def test_all_mistakes_are_told_at_once() -> None:
     """A file with many mistakes lists each with its path; the command line exits with 2."""
     found = mistakes(
         {
-            "deployment": {"name": "Not A Slug", "country": "xx", "currency": "DOLAR", "timezone": "Mars/Base", "langs": 1},
+            "deployment": {
+                "name": "Not A Slug",
+                "country": "xx",
+                "currency": "DOLAR",
+                "timezone": "Mars/Base",
+                "langs": 1,
+            },
             "database": {"url": "mysql://x"},
             "plugins": {"enabled": "health_insurance"},
             "schemes": {"Bad-Code": {"type": "x", "features": {"a": 1}}},
-            "approvals": {"claims.submit": {"roles": ["clark"]}, "payroll.approve": {}, "a.b": {"roles": 5, "approvers": 9}},
+            "approvals": {
+                "claims.submit": {"roles": ["clark"]},
+                "payroll.approve": {},
+                "a.b": {"roles": 5, "approvers": 9},
+            },
             "roles": {"clerk": {"permissions": ["everything"], "scope": "village"}, "administrator": {}},
             "role": {},
         }

@@ -74,7 +74,9 @@ def probe(make_app: Callable[..., TestApp], make_plugin: Callable[..., ModuleTyp
 
 def counts(app: TestApp) -> dict[str, int]:
     """Rows of every table of ours."""
-    names = app.rows("SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('core', 'jobs')")
+    names = app.rows(
+        "SELECT schemaname || '.' || tablename AS name FROM pg_tables WHERE schemaname IN ('core', 'jobs')"
+    )
     union = " UNION ALL ".join(f"SELECT '{r['name']}' AS name, count(*) FROM {r['name']}" for r in names)
     return {r["name"]: r["count"] for r in app.rows(union)}
 
@@ -288,9 +290,7 @@ def test_passwords_are_in_neither_log_nor_digest(probe: TestApp) -> None:
     assert rows[0]["input"] == [{"name": "ann", "roles": [], "password": "***"}]
     from imis_core.audit import request_digest
 
-    assert rows[0]["digest"] != request_digest(
-        "users.add", [{"name": "ann", "roles": [], "password": "correct horse"}]
-    )
+    assert rows[0]["digest"] != request_digest("users.add", [{"name": "ann", "roles": [], "password": "correct horse"}])
     columns = probe.rows("SELECT column_name FROM information_schema.columns WHERE table_name = 'users_history'")
     assert "password" not in {r["column_name"] for r in columns}
 

@@ -129,7 +129,9 @@ def test_what_is_rolled_back_is_not_told(site: TestApp) -> None:
     assert site.rows("SELECT * FROM core.events") == []
 
 
-def test_nothing_is_written_if_nobody_listens(make_app: Callable[..., TestApp], make_plugin: Callable[..., ModuleType]) -> None:
+def test_nothing_is_written_if_nobody_listens(
+    make_app: Callable[..., TestApp], make_plugin: Callable[..., ModuleType]
+) -> None:
     """Without a subscriber there is neither event nor delivery."""
     app = make_app(extra={"probe": make_plugin("probe", nouns={"probe": 1001}, commands=(tell,))}, plugins=["probe"])
     app.do("probe.tell", {"scheme": "a"})
@@ -161,7 +163,9 @@ def test_the_order_of_a_key_is_kept(site: TestApp, listeners: dict[str, Listener
     clock = ticking(site)
     one = listeners["one"]
     one.failing.add("a")
-    site.do_all("probe.tell", [{"scheme": "a", "claims": 1}, {"scheme": "a", "claims": 2}, {"scheme": "b", "claims": 3}])
+    site.do_all(
+        "probe.tell", [{"scheme": "a", "claims": 1}, {"scheme": "a", "claims": 2}, {"scheme": "b", "claims": 3}]
+    )
     deliver_due(site)
     assert one.heard == [("a", 1), ("b", 3)]
     one.failing.clear()
@@ -191,7 +195,9 @@ def test_a_broken_event_stops_nobody(site: TestApp, listeners: dict[str, Listene
     assert states(site)["bad", "two"] == states(site)["a", "one"] == ("pending", 1)
 
 
-def test_a_killed_delivery_comes_again(site: TestApp, listeners: dict[str, Listener], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_delivery_comes_again(
+    site: TestApp, listeners: dict[str, Listener], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """At least once: a process that dies between the work and its mark leaves the event to be delivered again."""
 
     def die(*_: Any, **__: Any) -> None:
@@ -219,7 +225,9 @@ def test_a_delivery_has_its_audit_entry(site: TestApp) -> None:
     """What a subscriber changes is in the log, as done by the system."""
     site.do("probe.tell", {"scheme": "a"})
     deliver_due(site)
-    rows = site.rows("SELECT actor, count(*) FROM core.audit_entries WHERE command = 'events.claims_valuated' GROUP BY 1")
+    rows = site.rows(
+        "SELECT actor, count(*) FROM core.audit_entries WHERE command = 'events.claims_valuated' GROUP BY 1"
+    )
     assert [(r["actor"], r["count"]) for r in rows] == [(0, 2)]
 
 

@@ -25,7 +25,7 @@ from imis_core.plugins import Manifest
 from imis_core.security.caller import system_caller
 from imis_core.testing.app import TestApp
 
-REVISION = '''
+REVISION = """
 import sqlalchemy as sa
 from alembic import op
 
@@ -35,7 +35,7 @@ down_revision = {down}
 
 def upgrade() -> None:
     op.execute("{sql}")
-'''
+"""
 CORE = {"core": rooms.imis_plugin()}
 
 
@@ -45,7 +45,9 @@ def fresh(playground: Playground) -> Iterator[Addresses]:
     name = f"{playground.prefix}_{secrets.token_hex(4)}"
     yield playground.databases.template(name)
     playground.databases.drop(name)
-    admin = sa.create_engine(playground.databases._admin.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT")
+    admin = sa.create_engine(
+        playground.databases._admin.set(drivername="postgresql+psycopg"), isolation_level="AUTOCOMMIT"
+    )
     with admin.connect() as connection:
         for role in (f"{name}_owner", f"{name}_app", f"{name}_read"):
             connection.execute(sa.text(f'DROP ROLE IF EXISTS "{role}"'))
@@ -80,7 +82,9 @@ def test_two_processes_migrate_at_once(fresh: Addresses) -> None:
 
 
 def set_revision(app: TestApp, revision: str) -> None:
-    owner = make_url(app.database.url).set(username=f"{str(app.database.url.username).removesuffix('_app_login')}_owner_login")
+    owner = make_url(app.database.url).set(
+        username=f"{str(app.database.url.username).removesuffix('_app_login')}_owner_login"
+    )
     engine = sa.create_engine(owner)
     with engine.begin() as connection:
         connection.execute(sa.text(f'SET LOCAL ROLE "{app.database.roles.owner}"'))
@@ -143,17 +147,28 @@ def test_a_plugin_has_a_schema_and_a_history_of_its_own(fresh: Addresses, visits
     """Its tables and its version table lie in its schema; further revisions move it alone; its tables are granted."""
     both = {**CORE, "visits": manifest()}
     roles = Roles.of(fresh.database)
-    assert [(s.plugin, s.current, s.head) for s in migrate(fresh.owner, roles, both)][1] == ("visits", None, "visits_0001")
+    assert [(s.plugin, s.current, s.head) for s in migrate(fresh.owner, roles, both)][1] == (
+        "visits",
+        None,
+        "visits_0001",
+    )
     visits("visits_0002", "visits_0001", "ALTER TABLE visits.visits ADD COLUMN place bigint")
     assert [(s.plugin, s.current, s.head) for s in migrate(fresh.owner, roles, both)] == [
         ("visits", "visits_0001", "visits_0002")
     ]
     database = Database(fresh.app, pool_size=1)
     with database.command(system_caller()) as (connection, _):
-        assert connection.execute(sa.text("SELECT version_num FROM visits.alembic_version")).scalar_one() == "visits_0002"
-        assert connection.execute(sa.text("SELECT version_num FROM core.alembic_version")).scalar_one().startswith("core_")
+        assert (
+            connection.execute(sa.text("SELECT version_num FROM visits.alembic_version")).scalar_one() == "visits_0002"
+        )
+        assert (
+            connection.execute(sa.text("SELECT version_num FROM core.alembic_version")).scalar_one().startswith("core_")
+        )
         connection.execute(sa.text("INSERT INTO visits.visits (id, reason) VALUES (1, 'x')"))
-    with pytest.raises(sa.exc.ProgrammingError, match="permission"), database.command(system_caller()) as (connection, _):
+    with (
+        pytest.raises(sa.exc.ProgrammingError, match="permission"),
+        database.command(system_caller()) as (connection, _),
+    ):
         connection.execute(sa.text("DELETE FROM visits.visits"))
     with database.engine.connect() as connection:
         assert all(s.is_current for s in states(connection, both))
@@ -203,7 +218,7 @@ class Plain:
 
     def drop(self) -> None:
         self.execute(f'DROP DATABASE "{self.name}" WITH (FORCE)')
-        for role in (*self.logins, *(f"{self.name}_{kind}" for kind in ("owner", "app", "read"))):
+        for role in (*(f"{self.name}_{kind}" for kind in ("owner", "app", "read")), *self.logins):
             self.execute(f'DROP ROLE IF EXISTS "{role}"')
 
 
@@ -220,7 +235,9 @@ def use(app_url: str) -> None:
         first_user(database)
         with database.query(system_caller()) as connection:
             assert connection.execute(sa.text("SELECT name FROM core.users")).scalar_one() == "administrator"
-            assert not connection.execute(sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = session_user")).scalar_one()
+            assert not connection.execute(
+                sa.text("SELECT rolsuper FROM pg_roles WHERE rolname = session_user")
+            ).scalar_one()
     finally:
         database.dispose()
 
@@ -261,7 +278,9 @@ def test_roles_that_an_administrator_made_are_used(plain: Plain) -> None:
     """Nothing is granted again by a login that may not grant."""
     owner, app = plain.login("owner"), plain.login("app")
     for kind, login in (("owner", "owner"), ("app", "app"), ("read", "app")):
-        plain.execute(f'CREATE ROLE "{plain.name}_{kind}"', f'GRANT "{plain.name}_{kind}" TO "{plain.name}_{login}_login"')
+        plain.execute(
+            f'CREATE ROLE "{plain.name}_{kind}"', f'GRANT "{plain.name}_{kind}" TO "{plain.name}_{login}_login"'
+        )
     plain.execute(f'GRANT CREATE ON DATABASE "{plain.name}" TO "{plain.name}_owner"')
     migrate(owner, ensure_roles(owner, app, plain.name), CORE)
     use(app)

@@ -143,8 +143,10 @@ def test_a_long_unknown_field_is_told_shortly() -> None:
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters()) | st.decimals() | st.dates(),
-    lambda inner: st.lists(inner, max_size=4)
-    | st.dictionaries(st.sampled_from([a.name for a in attrs.fields(Whole)]) | st.text(), inner, max_size=4),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([a.name for a in attrs.fields(Whole)]) | st.text(), inner, max_size=4)
+    ),
     max_leaves=12,
 )
 FIELDS = st.dictionaries(st.sampled_from([a.name.rstrip("_") for a in attrs.fields(Whole)]), JSON, max_size=5)

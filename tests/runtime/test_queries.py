@@ -22,7 +22,11 @@ from imis_core.testing.app import TestApp
 from imis_core.values import INT64_MAX
 
 notes = sa.Table(
-    "schedules", sa.MetaData(), sa.Column("job", sa.Text, primary_key=True), sa.Column("enqueued_on", sa.Date), schema="core"
+    "schedules",
+    sa.MetaData(),
+    sa.Column("job", sa.Text, primary_key=True),
+    sa.Column("enqueued_on", sa.Date),
+    schema="core",
 )
 score = sa.cast(sa.func.length(notes.c.job), sa.Numeric) / 3
 

@@ -12,12 +12,9 @@ from argon2 import extract_parameters
 from imis_core.errors import ImisError
 from imis_core.security import passwords
 from imis_core.security.caller import Caller
+from imis_core.security.login import caller_by_token, log_in
 from imis_core.testing.app import TestApp
 
-try:
-    from imis_core.users.login import caller_by_token, log_in  # type: ignore[import-not-found, unused-ignore]
-except ImportError:
-    from imis_core.security.users import caller_by_token, log_in
 PASSWORD = "correct horse"
 ROLES = {
     "clerk": {"permissions": ["beneficiaries.*"], "scope": "place"},
