@@ -173,6 +173,14 @@ class Composition:
             others = [n for n in table.plugins if n in self.plugins.manifests]  # without one that is switched off
         return (own, *(n for n in others if n != own))
 
+    def listeners(self, event: str, scheme: str | None) -> tuple[str, ...]:
+        """Plugins that are told of an event: those that implement its hook and, in a scheme, speak for it."""
+        implementing = self.subscribers(event)
+        if scheme is None:
+            return implementing
+        speaking = (KERNEL, *self.speakers(scheme))
+        return tuple(name for name in implementing if name in speaking)
+
     def subscribers(self, event: str) -> tuple[str, ...]:
         """Plugins that implement the hook of an event."""
         if event not in self._subscribers:

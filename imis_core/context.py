@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 
 @frozen
 class Event:
-    """Something that happened: delivered after commit to every plugin that implements the hook `imis_on_<name>`."""
+    """Something that happened: delivered after commit to the plugins that implement the hook `imis_on_<name>`.
+
+    What happened in a scheme is told only to plugins that speak for it (`plugins` of the scheme's configuration).
+    """
 
     name: str
     key: str
     payload: Mapping[str, Any]
+    scheme: str | None = None
 
 
 @define
@@ -58,9 +62,9 @@ class Context:
         rule = table.info.get("scope")
         return sa.true() if rule is None else rule(table, self.caller)
 
-    def emit(self, name: str, key: str, payload: Mapping[str, Any]) -> None:
-        """Tell subscribers after commit."""
-        self.events.append(Event(name, key, payload))
+    def emit(self, name: str, key: str, payload: Mapping[str, Any], *, scheme: str | None = None) -> None:
+        """Tell subscribers after commit; of what happened in a scheme only those that speak for it."""
+        self.events.append(Event(name, key, payload, scheme))
 
     def defer(self, job: str, data: Any, *, lock: str | None = None) -> int:
         """Enqueue a job: it exists exactly if this transaction commits. Jobs with one `lock` never run side by side."""

@@ -38,7 +38,7 @@ def hook_of(event: str) -> Any:
 
 def write_events(context: Context) -> None:
     """Write the context's events and a pending delivery for each subscriber; nothing if nobody listens."""
-    heard = [(e, context.app.subscribers(e.name)) for e in context.events]
+    heard = [(e, context.app.listeners(e.name, e.scheme)) for e in context.events]
     heard = [(event, names) for event, names in heard if names]
     context.events.clear()
     if not heard:

@@ -100,7 +100,9 @@ def process_scheme(context: Context, scheme: str, names: Sequence[str] | None) -
             done += _value_chunk(context, scheme, rows)
             rows = _checked(context, scheme) if len(rows) == CHUNK else []
     if done:
-        context.emit("claims_valuated", scheme, {"scheme": scheme, "audit": context.audit, "claims": done})
+        context.emit(
+            "claims_valuated", scheme, {"scheme": scheme, "audit": context.audit, "claims": done}, scheme=scheme
+        )
     return ProcessedClaims(processed=done, valuated=done, rejected=0)
 
 

@@ -41,7 +41,7 @@ def test_versions_count_up_with_the_command_that_made_them(app: TestApp) -> None
         "SELECT h.version, e.command FROM core.locations_history h JOIN core.audit_entries e ON e.id = h.audit "
         "ORDER BY h.version"
     )
-    assert [(r["version"], r["command"]) for r in rows][0] == (1, "locations.add")
+    assert (rows[0]["version"], rows[0]["command"]) == (1, "locations.add")
     (now,) = app.rows("SELECT version FROM core.locations")
     assert now["version"] == len(rows)
 

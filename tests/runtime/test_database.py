@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import alembic.autogenerate
@@ -267,8 +267,8 @@ def test_bulk_writes_keep_every_value(app: TestApp, count: int) -> None:
 
 
 @pytest.fixture
-def counted() -> Iterator[list[int]]:
-    yield []
+def counted() -> list[int]:
+    return []
 
 
 def test_the_pool_gives_connections_back(app: TestApp, counted: list[int]) -> None:

@@ -65,7 +65,7 @@ def bare(name: str, **attributes: Any) -> ModuleType:
 def test_a_plugin_that_is_not_installed_is_named_with_a_suggestion() -> None:
     """Installed is not enabled, and enabled is not installed."""
     deployment = {"name": "here", "country": "XX", "currency": "USD"}
-    with pytest.raises(PluginErrors, match="'heath_insurance' is not installed.*did you mean 'health_insurance'"):
+    with pytest.raises(PluginErrors, match=r"'heath_insurance' is not installed.*did you mean 'health_insurance'"):
         Composition(settings_from({"deployment": deployment, "plugins": {"enabled": ["heath_insurance"]}}, "here"))
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
+from types import ModuleType
 from typing import Any
 
+import pytest
+
+from imis_core.api import ClaimsValuated, Manifest, hookimpl
 from imis_core.events import deliver_due
 
 
@@ -57,3 +61,44 @@ def test_a_claim_computed_again_is_not_counted_again(app: Any) -> None:
     app.do("claims.process", {"scheme": "chf", "claims": ["C1"]})
     _deliver(app)
     assert app.do("health_insurance.utilisation", {"scheme": "chf"}) == before
+
+
+class Listener:
+    """A cross-cutting plugin that counts what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def as_module(self) -> ModuleType:
+        module = ModuleType("listener")
+        listener = self
+
+        @hookimpl
+        def imis_plugin() -> Manifest:
+            return Manifest(name="listener", version="1", kernel=">=0.1")
+
+        @hookimpl
+        def imis_on_claims_valuated(event: ClaimsValuated) -> None:
+            listener.told.append(event.scheme)
+
+        module.imis_plugin = imis_plugin  # type: ignore[attr-defined]
+        module.imis_on_claims_valuated = imis_on_claims_valuated  # type: ignore[attr-defined]
+        return module
+
+
+@pytest.mark.parametrize(("speaks", "told"), [(None, ["chf"]), ([], []), (["listener"], ["chf"])])
+def test_only_plugins_that_speak_for_a_scheme_are_told(
+    make_app: Any, speaks: list[str] | None, told: list[str]
+) -> None:
+    """`plugins` of a scheme: absent means every cross-cutting plugin, an empty list none."""
+    listener = Listener()
+    scheme: dict[str, Any] = {"type": "health_insurance"}
+    if speaks is not None:
+        scheme["plugins"] = speaks
+    settings = {"plugins": {"enabled": ["health_insurance", "listener"]}, "schemes": {"chf": scheme}}
+    app = make_app(settings=settings, extra={"listener": listener.as_module()})
+    _world(app)
+    app.do("claims.process", {"scheme": "chf"})
+    _deliver(app)
+    assert listener.told == told
+    assert len(app.do("health_insurance.utilisation", {"scheme": "chf"})) == 2
