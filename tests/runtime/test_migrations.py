@@ -131,7 +131,8 @@ def visits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Mod
         "visits_0001",
         None,
         "CREATE TABLE visits.visits (id bigint PRIMARY KEY, reason text NOT NULL, version int NOT NULL DEFAULT 1); "
-        "CREATE TABLE visits.visits_history (id bigint, version int, reason text, audit bigint, PRIMARY KEY (id, version))",
+        "CREATE TABLE visits.visits_history "
+        "(id bigint, version int, reason text, audit bigint, PRIMARY KEY (id, version))",
     )
     monkeypatch.setitem(sys.modules, "visits_add", add)  # type: ignore[arg-type]
     yield add
@@ -287,7 +288,7 @@ def test_roles_that_an_administrator_made_are_used(plain: Plain) -> None:
 
 
 def test_a_deployment_on_a_server_by_address(plain: Plain, tmp_path: Path) -> None:
-    """`imis migrate` and opening, from a folder whose file names the server; refused before, and when it fell behind."""
+    """`imis migrate` and opening, from a folder whose file names the server; refused before, and when behind."""
     owner, app = plain.login("owner", "CREATEROLE"), plain.login("app")
     plain.execute(f'ALTER DATABASE "{plain.name}" OWNER TO "{plain.name}_owner_login"')
     (tmp_path / "imis.toml").write_text(
