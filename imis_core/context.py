@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection, Result
 
 from imis_core.deployment import Settings
@@ -61,6 +62,31 @@ class Context:
         """The condition that limits a table to what the caller may see; every SELECT over a scoped table carries it."""
         rule = table.info.get("scope")
         return sa.true() if rule is None else rule(table, self.caller)
+
+    def named(
+        self, table: sa.Table, names: Iterable[str], *columns: sa.ColumnElement[Any], by: str = "code"
+    ) -> list[tuple[str, Any]]:
+        """(name, row) of each row that is named by its code (the column `by`) or its outside id; one statement.
+
+        Rows have the table's columns, or `columns`, with `id` and the code among them. What the caller may not see is
+        left out like what is not there. A code wins over an id.
+        """
+        wanted = set(names)
+        if not wanted:
+            return []
+        noun = table.info["noun"]
+        by_id = {number: name for name in wanted if (number := self.ids.decode(noun, name)) is not None}
+        rows = self.execute(
+            sa.select(*(columns or table.columns)).where(
+                sa.or_(
+                    table.c[by] == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
+                    table.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
+                ),
+                self.scoped(table),
+            )
+        ).all()
+        found = [(by_id[row.id], row) for row in rows if row.id in by_id]
+        return found + [(code, row) for row in rows if (code := getattr(row, by)) in wanted]
 
     def emit(self, name: str, key: str, payload: Mapping[str, Any], *, scheme: str | None = None) -> None:
         """Tell subscribers after commit; of what happened in a scheme only those that speak for it."""

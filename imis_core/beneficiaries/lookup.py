@@ -71,25 +71,10 @@ def resolve_persons(context: Context, refs: Iterable[str], exact: bool = False) 
     return found
 
 
-def _persons(context: Context, wanted: set[str]) -> dict[str, PersonRow]:
-    if not wanted:
-        return {}
-    by_id = {number: ref for ref in wanted if (number := context.ids.decode("persons", ref)) is not None}
+def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
     table = persons.c
-    found: Iterable[Any] = context.execute(
-        sa.select(
-            table.id, table.number, table.sex, table.birth_date, table.death_date, table.status, table.place
-        ).where(
-            sa.or_(
-                table.number == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
-                table.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-            ),
-            context.scoped(persons),
-        )
-    )
-    rows = [PersonRow(*row) for row in found]
-    named = {by_id[row.id]: row for row in rows if row.id in by_id}
-    return named | {row.number: row for row in rows if row.number in wanted}  # a number wins over an id
+    columns = (table.id, table.number, table.sex, table.birth_date, table.death_date, table.status, table.place)
+    return {name: PersonRow(*row) for name, row in context.named(persons, wanted, *columns, by="number")}
 
 
 def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
@@ -131,23 +116,9 @@ def person_attributes(context: Context, ids: Iterable[int]) -> dict[int, Mapping
 
 def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]:
     """The groups that are named by code or outside id and that the caller may see; others are left out."""
-    wanted = set(refs)
-    if not wanted:
-        return {}
-    by_id = {number: ref for ref in wanted if (number := context.ids.decode("groups", ref)) is not None}
     table = groups.c
-    found: Iterable[Any] = context.execute(
-        sa.select(table.id, table.code, table.kind, table.status, table.place, table.attributes).where(
-            sa.or_(
-                table.code == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
-                table.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-            ),
-            context.scoped(groups),
-        )
-    )
-    rows = [GroupRow(*row) for row in found]
-    named = {by_id[row.id]: row for row in rows if row.id in by_id}
-    return named | {row.code: row for row in rows if row.code in wanted}
+    columns = (table.id, table.code, table.kind, table.status, table.place, table.attributes)
+    return {name: GroupRow(*row) for name, row in context.named(groups, refs, *columns)}
 
 
 def group_members(context: Context, group_ids: Iterable[int]) -> dict[int, tuple[MemberRow, ...]]:

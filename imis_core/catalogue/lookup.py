@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
-import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.catalogue.tables import diagnoses, items, price_lists
 from imis_core.context import Context
@@ -49,39 +46,15 @@ def resolve_items(context: Context, names: Iterable[str]) -> dict[str, ItemRow]:
             row.id, row.code, row.name, row.kind, row.category, row.care_type, row.max_quantity_thousandths,
             tuple(row.sexes), tuple(row.ages),
         )
-        for name, row in rows_named(context, items, "items", names)
+        for name, row in context.named(items, names)
     }  # fmt: skip
 
 
 def resolve_diagnoses(context: Context, names: Iterable[str]) -> dict[str, DiagnosisRow]:
     """The diagnoses that are named by code or outside id; unknown names are left out."""
-    return {
-        name: DiagnosisRow(row.id, row.code, row.name)
-        for name, row in rows_named(context, diagnoses, "diagnoses", names)
-    }
+    return {name: DiagnosisRow(row.id, row.code, row.name) for name, row in context.named(diagnoses, names)}
 
 
 def resolve_price_lists(context: Context, names: Iterable[str]) -> dict[str, PriceListRow]:
     """The price lists that are named by code or outside id; unknown names are left out."""
-    return {
-        name: PriceListRow(row.id, row.code, row.currency)
-        for name, row in rows_named(context, price_lists, "price_lists", names)
-    }
-
-
-def rows_named(context: Context, table: sa.Table, noun: str, names: Iterable[str]) -> list[tuple[str, Any]]:
-    """(name, row) for each row of a table with `id` and `code` that is named by either; a code wins over an id."""
-    wanted = set(names)
-    if not wanted:
-        return []
-    by_id = {number: name for name in wanted if (number := context.ids.decode(noun, name)) is not None}
-    rows = context.execute(
-        sa.select(table).where(
-            sa.or_(
-                table.c.code == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
-                table.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-            )
-        )
-    ).all()
-    named = [(by_id[row.id], row) for row in rows if row.id in by_id]
-    return named + [(row.code, row) for row in rows if row.code in wanted]
+    return {name: PriceListRow(row.id, row.code, row.currency) for name, row in context.named(price_lists, names)}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import date
-from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -58,7 +57,7 @@ def resolve_locations(context: Context, names: Iterable[str], *, within_scope: b
     """
     found = {
         name: LocationRow(row.id, row.code, row.name, row.level, row.parent, row.closed_on)
-        for name, row in _rows(context, locations, "locations", names)
+        for name, row in context.named(locations, names)
     }
     if within_scope and not context.caller.everywhere:
         own = set(context.caller.places)
@@ -73,25 +72,8 @@ def resolve_providers(context: Context, names: Iterable[str]) -> dict[str, Provi
             row.id, row.code, row.name, row.kind, row.level, row.care_type, row.location,
             row.contract_from, row.contract_to, row.closed_on,
         )
-        for name, row in _rows(context, providers, "providers", names)
+        for name, row in context.named(providers, names)
     }  # fmt: skip
-
-
-def _rows(context: Context, table: sa.Table, noun: str, names: Iterable[str]) -> list[tuple[str, Any]]:
-    wanted = set(names)
-    if not wanted:
-        return []
-    by_id = {number: name for name in wanted if (number := context.ids.decode(noun, name)) is not None}
-    rows = context.execute(
-        sa.select(table).where(
-            sa.or_(
-                table.c.code == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
-                table.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-            )
-        )
-    ).all()
-    named = [(by_id[row.id], row) for row in rows if row.id in by_id]
-    return named + [(row.code, row) for row in rows if row.code in wanted]  # a code wins over an id
 
 
 _BELOW = sa.text(
