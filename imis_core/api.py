@@ -18,15 +18,30 @@ from imis_core.claims.events import ClaimsValuated
 from imis_core.commands import Command, command
 from imis_core.context import Context
 from imis_core.coverage.covers import coverage_covers_sql
-from imis_core.database.bulk import insert_rows
-from imis_core.database.tables import day, minor, plugin_metadata, text
-from imis_core.errors import Problem, Refusal, suggestion
+from imis_core.database.bulk import insert_returning, insert_rows, take_ids
+from imis_core.database.tables import (
+    day,
+    document,
+    edited,
+    identity,
+    instant,
+    mass,
+    minor,
+    plugin_metadata,
+    reference,
+    text,
+)
+from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
 from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
+from imis_core.payments.channels import PaymentChannel
+from imis_core.payments.orders import NewOrder, place_orders
+from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.places.tables import providers
 from imis_core.plugins import Manifest
 from imis_core.queries import Listing, Query, query
+from imis_core.states import StateTable
 from imis_core.values import (
     INT64_MAX,
     Amount,
@@ -34,16 +49,21 @@ from imis_core.values import (
     MonthDay,
     NotExact,
     Percent,
+    Quantity,
+    Rate,
     add_months,
     day_before,
     full_years,
     share_half_up,
+    thousandths_text,
     to_minor,
+    to_thousandths,
 )
 
 __all__ = [
     "INT64_MAX",
     "Amount",
+    "Batch",
     "ClaimsValuated",
     "Command",
     "Context",
@@ -56,36 +76,56 @@ __all__ = [
     "Manifest",
     "Money",
     "MonthDay",
+    "NewOrder",
     "NotExact",
+    "PaymentChannel",
     "PaymentTerms",
     "Percent",
     "Problem",
+    "Quantity",
     "Query",
     "Quote",
+    "Rate",
     "Refusal",
     "SchemeType",
+    "Settled",
+    "SourceKind",
+    "StateTable",
     "TermsCheck",
     "add_months",
     "command",
     "coverage_covers_sql",
     "day",
     "day_before",
+    "document",
+    "edited",
     "full_years",
     "hookimpl",
+    "identity",
+    "insert_returning",
     "insert_rows",
+    "instant",
+    "invalid",
     "items",
+    "mass",
     "minor",
+    "not_found",
     "outside_name",
     "package_currencies",
     "package_versions",
     "parse",
+    "place_orders",
     "plugin_metadata",
     "problems_of",
     "providers",
     "query",
+    "reference",
     "resolve_items",
     "share_half_up",
     "suggestion",
+    "take_ids",
     "text",
+    "thousandths_text",
     "to_minor",
+    "to_thousandths",
 ]

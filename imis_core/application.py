@@ -17,6 +17,7 @@ from imis_core.context import Context
 from imis_core.database.engine import Database
 from imis_core.deployment import Settings, SettingsError
 from imis_core.errors import WORD_MAX, ImisError, Problem, Refusal, suggestion
+from imis_core.events import hook_of
 from imis_core.ids import KERNEL_NOUNS, Ids
 from imis_core.jobs import Job, Queue
 from imis_core.parsing import InvalidInput, parse
@@ -184,8 +185,7 @@ class Composition:
     def subscribers(self, event: str) -> tuple[str, ...]:
         """Plugins that implement the hook of an event."""
         if event not in self._subscribers:
-            spec = getattr(hookspecs, f"imis_on_{event}")
-            self._subscribers[event] = tuple(self.plugins.implementers(spec))
+            self._subscribers[event] = tuple(self.plugins.implementers(hook_of(event)))
         return self._subscribers[event]
 
     def unknown_name(self, name: str) -> Refusal:

@@ -18,7 +18,7 @@ from imis_core.audit import write_entry
 from imis_core.commands import Command, Reply, command, digest_of, mask, perform
 from imis_core.context import Context
 from imis_core.database.engine import set_scope
-from imis_core.errors import ImisError, Problem, Refusal, not_found
+from imis_core.errors import ImisError, Refusal, invalid, not_found
 from imis_core.parsing import InvalidInput, outside_name, parse, plain
 from imis_core.queries import Listing, query
 from imis_core.runtime_tables import approvals
@@ -47,7 +47,7 @@ def hold(context: Context, definition: Command, items: Sequence[Any], single: bo
             parse(item, definition.input)
             outcomes.append(None)
         except InvalidInput as error:
-            outcomes.append(Refusal("input.invalid", "the input is not valid", error.problems))
+            outcomes.append(invalid(*error.problems))
     if any(outcomes):
         return Reply(
             tuple(
@@ -100,7 +100,7 @@ def _state(row: Any, now: datetime) -> str:
     return "expired" if row.state == "awaiting_approval" and row.expires_at <= now else str(row.state)
 
 
-def _decidable(context: Context, row: Any, wanted: str, name: str) -> Refusal | None:
+def _decidable(context: Context, row: Any, wanted: str) -> Refusal | None:
     state = _state(row, context.now)
     if not STATES.allows(state, wanted):
         return STATES.refusal("the request", state, wanted)
@@ -125,7 +125,7 @@ def _approve(context: Context, item: Decide) -> Decided | Refusal:
     row = _locked(context, item.approval)
     if row is None:
         return not_found("approval", "approval", item.approval)
-    refusal = _decidable(context, row, "approved", item.approval)
+    refusal = _decidable(context, row, "approved")
     if refusal is not None:
         return refusal
     if context.caller.user in row.approvers:
@@ -193,7 +193,7 @@ def _end(context: Context, item: Decide, state: str) -> Decided | Refusal:
     row = _locked(context, item.approval)
     if row is None:
         return not_found("approval", "approval", item.approval)
-    refusal = _decidable(context, row, state, item.approval)
+    refusal = _decidable(context, row, state)
     if refusal is not None:
         return refusal
     _update(context, row.id, state=state, reason=item.reason, request=[])
@@ -247,10 +247,10 @@ def _summary(context: Context, row: Any) -> str:
     known = [outside_name(a) for a in attrs.fields(definition.input)] if definition is not None else []
     first = ", ".join(f"{name}={fields[name]}" for name in known if name in fields)
     more = f" and {len(row.request) - 1} more" if len(row.request) > 1 else ""
-    return f"{first}"[:200] + more
+    return first[:200] + more
 
 
 COMMANDS = (approve, reject, withdraw)
 QUERIES = (pending,)
 
-__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "Problem", "hold"]
+__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "hold"]

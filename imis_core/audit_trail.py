@@ -11,7 +11,7 @@ from attrs import frozen
 
 from imis_core.context import Context
 from imis_core.database.tables import metadata
-from imis_core.errors import Refusal, not_found
+from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.migrations.runner import tables_of
 from imis_core.parsing import plain
 from imis_core.queries import query
@@ -23,6 +23,7 @@ _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "claims": ("claim_states", "claim"),
     "orders": ("order_states", "order"),
 }
+NATURAL_KEYS: Final = ("code", "number", "name", "receipt")
 UNMASK: Final = "beneficiaries.unmask"
 MASK: Final = "***"
 _HIDDEN: Final = frozenset({"audit", "version", "id", "password", "request"})
@@ -44,14 +45,14 @@ class TrailEntry:
     changes: dict[str, object]
 
 
-@query("audit.trail", input=TrailInput, result=TrailEntry)
+@query("audit.trail", input=TrailInput, result=TrailEntry, listing=True)
 def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
-    """Who changed an entity, when, by which command, and what."""
-    entity = context.ids.decode_any(asked.entity)
-    table = None if entity is None else _table_of(context, entity[0])
-    if entity is None or table is None or not _visible(context, table, entity[1]):
-        return not_found("entity", "entity", asked.entity)
-    noun, number = entity
+    """Who changed an entity, when, by which command, and what. It is named by its id, or by its code or number."""
+    found = _found(context, asked.entity)
+    if isinstance(found, Refusal):
+        return found
+    table, number = found
+    noun = table.info["noun"]
     if noun in _STATES:
         name, key = _STATES[noun]
         source = metadata.tables[f"core.{name}"]
@@ -78,13 +79,13 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     changes = [_shown(context, table, change) for change in changes]
     entries = _entries(context, [row["audit"] for row in rows])
     return [
-        TrailEntry(at=e.at, actor=e.actor, approver=e.approver, command=e.command, changes=plain_changes(change))
+        TrailEntry(at=e.at, actor=e.actor, approver=e.approver, command=e.command, changes=_plain(change))
         for row, change in zip(rows, changes, strict=True)
         if (e := entries.get(row["audit"])) is not None
     ]
 
 
-def plain_changes(changes: Mapping[str, Any]) -> dict[str, object]:
+def _plain(changes: Mapping[str, Any]) -> dict[str, object]:
     """Changes as JSON-like data; ranges and other rich values as text."""
     shown = {}
     for name, value in changes.items():
@@ -95,13 +96,49 @@ def plain_changes(changes: Mapping[str, Any]) -> dict[str, object]:
     return shown
 
 
-def _table_of(context: Context, noun: str) -> sa.Table | None:
-    """The table of a noun of the kernel or of a plugin, if it says who changed its rows."""
-    for manifest in context.app.plugins.manifests.values():
-        for table in tables_of(manifest):
-            if table.info.get("noun") == noun:
-                return table if "history" in table.info or "audit" in table.c or noun in _STATES else None
-    return None
+def _found(context: Context, name: str) -> tuple[sa.Table, int] | Refusal:
+    """The entity that is named by its outside id, or by the code or number of just one that the caller may see."""
+    tables = _trailed(context)
+    entity = context.ids.decode_any(name)
+    if entity is not None:
+        table = tables.get(entity[0])
+        if table is not None and _visible(context, table, entity[1]):
+            return table, entity[1]
+        return not_found("entity", "entity", name)
+    named = [(table, key) for table in tables.values() for key in _keys(table)]
+    rows = context.execute(
+        sa.union_all(
+            *(
+                sa.select(sa.literal(table.info["noun"]).label("noun"), table.c.id)
+                .where(table.c[key] == name, context.scoped(table))
+                .limit(2)
+                for table, key in named
+            )
+        )
+    ).all()
+    if not rows:
+        return not_found("entity", "entity", name)
+    if len(rows) > 1:
+        nouns = ", ".join(sorted({row.noun for row in rows}))
+        return invalid(Problem("entity", "ambiguous", f"{name!r} names several ({nouns}); name one by its id"))
+    return tables[rows[0].noun], rows[0].id
+
+
+def _trailed(context: Context) -> dict[str, sa.Table]:
+    """The tables of nouns of the kernel and of plugins that say who changed their rows, by noun."""
+    return {
+        noun: table
+        for manifest in context.app.plugins.manifests.values()
+        for table in tables_of(manifest)
+        if (noun := table.info.get("noun")) is not None
+        and ("history" in table.info or "audit" in table.c or noun in _STATES)
+    }
+
+
+def _keys(table: sa.Table) -> list[str]:
+    """The columns by which people name a noun: those that are unique, by themselves or within a scheme."""
+    unique = [{column.name for column in c.columns} for c in table.constraints if isinstance(c, sa.UniqueConstraint)]
+    return [key for key in NATURAL_KEYS if {key} in unique or {"scheme", key} in unique]
 
 
 def _named(column: sa.Column[Any], value: Any) -> Any:

@@ -15,7 +15,7 @@ from attrs import field, frozen
 
 from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
-from imis_core.database.engine import LOST, RETRIES
+from imis_core.database.engine import retried
 from imis_core.errors import ImisError, Problem, Refusal, invalid
 from imis_core.events import write_events
 from imis_core.parsing import InvalidInput, outside_name, parse, plain
@@ -111,15 +111,10 @@ def run_command(
     if refusal is not None:
         raise ImisError(refusal)
     digest = digest_of(app, definition, items)
-    for attempt in range(RETRIES + 1):
-        try:
-            return _transact(app, definition, items, caller, key, digest, atomic, single)
-        except AllOrNothing as failed:
-            return Reply(failed.outcomes)
-        except sa.exc.OperationalError as error:
-            if not isinstance(error.orig, LOST) or attempt == RETRIES:
-                raise
-    raise AssertionError("unreachable")
+    try:
+        return retried(lambda: _transact(app, definition, items, caller, key, digest, atomic, single))
+    except AllOrNothing as failed:
+        return Reply(failed.outcomes)
 
 
 def _not_allowed(definition: Command, items: Sequence[Any], caller: Caller, key: str | None) -> Refusal | None:
@@ -242,8 +237,12 @@ def _claim_key(context: Context, key: str, digest: str) -> Reply | None:
 
 
 def _stored(reply: Reply) -> dict[str, Any]:
-    outcomes = [{"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in reply.outcomes]
-    return {"outcomes": outcomes, "awaiting": reply.awaiting}
+    return {"outcomes": outcomes_as_json(reply.outcomes), "awaiting": reply.awaiting}
+
+
+def outcomes_as_json(outcomes: Sequence[Any]) -> list[dict[str, Any]]:
+    """Each item's outcome as `{"result": ...}` or `{"error": ...}`, as every door shows a batch."""
+    return [{"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in outcomes]
 
 
 def _restored(answer: Mapping[str, Any]) -> Reply:

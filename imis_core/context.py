@@ -11,6 +11,7 @@ from attrs import define, evolve, field, frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection, Result
 
+from imis_core.database.engine import set_scope
 from imis_core.deployment import Settings
 from imis_core.ids import Ids
 from imis_core.security.caller import Caller
@@ -102,7 +103,5 @@ class Context:
 
     def look_up(self, persons: Iterable[int]) -> None:
         """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""
-        from imis_core.database.engine import narrow
-
         self.caller = evolve(self.caller, looked_up=tuple(sorted({*self.caller.looked_up, *persons})))
-        narrow(self.connection, self.caller)
+        set_scope(self.connection, self.caller)

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
-from imis_core.parsing import Invalid, InvalidInput, parse
+from imis_core.parsing import InvalidInput, parse
 from imis_core.values import MINOR_UNITS
 
 ADMINISTRATOR: Final = "administrator"
@@ -159,11 +159,9 @@ def read_toml(path: Path) -> dict[str, Any]:
         raise SettingsError(str(path), (Problem("", "missing", f"there is no file {path}"),)) from None
     except UnicodeDecodeError as error:
         raise SettingsError(str(path), (Problem("", "encoding", f"not UTF-8 at byte {error.start}"),)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(str(path), (Problem("", "syntax", f"not TOML: {error}"),)) from None
     except RecursionError:
         raise SettingsError(str(path), (Problem("", "syntax", "not TOML: nested too deep"),)) from None
-    except ValueError as error:  # a whole number of thousands of digits
+    except ValueError as error:  # not TOML, or a whole number of thousands of digits
         raise SettingsError(str(path), (Problem("", "syntax", f"not TOML: {error}"),)) from None
     except OSError as error:
         raise SettingsError(str(path), (Problem("", "unreadable", f"cannot be read: {error.strerror}"),)) from None
@@ -344,4 +342,4 @@ def _url_problems(path: str, url: str) -> list[Problem]:
     return [] if good else [Problem(path, "format", message)]
 
 
-__all__ = ["ADMINISTRATOR", "Invalid", "Settings", "SettingsError", "load_settings", "read_toml", "settings_from"]
+__all__ = ["ADMINISTRATOR", "Settings", "SettingsError", "load_settings", "read_toml", "settings_from"]

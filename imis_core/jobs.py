@@ -35,6 +35,7 @@ RETRIES: Final = 5
 POLL_SECONDS: Final = 0.5
 PAUSE_SECONDS: Final = 5.0  # before the work is taken up again after the database went away
 STALLED_SECONDS: Final = 60.0
+KEYS_KEPT: Final = timedelta(days=30)  # answers to idempotency keys (architecture, 'The doors, exactly')
 _log = logging.getLogger(__name__)
 
 
@@ -117,9 +118,10 @@ class Queue:
         with self._app.database.query(self._app.system) as connection:
             waiting = connection.execute(_WAITING).scalar_one()
         if waiting:
-            asyncio.run(self._work(wait=False))
+            asyncio.run(self.work(wait=False))
 
-    async def _work(self, *, wait: bool, concurrency: int = 1) -> None:
+    async def work(self, *, wait: bool, concurrency: int = 1) -> None:
+        """Run jobs: those that are due, or with `wait` whatever comes until the task is cancelled."""
         async with self._queue.open_async():
             await self._queue.run_worker_async(
                 wait=wait, concurrency=concurrency, install_signal_handlers=False, listen_notify=wait,
@@ -170,7 +172,7 @@ class Worker:
                 self._stop.wait(PAUSE_SECONDS)
 
     async def _jobs(self) -> None:
-        work = asyncio.create_task(self._queue._work(wait=True, concurrency=self._concurrency))
+        work = asyncio.create_task(self._queue.work(wait=True, concurrency=self._concurrency))
         beats = 0
         while not self._stop.is_set() and not work.done():
             await asyncio.sleep(POLL_SECONDS)
@@ -252,34 +254,41 @@ class JobRetried:
     status: str
 
 
+_LOCKED: Final = sa.text(
+    "SELECT id, status::text AS status FROM jobs.procrastinate_jobs WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"
+)
+_RETRY: Final = sa.text(
+    "SELECT jobs.procrastinate_retry_job_v2(id, NULL, NULL, NULL, NULL) FROM unnest(CAST(:ids AS bigint[])) AS id"
+)
+
+
 @command("jobs.retry", input=RetryJob, result=JobRetried)
 def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Refusal]:
     """Run a failed job again."""
+    numbers = [context.ids.decode("jobs", item.job) for item in items]
+    found = context.execute(_LOCKED, {"ids": [n for n in numbers if n is not None]})
+    states: dict[int | None, str] = {row.id: row.status for row in found}
     outcomes: list[JobRetried | Refusal] = []
-    for item in items:
-        number = context.ids.decode("jobs", item.job)
-        row = context.execute(
-            sa.text("SELECT status::text AS status FROM jobs.procrastinate_jobs WHERE id = :id FOR UPDATE"),
-            {"id": number},
-        ).first()
-        if row is None:
+    chosen: list[int] = []
+    for item, number in zip(items, numbers, strict=True):
+        state = states.get(number)
+        if number is None or state is None:
             outcomes.append(not_found("job", "job", item.job))
-        elif row.status != "failed":
-            outcomes.append(Refusal("jobs.wrong_state", f"the job is {row.status}; only a failed one is retried"))
+        elif state != "failed":
+            outcomes.append(Refusal("jobs.wrong_state", f"the job is {state}; only a failed one is retried"))
         else:
-            context.execute(
-                sa.text("SELECT jobs.procrastinate_retry_job_v2(:id, NULL, NULL, NULL, NULL)"),
-                {"id": number},
-            )
+            states[number] = "todo"
+            chosen.append(number)
             outcomes.append(JobRetried(id=item.job, status="todo"))
+    if chosen:
+        context.execute(_RETRY, {"ids": chosen})
     return outcomes
 
 
 def _purge_keys(app: Application, _: NoInput) -> None:
-    """Idempotency answers are kept for 30 days (architecture, 'The doors, exactly')."""
     with app.database.command(app.system) as (connection, _audit):
         connection.execute(
-            sa.text("DELETE FROM core.idempotency WHERE at < :limit"), {"limit": app.clock.now() - timedelta(days=30)}
+            sa.text("DELETE FROM core.idempotency WHERE at < :limit"), {"limit": app.clock.now() - KEYS_KEPT}
         )
 
 

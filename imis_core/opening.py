@@ -23,7 +23,10 @@ from imis_core.deployment import ADMINISTRATOR, Settings, load_settings
 from imis_core.errors import refused
 from imis_core.ids import KEY_BYTES, load_key
 from imis_core.migrations.runner import SchemaState, migrate, states
+from imis_core.security.caller import system_caller
 
+# Of servers that nothing outlives: durability is not paid for.
+THROW_AWAY_SETTINGS: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _FIRST_USER: Final = sa.text(
     "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), '{}', '{}') "
     "ON CONFLICT (name) DO NOTHING"
@@ -34,7 +37,10 @@ def calm_collector() -> None:
     """Let the garbage collector look less often: batches make many objects and no cycles.
 
     With the interpreter's defaults it walks the whole application again and again, a third of the time of an import.
+    Once in a process: what a later call would freeze is never collected again, closed applications among it.
     """
+    if gc.get_freeze_count():
+        return
     gc.freeze()
     gc.set_threshold(50_000, 20, 100)
 
@@ -79,8 +85,6 @@ def _migrate(addresses: Addresses, composition: Composition) -> list[SchemaState
 
 def first_user(database: Database) -> None:
     """The built-in administrator; without a password nobody can log in as it over the web."""
-    from imis_core.security.caller import system_caller
-
     with database.command(system_caller()) as (connection, _):
         connection.execute(_FIRST_USER, {"name": ADMINISTRATOR, "roles": [ADMINISTRATOR]})
 
@@ -205,10 +209,7 @@ def playground(server_url: str | None = None) -> Iterator[Playground]:
     folder = Path(tempfile.mkdtemp(prefix="imis-"))
     folder.chmod(0o755)  # as root the server runs under another account, which must reach its data
     try:
-        # Nothing here outlives the run, so durability is not paid for.
-        lease = embedded.acquire(
-            folder / "postgres", settings={"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-        )
+        lease = embedded.acquire(folder / "postgres", settings=THROW_AWAY_SETTINGS)
         try:
             yield Playground(ThrowAway(lease.url(), prefix), prefix)
         finally:

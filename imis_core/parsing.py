@@ -16,7 +16,7 @@ from typing import Any, Final, Literal, NoReturn, TypeVar, Union, cast, get_args
 
 import attrs
 from cattrs import BaseValidationError, ClassValidationError, Converter, IterableValidationError
-from cattrs.errors import AttributeValidationNote, ForbiddenExtraKeysError, IterableValidationNote
+from cattrs.errors import ForbiddenExtraKeysError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
 
 from imis_core.errors import Problem, suggestion
@@ -245,12 +245,12 @@ def make_converter() -> Converter:
     converter.register_structure_hook_func(_exactly(Any, object), _free)
 
     def optional(kind: Any) -> Callable[..., Any]:
-        inner = next(a for a in get_args(kind) if a is not NoneType)
+        inner = without_none(kind)
         read = converter.get_structure_hook(inner)
         return lambda value, _: None if value is None else read(value, inner)
 
     def is_optional(kind: Any) -> bool:
-        return get_origin(kind) in (Union, UnionType) and NoneType in get_args(kind) and len(get_args(kind)) == 2
+        return without_none(kind) is not kind
 
     converter.register_structure_hook_factory(is_optional, optional)
 
@@ -307,7 +307,7 @@ def make_converter() -> Converter:
         own = getattr(get_origin(kind) or kind, "__structure__", None)
         if own is not None:
             # A class that reads itself: `read(value, kind)` gives it the converter for its parts.
-            return lambda value, _: own(kind, value, lambda part, inner: converter.structure(part, inner))
+            return lambda value, _: own(kind, value, converter.structure)
         renames = {a.name: override(rename=outside_name(a)) for a in attrs.fields(kind) if outside_name(a) != a.name}
         generated = make_dict_structure_fn(
             kind,
@@ -326,6 +326,15 @@ def make_converter() -> Converter:
 
     converter.register_structure_hook_factory(attrs.has, record)
     return converter
+
+
+def without_none(kind: Any) -> Any:
+    """`X` for `X | None`; other types as they are."""
+    if get_origin(kind) in (Union, UnionType):
+        rest = [part for part in get_args(kind) if part is not NoneType]
+        if len(rest) == 1:
+            return rest[0]
+    return kind
 
 
 def outside_name(attribute: Any) -> str:
@@ -420,7 +429,6 @@ def _names(kind: Any) -> tuple[tuple[str, str], ...]:
 
 
 __all__ = [
-    "AttributeValidationNote",
     "Invalid",
     "InvalidInput",
     "make_converter",
@@ -428,4 +436,5 @@ __all__ = [
     "parse",
     "plain",
     "problems_of",
+    "without_none",
 ]

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from types import GeneratorType
-from typing import Any, Final, Generic, ParamSpec, TypeVar, cast
+from typing import Any, Final, ParamSpec, TypeVar, cast
 
 import pluggy
 from attrs import field, frozen
@@ -52,14 +52,6 @@ class Manifest:
     kernel_revision: str | None = None
     provides: Mapping[type, object] = field(factory=dict)
     requires: tuple[type, ...] = ()
-
-
-@frozen
-class Answer(Generic[R]):
-    """One plugin's answer to a hook call."""
-
-    plugin: str
-    value: R
 
 
 class PluginErrors(ImisError):
@@ -150,7 +142,7 @@ class Plugins:
             self._manager.unregister(name=name)
             return
         try:
-            manifest = self.call_plugin(name, hookspecs.imis_plugin).value
+            manifest = self.call_plugin(name, hookspecs.imis_plugin)
         except HookFailed as error:
             problems.append(Problem(path, "hook", str(error)))
             self._manager.unregister(name=name)
@@ -209,20 +201,13 @@ class Plugins:
                     problems.append(Problem(f"plugins.enabled.{name}", "port", message))
         return {port: implementation for port, (_, implementation) in offered.items()}
 
-    def call(self, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> list[Answer[R]]:
-        """Call every plugin's implementation of `spec`, by plugin name; answers carry who gave them.
-
-        Raises `HookFailed` naming the plugin. Generators are run to their end inside the guard.
-        """
-        return [self.call_plugin(name, spec, *args, **kwargs) for name in self.implementers(spec)]
-
     def implementers(self, spec: Callable[..., Any]) -> list[str]:
         """Names of the enabled plugins that implement a hook, sorted."""
         caller = getattr(self._manager.hook, spec.__name__)
         return sorted(cast(str, impl.plugin_name) for impl in caller.get_hookimpls())
 
-    def call_plugin(self, plugin: str, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> Answer[R]:
-        """One plugin's answer to a hook. Raises `HookFailed`."""
+    def call_plugin(self, plugin: str, spec: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """One plugin's answer to a hook; a generator is run to its end inside the guard. Raises `HookFailed`."""
         caller = getattr(self._manager.hook, spec.__name__)
         implementation = next((i for i in caller.get_hookimpls() if i.plugin_name == plugin), None)
         if implementation is None:
@@ -234,7 +219,7 @@ class Plugins:
                 value = tuple(value)
         except Exception as error:
             raise HookFailed(plugin, spec.__name__, error) from error
-        return Answer(plugin, value)
+        return cast(R, value)
 
     def collect(self, spec: Callable[[], Iterable[R]], kind: type, what: str) -> dict[str, tuple[str, R]]:
         """Everything of a `kind` registered through a hook, by `name`, with its plugin.
@@ -245,7 +230,7 @@ class Plugins:
         problems = []
         for name in self.implementers(spec):
             try:
-                items = tuple(self.call_plugin(name, spec).value)
+                items = tuple(self.call_plugin(name, spec))
             except HookFailed as error:
                 problems.append(Problem(f"plugins.enabled.{name}", "hook", str(error)))
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from datetime import date, datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -131,39 +131,24 @@ def export(app: Application, name: str, data: Mapping[str, Any], caller: Caller)
                 yield plain(answer.build(rows))
 
 
-class _opened:
+@contextmanager
+def _opened(app: Application, name: str, data: Mapping[str, Any], caller: Caller) -> Iterator[tuple[Context, Any]]:
     """A query's transaction with its handler's answer; a refusal is raised."""
-
-    def __init__(self, app: Application, name: str, data: Mapping[str, Any], caller: Caller) -> None:
-        definition = app.queries.get(name)
-        if definition is None:
-            raise ImisError(app.unknown_name(name))
-        if not caller.may(definition.permission):
-            raise ImisError(denied(definition.permission))
-        try:
-            self._input: Any = parse(data, definition.input)
-        except InvalidInput as error:
-            raise ImisError(invalid(*error.problems)) from None
-        self._app, self._definition, self._caller = app, definition, caller
-        self._transaction = app.database.query(caller, writes=definition.logs)
-
-    def __enter__(self) -> tuple[Context, Any]:
-        connection = self._transaction.__enter__()
-        try:
-            app = self._app
-            context = Context(
-                app, connection, self._caller, app.clock.now(), app.clock.today(), command=self._definition.name
-            )
-            answer = self._definition.handler(context, self._input)
-            if isinstance(answer, Refusal):
-                raise ImisError(answer)
-        except BaseException as error:
-            self._transaction.__exit__(type(error), error, error.__traceback__)
-            raise
-        return context, answer
-
-    def __exit__(self, *exception: Any) -> None:
-        self._transaction.__exit__(*exception)
+    definition = app.queries.get(name)
+    if definition is None:
+        raise ImisError(app.unknown_name(name))
+    if not caller.may(definition.permission):
+        raise ImisError(denied(definition.permission))
+    try:
+        asked: Any = parse(data, definition.input)
+    except InvalidInput as error:
+        raise ImisError(invalid(*error.problems)) from None
+    with app.database.query(caller, writes=definition.logs) as connection:
+        context = Context(app, connection, caller, app.clock.now(), app.clock.today(), command=name)
+        answer = definition.handler(context, asked)
+        if isinstance(answer, Refusal):
+            raise ImisError(answer)
+        yield context, answer
 
 
 def _order(listing: Listing, sort: str | None) -> tuple[list[sa.ColumnElement[Any]], bool]:

@@ -263,7 +263,7 @@ def _refusal(
     item = group.item
     if item.code is not None and item.code in codes:
         message = f"there is a group {item.code!r} already; choose another code"
-        return Refusal("beneficiaries.code_taken", message, (Problem("code", "code_taken", message),))
+        return Refusal("beneficiaries.duplicate_code", message, (Problem("code", "duplicate_code", message),))
     clash = next((pair for pair in group.attributes.unique if pair in values), None)
     if clash is not None:
         return invalid(not_unique("attributes", clash))

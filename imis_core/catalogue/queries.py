@@ -90,7 +90,7 @@ def _price_of_day(on: date) -> sa.FromClause:
 
 @query("catalogue.items", input=ListItems, result=ItemShown, listing=True)
 def list_items(context: Context, wanted: ListItems) -> Listing:
-    """Items by code, with the catalogue's price of a day."""
+    """Items in order of definition, with the catalogue's price of a day."""
     price = _price_of_day(wanted.on or context.today)
     statement = sa.select(items, price.c.price_minor, price.c.currency).join(price, sa.true(), isouter=True)
     if wanted.kind is not None:
@@ -113,7 +113,7 @@ def list_items(context: Context, wanted: ListItems) -> Listing:
             for id_, row in zip(context.ids.encode_all("items", [r.id for r in rows]), rows, strict=True)
         ]  # fmt: skip
 
-    return Listing(statement, [items.c.code], build, {"name": items.c.name, "kind": items.c.kind})
+    return Listing(statement, [items.c.id], build, {"code": items.c.code, "name": items.c.name, "kind": items.c.kind})
 
 
 @query("catalogue.prices", input=ListPrices, result=PriceShown, listing=True)
@@ -157,7 +157,7 @@ def _price_shown(row: sa.Row[Any], currency: str) -> PriceShown:
 
 @query("catalogue.diagnoses", input=ListDiagnoses, result=DiagnosisShown, listing=True)
 def list_diagnoses(context: Context, wanted: ListDiagnoses) -> Listing:
-    """Diagnoses by code."""
+    """Diagnoses in the order in which they were added."""
     statement = sa.select(diagnoses)
     if wanted.code is not None:
         statement = statement.where(diagnoses.c.code.startswith(wanted.code, autoescape=True))
@@ -168,7 +168,7 @@ def list_diagnoses(context: Context, wanted: ListDiagnoses) -> Listing:
         ids = context.ids.encode_all("diagnoses", [row.id for row in rows])
         return [DiagnosisShown(id_, row.code, row.name) for id_, row in zip(ids, rows, strict=True)]
 
-    return Listing(statement, [diagnoses.c.code], build, {"name": diagnoses.c.name})
+    return Listing(statement, [diagnoses.c.id], build, {"code": diagnoses.c.code, "name": diagnoses.c.name})
 
 
 QUERIES = (list_items, list_prices, list_diagnoses)

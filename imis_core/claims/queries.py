@@ -12,7 +12,7 @@ from attrs import frozen
 from imis_core.beneficiaries.tables import persons
 from imis_core.catalogue.tables import diagnoses
 from imis_core.claims.inputs import ShowClaim, ShownClaim, ShownLine, Step
-from imis_core.claims.states import NAMES, NUMBERS
+from imis_core.claims.states import NAMES, NUMBERS, REJECTED
 from imis_core.claims.tables import claim_current, claim_states, claim_valuations, claims
 from imis_core.context import Context
 from imis_core.eligibility.rejections import Rejection
@@ -83,8 +83,8 @@ def show(context: Context, asked: ShowClaim) -> ShownClaim | Refusal:
         rejection_code=code,
         category=row.category,
         claimed=Money(row.claimed_minor, row.currency),
-        approved=_money(row.approved_minor, row.currency),
-        payable=_money(row.payable_minor, row.currency),
+        approved=_amount(row, row.approved_minor),
+        payable=_amount(row, row.payable_minor),
         lines=tuple(_line(line, row.currency) for line in lines),
     )
 
@@ -95,6 +95,11 @@ def _rejection(number: int | None) -> tuple[str | None, int | None]:
 
 def _money(minor: int | None, currency: str) -> Money | None:
     return None if minor is None else Money(minor, currency)
+
+
+def _amount(row: Any, minor: int | None) -> Money | None:
+    """An amount of a claim: nothing is paid for a rejected one, and one in waiting has none yet."""
+    return Money(0, row.currency) if row.state == NUMBERS[REJECTED] else _money(minor, row.currency)
 
 
 def _whole(milli: int) -> int:
@@ -114,7 +119,7 @@ def _line(row: Any, currency: str) -> ShownLine:
         unit_price=_money(row.unit_price_minor, currency),
         deducted=Money(_whole(row.deducted_milli), currency) if valued else None,
         above_ceiling=_money(row.above_ceiling_minor, currency),
-        payable=_money(row.payable_minor, currency),
+        payable=_money(row.payable_minor if row.rejection is None else 0, currency),
         steps=_steps(row, currency) if valued else (),
     )
 
@@ -163,7 +168,7 @@ class ListedClaim:
 
 @query("claims.list", input=ListClaims, result=ListedClaim, listing=True)
 def list_claims(context: Context, asked: ListClaims) -> Listing | Refusal:
-    """Claims by scheme, provider, person, status and target date, in the order of their codes."""
+    """Claims by scheme, provider, person, status and target date, in order of submission."""
     select = _HEAD.where(context.scoped(claims))
     if asked.scheme is not None:
         select = select.where(claims.c.scheme == asked.scheme)
@@ -188,13 +193,13 @@ def list_claims(context: Context, asked: ListClaims) -> Listing | Refusal:
                 id=identity, code=row.code, scheme=row.scheme, provider=row.provider_code, number=row.number or "",
                 from_=row.from_date, to=row.to_date, diagnosis=row.diagnosis_code, category=row.category,
                 status=NAMES[row.state], rejection=_rejection(row.rejection)[0],
-                claimed=Money(row.claimed_minor, row.currency), approved=_money(row.approved_minor, row.currency),
-                payable=_money(row.payable_minor, row.currency),
+                claimed=Money(row.claimed_minor, row.currency), approved=_amount(row, row.approved_minor),
+                payable=_amount(row, row.payable_minor),
             )
             for identity, row in zip(ids, rows, strict=True)
         ]  # fmt: skip
 
-    return Listing(select, (claims.c.code,), build, {"code": claims.c.code, "target_date": claims.c.target_date})
+    return Listing(select, (claims.c.id,), build, {"code": claims.c.code, "target_date": claims.c.target_date})
 
 
 QUERIES = (show, list_claims)

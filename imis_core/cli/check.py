@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from imis_core.application import Application
     from imis_core.deployment import Settings
     from imis_core.errors import ImisError
-
-LOADED: Final = ("packages", "data")
 
 
 @click.command()
@@ -103,14 +101,14 @@ def _database(state: State, settings: Settings) -> int:
 
 
 def _drift(app: Application, folder: Path) -> int:
-    """What the packages' files say that the database does not. Told, but no mistake: the database is the truth."""
-    from imis_core.imports import drift
+    """What the deployment's files say that the database does not. Told, but no mistake: the database is the truth."""
+    from imis_core.imports import FOLDERS, drift
 
-    lines = drift(app, [folder / name for name in LOADED])
+    lines = drift(app, [folder / name for name in FOLDERS])
     for line in lines:
         click.echo(f"files: {line}")
     if not lines:
-        click.echo("files: the packages are in the database as they stand")
+        click.echo("files: the data and the packages are in the database as they stand")
     return 0
 
 

@@ -7,11 +7,11 @@ import traceback
 
 import click
 
+from imis_core.cli import INTERRUPTED
 from imis_core.errors import ImisError
 
 FAILED = 1
 WRONG_INPUT = 2
-INTERRUPTED = 130
 
 
 def tell(error: Exception, *, debug: bool) -> int:

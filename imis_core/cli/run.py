@@ -32,6 +32,7 @@ def run(
     if name is None:
         raise click.UsageError("Missing argument NAME; `imis run --list` shows all", click.get_current_context())
     data = read_json(source, "--data")
+    from imis_core.commands import outcomes_as_json
     from imis_core.errors import ImisError, Refusal
     from imis_core.security.login import caller_named
 
@@ -46,7 +47,7 @@ def run(
         print_json(result)
         return 0
     refused = sum(isinstance(outcome, Refusal) for outcome in result)
-    print_json([{"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in result])
+    print_json(outcomes_as_json(result))
     if refused:
         print(f"imis: {refused} of {len(result)} were refused; see their errors above", file=sys.stderr)
     return 1 if refused else 0

@@ -56,7 +56,7 @@ def import_command(
     errors: Path | None,
     user: str,
 ) -> int:
-    """Load the rows of FILE (CSV, XLSX, NDJSON or Parquet) as KIND; each row is loaded, or listed with its errors.
+    """Load the rows of FILE (CSV, XLSX or NDJSON, also gzipped) as KIND; each row is loaded, or listed with its errors.
 
     Exit code 1 if a row was refused.
     """

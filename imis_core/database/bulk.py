@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 Columns = Mapping[str, Sequence[Any]]
+COPY_ROWS = 50  # fewer rows are not worth a COPY of their own (docs/decisions/0004-bulk-writes.md)
 
 
 def insert_rows(connection: Connection, table: sa.Table, columns: Columns) -> int:
@@ -19,7 +20,7 @@ def insert_rows(connection: Connection, table: sa.Table, columns: Columns) -> in
     count = len(next(iter(columns.values())))
     if count == 0:
         return 0
-    if table.info.get("row_security") or count < 50 or table.info.get("history") is not None:
+    if table.info.get("row_security") or count < COPY_ROWS or table.info.get("history") is not None:
         insert_returning(connection, table, columns)
         return count
     names = ", ".join(f'"{name}"' for name in columns)

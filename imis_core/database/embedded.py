@@ -81,7 +81,7 @@ class Lease:
 
 @frozen
 class Status:
-    """What `imis doctor` tells of a folder's server. `user_pids` are known on Linux only, `in_use` everywhere."""
+    """What is known of a folder's server. `user_pids` are known on Linux only, `in_use` everywhere."""
 
     data_folder: Path
     log_folder: Path

@@ -247,7 +247,8 @@ def _check_major(server: Server) -> None:
     if server.major() != int(version.partition(".")[0]):
         raise EmbeddedServerError(
             "database.other_major",
-            f"{server.data} was made by PostgreSQL {server.major()}, installed is {version}: run `imis upgrade`",
+            f"{server.data} was made by PostgreSQL {server.major()}, installed is {version}: dump the data "
+            "with the old version and restore them into the new one (docs/operate.md; there is no `imis upgrade` yet)",
         )
 
 

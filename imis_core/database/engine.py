@@ -5,9 +5,9 @@ Only this module begins transactions. The login is a member of the application's
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
+T = TypeVar("T")
 
 
 @frozen
@@ -125,8 +126,11 @@ def _array(numbers: tuple[int, ...]) -> str:
 
 
 def _scope(caller: Caller, role: str) -> dict[str, str]:
+    return {"role": role, **_limits(caller)}
+
+
+def _limits(caller: Caller) -> dict[str, str]:
     return {
-        "role": role,
         "scope": "all" if caller.everywhere else "limited",
         "places": _array(caller.places),
         "providers": _array(caller.providers),
@@ -134,17 +138,9 @@ def _scope(caller: Caller, role: str) -> dict[str, str]:
     }
 
 
-def narrow(connection: Connection, caller: Caller) -> None:
-    """Set the row-security scope of the running transaction anew, after exact look-ups widened it."""
-    persons = {"persons": _array(caller.looked_up)}
-    connection.execute(sa.text("SELECT set_config('imis.persons', :persons, true)"), persons)
-
-
 def set_scope(connection: Connection, caller: Caller) -> None:
-    """Put the rest of the running transaction (or savepoint) into another caller's row-security scope."""
-    parameters = _scope(caller, "")
-    del parameters["role"]
-    connection.execute(_SET_SCOPE, parameters)
+    """Put the rest of the running transaction (or savepoint) into this caller's row-security scope."""
+    connection.execute(_SET_SCOPE, _limits(caller))
 
 
 def _prepare(connection: Any, _: object) -> None:
@@ -157,6 +153,17 @@ def _prepare(connection: Any, _: object) -> None:
 def driver_url(url: str) -> URL:
     """A `postgresql://` URL with the driver that we use."""
     return make_url(url).set(drivername="postgresql+psycopg")
+
+
+def retried(transaction: Callable[[], T]) -> T:
+    """Run a whole transaction, again if it lost against another one; everything else that fails raises."""
+    for _ in range(RETRIES):
+        try:
+            return transaction()
+        except sa.exc.OperationalError as error:
+            if not isinstance(error.orig, LOST):
+                raise
+    return transaction()
 
 
 def lost_race(what: str) -> sa.exc.OperationalError:

@@ -21,7 +21,7 @@ from imis_core.database.engine import Roles, driver_url, unreachable
 from imis_core.errors import ImisError, refused
 
 EMBEDDED: Final = "embedded"
-_OWNER_LOGIN: Final = "imis_owner"
+_OWNER_LOGIN: Final = "imis-migrations"  # with a hyphen, which no role of a deployment has, whatever its name
 _APP_LOGIN: Final = "imis"
 
 

@@ -21,6 +21,7 @@ from attrs import define, field, frozen
 
 from imis_core.demo.names import FAMILY_NAMES, GIVEN_NAMES_MEN, GIVEN_NAMES_WOMEN
 from imis_core.errors import refused
+from imis_core.values import full_years
 
 HOUSEHOLD_COLUMNS: Final = (
     "household", "number", "given_name", "family_name", "sex", "birth_date", "relationship", "location", "phone",
@@ -694,8 +695,7 @@ def _stay(reference: Reference, facility: Facility, sex: str, adult: bool) -> It
 
 
 def _is_adult(born: int, day: int, age_of_majority: int) -> bool:
-    birth, on = date.fromordinal(born), date.fromordinal(day)
-    return on.year - birth.year - ((on.month, on.day) < (birth.month, birth.day)) >= age_of_majority
+    return full_years(date.fromordinal(born), date.fromordinal(day)) >= age_of_majority
 
 
 def _poisson(rng: Random, mean: float) -> int:

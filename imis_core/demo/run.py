@@ -22,7 +22,7 @@ from imis_core.demo.files import Sources, prepare_sources
 from imis_core.demo.summary import Summary, summarise, text_of
 from imis_core.demo.year import Year
 from imis_core.errors import ImisError, Refusal, refused
-from imis_core.imports import import_file, load_paths
+from imis_core.imports import FOLDERS, import_file, load_paths
 from imis_core.opening import open_application
 from imis_core.security.caller import Caller
 from imis_core.security.login import caller_named
@@ -73,7 +73,7 @@ def _load_reference(app: Application, home: Path, sources: Sources, say: Callabl
         loaded = import_file(app, given.kind, given.path, app.system, mapping=given.mapping, errors=errors)
         if loaded.refused:
             say(f"{given.path}: {loaded.refused:,} of {loaded.rows:,} rows refused; see {errors}")
-    folders = ["packages"] if sources.reference else ["packages", "data"]
+    folders = ("packages",) if sources.reference else FOLDERS
     report = load_paths(app, [home / name for name in folders])
     if report.problems:
         raise refused("demo.reference_data", f"the reference data do not load: {report.problems[0]}")

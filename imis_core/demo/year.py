@@ -23,7 +23,7 @@ from imis_core.imports import import_file
 from imis_core.security.caller import Caller
 
 BATCH: Final = 1000
-PAY_LATE: Final = 0.04  # share of households that pay in part, and so are not covered
+PAY_IN_PART: Final = 0.04  # share of households that pay in part, and so are not covered
 PAY_NOT: Final = 0.03
 PAYER: Final = "TREASURY"
 
@@ -101,7 +101,7 @@ class Year:
         if luck < PAY_NOT:
             return None
         due = Decimal(answer["due"])
-        amount = due if luck > PAY_NOT + PAY_LATE else (due / 2).quantize(Decimal(1)) or due
+        amount = due if luck > PAY_NOT + PAY_IN_PART else (due / 2).quantize(Decimal(1)) or due
         return {
             "coverage": answer["id"], "amount": str(amount), "receipt": f"{group}-{on.year}",
             "on": (on + timedelta(days=self._chance.randrange(14))).isoformat(),

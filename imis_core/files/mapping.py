@@ -148,7 +148,7 @@ class ColumnMap:
                 if _find(column, columns) is not None
             }
         elsewhere = {_find(column, columns) for column in (*self.path, *self.attributes.values())}
-        return {_own_name(column): column for column in columns if column not in elsewhere}
+        return {own_name(column): column for column in columns if column not in elsewhere}
 
     def _column_faults(self, columns: tuple[str, ...]) -> list[MappingFault]:
         wanted = [(f"[columns] {field}", column) for field, column in (self.columns or {}).items()]
@@ -254,7 +254,7 @@ def _matched(column: str, columns: tuple[str, ...]) -> str:
     return found
 
 
-def _own_name(column: str) -> str:
+def own_name(column: str) -> str:
     """The field that a column fills by its own name: lower case, but the names of attributes and systems as written."""
     folded = column.strip().casefold()
     for prefix in (ATTRIBUTES_PREFIX, IDENTIFIERS_PREFIX):

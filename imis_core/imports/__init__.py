@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from imis_core.imports.loading import ImportReport, import_file
-from imis_core.imports.reference import LoadReport, drift, load_paths
+from imis_core.imports.reference import FOLDERS, LoadReport, drift, load_paths
 
-__all__ = ["ImportReport", "LoadReport", "drift", "import_file", "load_paths"]
+__all__ = ["FOLDERS", "ImportReport", "LoadReport", "drift", "import_file", "load_paths"]

@@ -21,7 +21,7 @@ from imis_core.files import (
     load_mapping,
     read_table,
 )
-from imis_core.files.mapping import ATTRIBUTES_PREFIX, IDENTIFIERS_PREFIX
+from imis_core.files.mapping import own_name
 from imis_core.imports.kinds import Row
 
 CHUNK: Final = 5_000  # rows that are read at a time, and entities in one transaction
@@ -59,21 +59,12 @@ def _with_aliases(columns: ColumnMap, names: Sequence[str], aliases: Mapping[str
     if columns.columns is not None:
         return columns
     elsewhere = {name.strip().casefold() for name in (*columns.path, *columns.attributes.values())}
-    own = {_own_name(name): name for name in names if name.strip().casefold() not in elsewhere}
+    own = {own_name(name): name for name in names if name.strip().casefold() not in elsewhere}
     filled = dict(own)
     for alias, name in aliases.items():
         if alias in own and name not in filled:
             filled[name] = filled.pop(alias)
     return evolve(columns, columns={k: v for k, v in filled.items() if k not in columns.constants})
-
-
-def _own_name(column: str) -> str:
-    """A column's name as a field: lower case, but the names of attributes and systems as they are written."""
-    folded = column.strip().casefold()
-    for prefix in (ATTRIBUTES_PREFIX, IDENTIFIERS_PREFIX):
-        if folded.startswith(prefix):
-            return prefix + column.strip()[len(prefix) :]
-    return folded
 
 
 def _refuse_near_misses(path: Path, columns: ColumnMap, fields: Sequence[str]) -> None:

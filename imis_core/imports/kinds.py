@@ -5,15 +5,14 @@ Kinds know field names only; files, batches and reports are the business of `imi
 
 from __future__ import annotations
 
-import types
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Union, get_args, get_origin
+from typing import Any, Final, get_args, get_origin
 
 import attrs
 from attrs import field, frozen
 
 from imis_core.errors import Refusal
-from imis_core.parsing import outside_name
+from imis_core.parsing import outside_name, without_none
 
 LIST_SEPARATOR: Final = "|"  # of several codes in one cell
 Row = dict[str, Any]
@@ -69,7 +68,7 @@ def reader(kind: type) -> Callable[[Row], Row]:
     readers: dict[str, Callable[[str], Any]] = {}
     attrs.resolve_types(kind)
     for attribute in attrs.fields(kind):
-        plain_type = _without_none(attribute.type)
+        plain_type = without_none(attribute.type)
         if plain_type is int:
             readers[outside_name(attribute)] = whole_number
         elif plain_type is bool:
@@ -85,13 +84,6 @@ def reader(kind: type) -> Callable[[Row], Row]:
         }
 
     return read
-
-
-def _without_none(kind: Any) -> Any:
-    if get_origin(kind) in (Union, types.UnionType):
-        inner = [a for a in get_args(kind) if a is not type(None)]
-        return inner[0] if len(inner) == 1 else kind
-    return kind
 
 
 def whole_number(cell: str) -> Any:
@@ -149,10 +141,6 @@ def _household(rows: Sequence[Row]) -> Row:
     return {**group, "members": members}
 
 
-def _claim(rows: Sequence[Row]) -> Row:
-    return dict(rows[0])
-
-
 KINDS: Final[Mapping[str, ImportKind]] = {
     kind.name: kind
     for kind in (
@@ -190,7 +178,7 @@ KINDS: Final[Mapping[str, ImportKind]] = {
             "claims", "claims.submit",
             ("code", "scheme", "provider", "number", "from", "to", "claimed_on", "visit_type", "diagnosis",
              "secondary"),
-            _claim, {"claim_id": "code", "facility": "provider", "facility_id": "provider", "person_id": "number"},
+            _one, {"claim_id": "code", "facility": "provider", "facility_id": "provider", "person_id": "number"},
             lines=True,
         ),
     )

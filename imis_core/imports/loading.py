@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from imis_core.audit import request_digest
 from imis_core.commands import perform
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
-from imis_core.database.engine import LOST, RETRIES
+from imis_core.database.engine import retried
 from imis_core.errors import ImisError, Problem, Refusal, invalid, refused, suggestion
 from imis_core.events import write_events
 from imis_core.files import RowProblem, TableFile
@@ -90,8 +91,7 @@ def _opened(
         raise refused(
             "import.unknown_kind", f"there is no kind {kind_name!r} (known: {known}){suggestion(kind_name, KINDS)}"
         )
-    if not caller.may(app.commands[kind.command].permission):
-        raise ImisError(denied(app.commands[kind.command].permission))
+    _check_command(app, kind.command, caller)
     if kind.lines and lines is None:
         raise ImisError(invalid(Problem("lines", "required", "claims come with a second file of lines: --lines FILE")))
     if not kind.lines and lines is not None:
@@ -101,17 +101,25 @@ def _opened(
         line_rows = None if lines is None else read_lines(lines, lines_mapping)
     for name, (command, _) in kind.follows.items():
         filled = name in (columns.columns or {}) or name in columns.constants
-        if filled and not caller.may(app.commands[command].permission):
-            raise ImisError(denied(app.commands[command].permission))
+        if filled:
+            _check_command(app, command, caller)
     entities = Entities(app, kind, table, columns, line_rows, caller)
     return _Loader(app, kind, entities, caller, ImportReport(kind.name, path), table, line_rows)
 
 
-@define
-class _Done:
-    """What one transaction came to, counted when it is committed."""
+def _check_command(app: Application, name: str, caller: Caller) -> None:
+    """Whether the caller may load by this command. One that waits for a second person cannot answer for rows now."""
+    permission = app.commands[name].permission
+    if not caller.may(permission):
+        raise ImisError(denied(permission))
+    if name in app.settings.approvals:
+        raise refused(
+            "import.needs_approval",
+            f"{name} waits for a second person here, which a file cannot; send the rows with `imis run {name}`",
+        )
 
-    outcomes: list[tuple[Entity, Any]] = field(factory=list)  # a result, a refusal, or None for what was there before
+
+_Outcomes = list[tuple[Entity, Any]]  # with each a result, a refusal, or None for what was there before
 
 
 @define
@@ -130,7 +138,7 @@ class _Loader:
         report = self._report
         done = 0
         for entities in self._entities.batches():
-            self._count(self._load(entities))
+            self._count(retried(partial(self._load, entities)))
             done += sum(len(e.rows) for e in entities)
             if progress is not None:
                 progress(done, self._table.row_count)
@@ -156,41 +164,34 @@ class _Loader:
 
     # --- entities into the database
 
-    def _load(self, entities: Sequence[Entity]) -> _Done:
-        """One transaction, again if it lost against another one; it counts when it is committed."""
-        for attempt in range(RETRIES + 1):
-            try:
-                with self._app.database.command(self._caller) as (connection, audit):
-                    done = self._transact(connection, audit, entities)
-                return done
-            except sa.exc.OperationalError as error:
-                if not isinstance(error.orig, LOST) or attempt == RETRIES:
-                    raise
-        raise AssertionError("unreachable")
+    def _load(self, entities: Sequence[Entity]) -> _Outcomes:
+        """One transaction; what it came to is counted when it is committed."""
+        with self._app.database.command(self._caller) as (connection, audit):
+            return self._transact(connection, audit, entities)
 
-    def _transact(self, connection: sa.Connection, audit: int, entities: Sequence[Entity]) -> _Done:
+    def _transact(self, connection: sa.Connection, audit: int, entities: Sequence[Entity]) -> _Outcomes:
         """What was loaded before is left alone, the rest goes through the command."""
         # Two imports of the same file wait for each other, so that the second finds what the first has loaded.
         connection.execute(_ONE_AT_A_TIME, {"kind": self._kind.name})
         known = self._known(connection, entities)
-        done = _Done()
+        done: _Outcomes = []
         fresh: dict[bytes, Entity] = {}
         twins: list[Entity] = []
         for entity in entities:
             if entity.refusal is not None:
-                done.outcomes.append((entity, entity.refusal))
+                done.append((entity, entity.refusal))
             elif known.get(entity.key) == entity.digest:
-                done.outcomes.append((entity, None))
+                done.append((entity, None))
             elif entity.digest in fresh:
                 twins.append(entity)
             else:
                 fresh[entity.digest] = entity
         outcomes = self._perform(connection, audit, list(fresh.values()))
         by_digest = dict(zip(fresh, outcomes, strict=True))
-        done.outcomes += zip(fresh.values(), outcomes, strict=True)
+        done += zip(fresh.values(), outcomes, strict=True)
         for twin in twins:
             first = by_digest[twin.digest]
-            done.outcomes.append((twin, first if isinstance(first, Refusal) else None))
+            done.append((twin, first if isinstance(first, Refusal) else None))
         accepted = [e for e, outcome in zip(fresh.values(), outcomes, strict=True) if not isinstance(outcome, Refusal)]
         insert_rows(
             connection,
@@ -256,9 +257,9 @@ class _Loader:
 
     # --- outcomes into the report
 
-    def _count(self, done: _Done) -> None:
+    def _count(self, done: _Outcomes) -> None:
         report = self._report
-        for entity, outcome in done.outcomes:
+        for entity, outcome in done:
             rows = len(entity.rows)
             report.rows += rows
             report.entities += 1

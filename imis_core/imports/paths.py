@@ -16,7 +16,7 @@ from imis_core.security.caller import Caller, denied
 
 SEPARATOR: Final = "/"
 _COMMAND: Final = "locations.add"
-_TAKEN: Final = "locations.code_taken"
+_TAKEN: Final = "locations.duplicate_code"
 _GAPS: Final = re.compile(r"[^\w]+")
 
 

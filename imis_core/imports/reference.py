@@ -23,6 +23,7 @@ from imis_core.parsing import plain
 from imis_core.queries import run_query
 from imis_core.security.caller import Caller
 
+FOLDERS: Final = ("packages", "data")  # of a deployment, whose files are loaded
 # Reference data in the order in which one kind names another.
 ORDER: Final = ("locations", "items", "price_lists", "facilities", "diagnoses", "persons", "households")
 _NEAR: Final = 0.8  # how alike a file's name and a kind must be to be taken for a slip of the pen

@@ -1,4 +1,4 @@
-"""Writes a first revision from table definitions: `python -m imis_core.migrations.generate NAME`. For developers only.
+"""Writes a first revision from table definitions, for developers: `... generate SCHEMA MODULE FOLDER`.
 
 The revision is a frozen text of its own: it does not look at the living definitions when it runs.
 """
@@ -36,9 +36,8 @@ down_revision = None
 def first_revision(schema: str, tables: list[sa.Table]) -> str:
     """The text of revision 0001 that creates these tables with their triggers, policies and functions."""
     steps: list[ops.MigrateOperation] = []
-    functions = [SCOPE_FUNCTIONS] if schema == KERNEL else []
-    steps += [ops.ExecuteSQLOp(sql.strip()) for sql in functions]
     if schema == KERNEL:
+        steps.append(ops.ExecuteSQLOp(SCOPE_FUNCTIONS.strip()))
         steps.append(ops.ExecuteSQLOp("CREATE SEQUENCE core.audit_ids"))
     for table in tables:
         create = ops.CreateTableOp.from_table(table)

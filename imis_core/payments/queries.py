@@ -40,10 +40,13 @@ class Order:
 
 @query("payments.orders", input=ListOrders, result=Order, listing=True)
 def list_orders(context: Context, asked: ListOrders) -> Listing | Refusal:
-    """The orders of a batch of claims or of a payroll, by recipient."""
-    batch = batch_of(context, asked.claims_batch, asked.payroll)
-    if isinstance(batch, Refusal):
-        return batch
+    """The orders of a batch of claims or of a payroll, else all that the caller may see; by recipient."""
+    chosen = context.scoped(orders)
+    if asked.claims_batch is not None or asked.payroll is not None:
+        batch = batch_of(context, asked.claims_batch, asked.payroll)
+        if isinstance(batch, Refusal):
+            return batch
+        chosen = sa.and_(chosen, orders.c.source_kind == batch[0], orders.c.source == batch[1].number)
     recipient = sa.func.coalesce(persons.c.number, providers.c.code)
     select = (
         sa.select(
@@ -53,7 +56,7 @@ def list_orders(context: Context, asked: ListOrders) -> Listing | Refusal:
         .join(order_current, order_current.c.order == orders.c.id)
         .outerjoin(persons, persons.c.id == orders.c.person)
         .outerjoin(providers, providers.c.id == orders.c.provider)
-        .where(orders.c.source_kind == batch[0], orders.c.source == batch[1].number, context.scoped(orders))
+        .where(chosen)
     )  # fmt: skip
 
     def build(rows: Sequence[Any]) -> list[Order]:

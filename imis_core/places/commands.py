@@ -237,7 +237,7 @@ def _future(context: Context, on: date) -> list[Problem]:
 
 
 def _location_taken(code: str) -> Refusal:
-    return Refusal("locations.code_taken", f"there is a location {code!r} already; choose another code")
+    return Refusal("locations.duplicate_code", f"there is a location {code!r} already; choose another code")
 
 
 def _closed(path: str, place: Place | LocationRow) -> Refusal:
@@ -384,7 +384,7 @@ def register_providers(context: Context, items: tuple[RegisterProvider, ...]) ->
         refusal = references.refusal(item, problems_of_texts(texts, {"name": item.name}))
         if refusal is None and item.code in taken:
             message = f"there is a provider {item.code!r} already; choose another code"
-            refusal = Refusal("providers.code_taken", message)
+            refusal = Refusal("providers.duplicate_code", message)
         if refusal is not None:
             outcomes.append(refusal)
             continue

@@ -42,7 +42,7 @@ class LocationShown:
 
 @query("locations.list", input=ListLocations, result=LocationShown, listing=True)
 def list_locations(context: Context, wanted: ListLocations) -> Listing | Refusal:
-    """Locations by code, with the names and parents they had on a day."""
+    """Locations in the order in which they were added, with the names and parents they had on a day."""
     on = wanted.on or context.today
     period = location_periods.c
     statement = sa.select(
@@ -66,7 +66,8 @@ def list_locations(context: Context, wanted: ListLocations) -> Listing | Refusal
             for id_, row in zip(ids, rows, strict=True)
         ]
 
-    return Listing(statement, [locations.c.code], build, {"name": period.name, "level": locations.c.level})
+    sortable = {"code": locations.c.code, "name": period.name, "level": locations.c.level}
+    return Listing(statement, [locations.c.id], build, sortable)
 
 
 @frozen(kw_only=True)
@@ -106,7 +107,7 @@ class ProviderShown:
 
 @query("providers.list", input=ListProviders, result=ProviderShown, listing=True)
 def list_providers(context: Context, wanted: ListProviders) -> Listing | Refusal:
-    """Providers by code."""
+    """Providers in the order of registration."""
     statement = sa.select(providers)
     if wanted.location is not None:
         place = resolve_locations(context, [wanted.location]).get(wanted.location)
@@ -120,7 +121,8 @@ def list_providers(context: Context, wanted: ListProviders) -> Listing | Refusal
         statement = statement.where(providers.c.level == wanted.level)
     if wanted.name is not None:
         statement = statement.where(providers.c.name.istartswith(wanted.name, autoescape=True))
-    return Listing(statement, [providers.c.code], lambda rows: _shown(context, rows), {"name": providers.c.name})
+    sortable = {"code": providers.c.code, "name": providers.c.name}
+    return Listing(statement, [providers.c.id], lambda rows: _shown(context, rows), sortable)
 
 
 @query("providers.show", input=ShowProvider, result=ProviderShown)

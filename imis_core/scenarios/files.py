@@ -111,7 +111,7 @@ def read_scenario(path: Path, *, extra: Mapping[str, object] | None = None) -> S
     problems: list[Problem] = []
     table = None
     try:
-        table = parse(data, _FileTable)
+        table = parse(_form(data), _FileTable)
     except InvalidInput as error:
         problems += error.problems
     problems += _meaning(data)
@@ -136,8 +136,23 @@ def read_scenario(path: Path, *, extra: Mapping[str, object] | None = None) -> S
         problems += _step_problems(data, {**scopes, ADMINISTRATOR: "all"}, composition)
     if problems or table is None or settings is None:
         raise ScenarioError(file, tuple({(p.path, p.reason): p for p in problems}.values()))
-    steps = tuple(_step(number, step) for number, step in enumerate(table.step, 1))
+    pairs = zip(table.step, data["step"], strict=True)
+    steps = tuple(_step(number, step, raw) for number, (step, raw) in enumerate(pairs, 1))
     return Scenario(file, table.title or path.stem, table.today, settings, steps, folder)
+
+
+def _form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The file without the data of its steps: what may stand there is for the command's door to say, step by step."""
+    steps = data.get("step")
+    if not isinstance(steps, list):
+        return dict(data)
+    bare = [
+        {key: {} if key == "with" and isinstance(value, Mapping) else value for key, value in step.items()}
+        if isinstance(step, Mapping)
+        else step
+        for step in steps
+    ]
+    return {**data, "step": bare}
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -258,15 +273,16 @@ def _actor_problems(text: str, scopes: Mapping[str, object]) -> list[Problem]:
     return []
 
 
-def _step(number: int, table: _StepTable) -> Step:
+def _step(number: int, table: _StepTable, raw: Mapping[str, Any]) -> Step:
     actor = Actor(ADMINISTRATOR, ADMINISTRATOR)
     if table.as_ is not None:
         match = _AS.fullmatch(table.as_)
         assert match is not None  # _actor_problems has refused the others
         actor = Actor(match["role"], match["user"] or match["role"], match["where"])
     return Step(
-        number, table.do, actor, table.with_, table.on, table.name, table.save, table.expect, table.absent, table.error
-    )
+        number, table.do, actor, raw.get("with", {}), table.on, table.name, table.save, table.expect, table.absent,
+        table.error,
+    )  # fmt: skip
 
 
 __all__ = ["Actor", "Scenario", "ScenarioError", "Step", "deployment_of", "read_scenario", "slug"]

@@ -22,7 +22,6 @@ from imis_core.clock import SetClock
 from imis_core.context import Context
 from imis_core.errors import ImisError, Unavailable, refused
 from imis_core.events import deliver_due
-from imis_core.jobs import Queue
 from imis_core.opening import Playground
 from imis_core.places.lookup import resolve_locations, resolve_providers
 from imis_core.scenarios.files import Actor, Scenario, Step, read_scenario
@@ -32,7 +31,6 @@ from imis_core.security.caller import Caller
 from imis_core.security.login import caller_named
 
 SETTLING_ROUNDS: Final = 20  # an event's delivery may start a job, whose command emits an event, and so on
-LOADED: Final = ("packages", "data")
 
 
 @frozen
@@ -101,9 +99,9 @@ def run(scenario: Scenario, playground: Playground, *, extra: Mapping[str, objec
 
 def _load(app: Application, folder: Path) -> None:
     """What `imis load` brings in before a deployment's scenario: its packages and reference data."""
-    from imis_core.imports import load_paths
+    from imis_core.imports import FOLDERS, load_paths
 
-    report = load_paths(app, [path for name in LOADED if (path := folder / name).is_dir()])
+    report = load_paths(app, [path for name in FOLDERS if (path := folder / name).is_dir()])
     if report.problems:
         raise refused(
             "scenario.not_loaded",
@@ -122,10 +120,6 @@ class _Run:
     known: set[Actor] = field(factory=set)
     told: set[tuple[Any, ...]] = field(factory=set)  # failures of events and jobs that a step has already shown
     enqueued_on: date | None = None
-    queue: Queue = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.queue = Queue(self.app)
 
     def take(self, step: Step) -> list[Failure]:
         """Take one step and let everything settle; what failed of it."""
@@ -210,7 +204,7 @@ class _Run:
         reasons: list[str] = []
         if self.enqueued_on != self.clock.today():
             self.enqueued_on = self.clock.today()
-            self.queue.enqueue_due()
+            self.app.queue.enqueue_due()
         for _ in range(SETTLING_ROUNDS):
             waiting = self._rows(_WAITING, now=self.clock.now())[0]
             if not (waiting.events or waiting.jobs):
@@ -229,7 +223,7 @@ class _Run:
 
     def _work(self) -> list[str]:
         with _causes("procrastinate") as causes:
-            self.queue.run_due()
+            self.app.queue.run_due()
         failed = [row for row in self._rows(_FAILED_JOBS) if self._is_news(row)]
         told = "; ".join(causes) or "see the log"
         return [f"the job {row.job} failed: {told}" for row in failed]

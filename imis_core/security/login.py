@@ -15,6 +15,7 @@ from imis_core.security.passwords import new_token, token_digest, verify_passwor
 from imis_core.security.tables import tokens, users
 
 if TYPE_CHECKING:
+    from imis_core.application import Application
     from imis_core.context import Context
 
 TOKEN_LIFE: Final = timedelta(hours=12)
@@ -52,7 +53,7 @@ def caller_of(context: Context, user: int) -> Caller | None:
     return None if row is None else _caller(row, context.settings)
 
 
-def caller_named(app: Any, name: str) -> Caller:
+def caller_named(app: Application, name: str) -> Caller:
     """A user as a caller, by name. Raises `not_found`; for the command line and scenarios, not for the web."""
     with app.database.engine.connect() as connection:
         connection.execute(sa.text("SELECT set_config('role', :role, true)"), {"role": app.database.roles.app})
@@ -62,7 +63,7 @@ def caller_named(app: Any, name: str) -> Caller:
     return _caller(row, app.settings)
 
 
-def caller_by_token(app: Any, token: str) -> Caller | None:
+def caller_by_token(app: Application, token: str) -> Caller | None:
     """The caller that a bearer token stands for; None for one unknown, expired or revoked. One statement."""
     try:
         digest = token_digest(token)
@@ -73,7 +74,7 @@ def caller_by_token(app: Any, token: str) -> Caller | None:
     return None if row is None else _caller(row, app.settings)
 
 
-def log_in(app: Any, name: str, password: str, client: str) -> tuple[str, datetime]:
+def log_in(app: Application, name: str, password: str, client: str) -> tuple[str, datetime]:
     """A fresh token for a name and password. Raises `auth.failed`, alike for an unknown name and a wrong password."""
     wrong = refused("auth.failed", "the name or the password is wrong")
     try:

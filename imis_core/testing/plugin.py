@@ -28,7 +28,7 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     from imis_core.database import embedded
     from imis_core.database.embedded import EmbeddedServerError
     from imis_core.database.server import ThrowAway
-    from imis_core.opening import Playground
+    from imis_core.opening import THROW_AWAY_SETTINGS, Playground
 
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -42,8 +42,7 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     # A folder that another account can reach: as root the server does not run as root.
     folder = Path(tempfile.gettempdir()) / f"imis-tests-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
     folder.mkdir(mode=0o755, exist_ok=True)
-    settings = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200"}
-    lease = embedded.acquire(folder, settings=settings)
+    lease = embedded.acquire(folder, settings={**THROW_AWAY_SETTINGS, "max_connections": "200"})
     try:
         yield Playground(ThrowAway(lease.url(), prefix), prefix)
     finally:

@@ -205,7 +205,7 @@ class ListUsers:
 
 @query("users.list", input=ListUsers, result=User, listing=True)
 def list_users(context: Context, asked: ListUsers) -> Listing:
-    """Users with their roles, places and providers."""
+    """Users in order of creation, with their roles, places and providers."""
     select = sa.select(users)
     if asked.role is not None:
         select = select.where(sa.literal(asked.role) == sa.any_(users.c.roles))
@@ -221,7 +221,7 @@ def list_users(context: Context, asked: ListUsers) -> Listing:
             for identity, row in zip(ids, rows, strict=True)
         ]  # fmt: skip
 
-    return Listing(select, (users.c.name,), build, {"name": users.c.name})
+    return Listing(select, (users.c.id,), build, {"name": users.c.name})
 
 
 COMMANDS = (add, change, disable)

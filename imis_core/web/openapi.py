@@ -8,11 +8,11 @@ import attrs
 
 from imis_core import __version__
 from imis_core.commands import Command
-from imis_core.parsing import outside_name
+from imis_core.parsing import outside_name, without_none
 from imis_core.queries import PAGE, PAGE_MAX, Query
 from imis_core.web.authentication import LogIn
 from imis_core.web.exports import FILE_TYPES, JSON
-from imis_core.web.parameters import is_list, is_scalar, without_none
+from imis_core.web.parameters import is_list, is_scalar
 from imis_core.web.problems import MEDIA_TYPE as PROBLEM
 from imis_core.web.schemas import Components, Schema
 

@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
 from functools import cache
-from types import NoneType, UnionType
-from typing import Any, Final, Literal, Union, get_args, get_origin
+from typing import Any, Final, Literal, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import attrs
 import msgspec
 
 from imis_core.errors import ImisError, Problem, invalid
-from imis_core.parsing import outside_name
+from imis_core.parsing import outside_name, without_none
 from imis_core.values import Amount, MonthDay, Percent, Quantity, Rate
 
 PARAMETERS_MAX: Final = 1000
@@ -41,15 +40,6 @@ def fields_of(kind: type) -> dict[str, Any]:
     """The outside names of an input class's fields with their resolved types, without `None`."""
     attrs.resolve_types(kind)
     return {outside_name(a): without_none(a.type) for a in attrs.fields(kind)}
-
-
-def without_none(kind: Any) -> Any:
-    """`X` for `X | None`; other types as they are."""
-    if get_origin(kind) in (Union, UnionType):
-        rest = [part for part in get_args(kind) if part is not NoneType]
-        if len(rest) == 1:
-            return rest[0]
-    return kind
 
 
 def read_parameters(pairs: Pairs, kind: type) -> dict[str, Any]:

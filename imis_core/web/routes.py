@@ -17,7 +17,7 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, RawBody
 from litestar.response import Response, Stream
 
-from imis_core.commands import Command, Reply, run_command
+from imis_core.commands import Command, Reply, outcomes_as_json, run_command
 from imis_core.errors import ImisError, Problem, Refusal, Unavailable, invalid, refused, suggestion
 from imis_core.queries import PAGE, Query, export, run_page, run_query
 from imis_core.security.caller import Caller, denied
@@ -93,8 +93,7 @@ class Doors:
             return _json(outcome, 202 if reply.awaiting else 200, headers)
         if atomic and reply.refusals:
             return _rolled_back(reply, address(request), headers)
-        outcomes = [{"error": o.as_json()} if isinstance(o, Refusal) else {"result": o} for o in reply.outcomes]
-        return _json(outcomes, 202 if reply.awaiting else 200, headers)
+        return _json(outcomes_as_json(reply.outcomes), 202 if reply.awaiting else 200, headers)
 
     def _query(self, request: Asked, name: str, caller: Caller) -> Response[Any]:
         definition = self._app.queries.get(name)
@@ -237,14 +236,14 @@ def _file(file: IO[bytes], media_type: str, headers: dict[str, str]) -> Response
 
 
 def _rolled_back(reply: Reply, instance: str, headers: dict[str, str]) -> Response[bytes]:
-    """409 with the code of the first refusal, its problems at their item, and what was said of each item."""
+    """Code and status of the first refusal, its problems at their item, and what was said of each item."""
     position, first = next((i, o) for i, o in enumerate(reply.outcomes) if isinstance(o, Refusal))
     untouched = {"code": "batch.rolled_back", "detail": f"nothing was done, because item {position} was refused"}
     outcomes: Sequence[Any] = [{"error": o.as_json() if isinstance(o, Refusal) else untouched} for o in reply.outcomes]
     problems = tuple(p.at(str(position)) for p in first.problems)
     message = f"nothing was done, because item {position} was refused: {first.message}"
     whole = Refusal(first.code, message, problems, {**first.details, "outcomes": outcomes})
-    return problem_response(whole, instance, status=409, headers=headers)
+    return problem_response(whole, instance, headers=headers)
 
 
 def _atomic(pairs: Pairs) -> bool:

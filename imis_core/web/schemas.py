@@ -76,17 +76,8 @@ class Components:
         for part in get_args(kind):
             self._gather(part)
 
-    def reference(self, kind: type) -> Schema:
+    def reference(self, kind: Any) -> Schema:
         """The schema of a type, by reference where it has a name."""
-        return self._schema(kind)
-
-    def schemas(self) -> dict[str, Schema]:
-        """All named schemas, sorted."""
-        named = dict(_NAMED.values())
-        named.update({self._names[kind]: self._record(kind) for kind in self._classes})
-        return dict(sorted(named.items()))
-
-    def _schema(self, kind: Any) -> Schema:
         origin, parts = get_origin(kind), get_args(kind)
         if kind in _NAMED:
             return _ref(_NAMED[kind][0])
@@ -95,17 +86,23 @@ class Components:
         if kind is NoneType:
             return {"type": "null"}
         if origin in (Union, UnionType):
-            return {"anyOf": [self._schema(part) for part in parts]}
+            return {"anyOf": [self.reference(part) for part in parts]}
         if origin is Literal:
             kinds = {str: "string", int: "integer"}
             types = sorted({kinds[type(part)] for part in parts})
             return {"type": types[0] if len(types) == 1 else types, "enum": list(parts)}
         if origin is tuple:
-            return {"type": "array", "items": self._schema(parts[0])}
+            return {"type": "array", "items": self.reference(parts[0])}
         if inspect.isclass(origin) and issubclass(origin, Mapping):
-            return {"type": "object", "additionalProperties": self._schema(parts[1])}
+            return {"type": "object", "additionalProperties": self.reference(parts[1])}
         own = origin or kind
         return _ref(self._names[own]) if own in self._names else {}
+
+    def schemas(self) -> dict[str, Schema]:
+        """All named schemas, sorted."""
+        named = dict(_NAMED.values())
+        named.update({self._names[kind]: self._record(kind) for kind in self._classes})
+        return dict(sorted(named.items()))
 
     def _record(self, kind: type) -> Schema:
         if hasattr(kind, "__structure__"):
@@ -123,7 +120,7 @@ class Components:
         return schema
 
     def _member(self, field: Any) -> Schema:
-        schema = self._schema(field.type)
+        schema = self.reference(field.type)
         default = field.default
         if isinstance(default, attrs.Factory):  # type: ignore[arg-type]  # a class, whatever the stubs say
             default = default.factory() if not default.takes_self else attrs.NOTHING

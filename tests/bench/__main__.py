@@ -40,11 +40,11 @@ def main() -> int:
         [
             "# Performance",
             "",
-            "Written by `./dev bench --write docs/performance.md`. Ratios and statement counts are what counts: the floor",
-            "is COPY of the very rows that the case wrote (histories, digests, audit, ledger, outbox among them) into the",
-            "same tables with the same indexes and foreign keys, in one synced commit of the same run, with the",
-            "framework's own triggers off. `floor / case` of 1 would be as fast as COPY alone. The floors are all in",
-            "`tests/bench/floors.py`; every check, audit, ledger and outbox is on in the cases.",
+            "Written by `./dev bench --write docs/performance.md`. Ratios and statement counts are what counts: the",
+            "floor is COPY of the very rows that the case wrote (histories, digests, audit, ledger, outbox among",
+            "them) into the same tables with the same indexes and foreign keys, in one synced commit of the same",
+            "run, with the framework's own triggers off. `floor / case` of 1 would be as fast as COPY alone. The",
+            "floors are all in `tests/bench/floors.py`; every check, audit, ledger and outbox is on in the cases.",
             "",
             f"Measured on {datetime.now(UTC).date()}, {os.cpu_count()} shared cores ({platform.machine()}), Python",
             f"{platform.python_version()}, the embedded PostgreSQL with its default settings (synced commits);",
@@ -61,8 +61,8 @@ def main() -> int:
             "",
             *goals(),
             "",
-            "Required: import of persons at least 0.25 x COPY, claims at least 0.2 x COPY. `claims.process` works in chunks",
-            "of 20,000 claims with the same number of statements each.",
+            "Required: import of persons at least 0.25 x COPY, claims at least 0.2 x COPY. `claims.process` works in",
+            "chunks of 20,000 claims with the same number of statements each.",
             "",
         ]
     )

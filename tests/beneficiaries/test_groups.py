@@ -142,7 +142,7 @@ def test_items_of_a_batch_follow_one_another(app: TestApp) -> None:
     ]
     outcomes = app.do_all("beneficiaries.register_group", batch)
     assert [o.code if isinstance(o, Refusal) else o["code"] for o in outcomes] == [
-        "H1", "beneficiaries.code_taken", "beneficiaries.number_taken", "beneficiaries.already_member", "S1",
+        "H1", "beneficiaries.duplicate_code", "beneficiaries.number_taken", "beneficiaries.already_member", "S1",
         "beneficiaries.number_taken", "H7", "not_found",
     ]  # fmt: skip
     assert [p["number"] for p in app.do("beneficiaries.list")] == ["P1", "P6"]
@@ -265,7 +265,7 @@ def test_a_caller_works_in_his_places(app: TestApp) -> None:
     for fields in ({"code": "H1", "location": "B"}, {"location": "A"}, {}):
         data = {"members": [new("P3")], **fields}
         outcome = app.do_all("beneficiaries.register_group", [data], as_=b)[0]
-        assert outcome.code == {"B": "beneficiaries.code_taken", "A": "not_found"}.get(
+        assert outcome.code == {"B": "beneficiaries.duplicate_code", "A": "not_found"}.get(
             fields.get("location", ""), "input.invalid"
         )
     with pytest.raises(ImisError) as error:

@@ -105,7 +105,7 @@ def test_a_currency_has_its_own_decimals(app: TestApp) -> None:
         [item("Y", "10", currency="JPY"), item("Z", "10.5", currency="JPY"), item("K", "1.125", currency="KWD")],
     )
     assert isinstance(outcomes[1], Refusal)
-    assert [(r["code"], r["price"]) for r in app.do("catalogue.items")] == [("K", "1.125"), ("Y", "10")]
+    assert [(r["code"], r["price"]) for r in app.do("catalogue.items")] == [("Y", "10"), ("K", "1.125")]
 
 
 def test_a_diagnosis_again_changes_its_name(app: TestApp) -> None:
@@ -113,7 +113,7 @@ def test_a_diagnosis_again_changes_its_name(app: TestApp) -> None:
     app.do_all("catalogue.add_diagnosis", [{"code": "B54", "name": n} for n in ("Malaria", "Unspecified malaria")])
     app.do("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"})
     assert [(d["code"], d["name"]) for d in app.do("catalogue.diagnoses")] == [
-        ("A09", "Gastroenteritis"), ("B54", "Unspecified malaria"),
+        ("B54", "Unspecified malaria"), ("A09", "Gastroenteritis"),
     ]  # fmt: skip
     assert [d["code"] for d in app.do("catalogue.diagnoses", {"name": "unspec"})] == ["B54"]
 

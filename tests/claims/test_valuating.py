@@ -55,8 +55,8 @@ def test_every_line_keeps_its_steps(clinic: Clinic) -> None:
     assert (line["unit_price"], line["deducted"], line["above_ceiling"]) == ("100.00", "20.00", "14.00")
 
 
-def test_a_rejected_line_and_a_claim_in_waiting_have_no_amounts(clinic: Clinic) -> None:
-    """What was not valuated shows no amounts, not zeros; `approved` is of the passed lines before limits."""
+def test_amounts_of_what_waits_and_of_what_is_rejected(clinic: Clinic) -> None:
+    """A claim in waiting has no amounts yet; for what is rejected nothing is paid; `approved` is before limits."""
     insured(clinic, "N7", {"items": {"LAB": {"percent": 50}}})
     clinic.submit("C1", "LAB", "DRUG", number="N7")
     before = clinic.show("C1")
@@ -64,7 +64,12 @@ def test_a_rejected_line_and_a_claim_in_waiting_have_no_amounts(clinic: Clinic) 
     clinic.process()
     after = clinic.show("C1")
     assert (after["claimed"], after["approved"], after["payable"]) == ("200.00", "100.00", "50.00")
-    assert (after["lines"][1]["payable"], after["lines"][1]["steps"]) == (None, [])
+    assert (after["lines"][1]["payable"], after["lines"][1]["steps"]) == ("0.00", [])
+    clinic.submit("C2", "DRUG", number="N7")
+    refused = clinic.show("C2")
+    assert (refused["status"], refused["approved"], refused["payable"]) == ("rejected", "0.00", "0.00")
+    assert refused["lines"][0]["payable"] == "0.00"
+    assert clinic.app.do("claims.list", {"status": "rejected"})[0]["payable"] == "0.00"
 
 
 @pytest.mark.parametrize(

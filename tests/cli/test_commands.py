@@ -40,7 +40,7 @@ def test_a_refusal_is_failed_work_and_a_wrong_form_wrong_input(small: Path, imis
     imis("-C", small, "run", "locations.add", "--data", region("TWICE"))
     refused = imis("-C", small, "run", "locations.add", "--data", region("TWICE"))
     assert (refused.code, refused.out) == (1, "")
-    assert refused.err.startswith("imis: locations.code_taken: ")
+    assert refused.err.startswith("imis: locations.duplicate_code: ")
     wrong = imis("-C", small, "run", "locations.add", "--data", '{"cod": "X"}')
     assert (wrong.code, len(wrong.err.splitlines())) == (2, 1)
     assert "did you mean 'code'" in wrong.err
@@ -54,7 +54,7 @@ def test_a_list_is_a_batch(small: Path, imis: Imis) -> None:
     batch = f"[{region('B1')}, {region('B1')}, {region('B2')}]"
     answer = imis("-C", small, "run", "locations.add", "--data", batch)
     assert [next(iter(outcome)) for outcome in answer.data] == ["result", "error", "result"]
-    assert (answer.code, answer.data[1]["error"]["code"]) == (1, "locations.code_taken")
+    assert (answer.code, answer.data[1]["error"]["code"]) == (1, "locations.duplicate_code")
     imis("-C", small, "run", "locations.add", "--atomic", "--data", f"[{region('B3')}, {region('B1')}]")
     codes = [row["code"] for row in imis("-C", small, "run", "locations.list").data]
     assert ("B2" in codes, "B3" in codes) == (True, False)

@@ -19,6 +19,7 @@ import pytest
 
 from imis_core.database import embedded, embedded_server
 from imis_core.database.embedded import EmbeddedServerError
+from imis_core.database.server import find_database
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the embedded server is for POSIX systems")
 
@@ -448,3 +449,15 @@ def test_start_that_hangs_elsewhere_is_told(base: Path) -> None:
         with pytest.raises(EmbeddedServerError, match=r"start\.lock") as refused:
             embedded.acquire(base / "data", timeout_seconds=0.1)
     assert refused.value.code == "database.busy"
+
+
+@pytest.mark.parametrize("name", ["imis", "imis-owner", "postgres-app"])
+def test_any_name_of_a_deployment_gives_a_database(base: Path, name: str) -> None:
+    """The logins of the embedded server are no role of a deployment, whatever the deployment is called."""
+    addresses = find_database("embedded", None, base, name)
+    try:
+        with psycopg.connect(addresses.app) as app, psycopg.connect(addresses.owner) as owner:
+            users = [c.execute("SELECT current_user").fetchone() for c in (app, owner)]
+        assert users[0] != users[1]
+    finally:
+        addresses.release()

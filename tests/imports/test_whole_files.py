@@ -132,3 +132,15 @@ def test_the_errors_of_an_error_file_have_a_name_of_their_own(name: str, expecte
     assert error_file_of(Path(name)).name == expected
     assert is_error_file(Path(expected))
     assert is_error_file(Path(name)) == ("errors" in name)
+
+
+def test_a_command_that_waits_for_a_second_person_takes_no_file(
+    make_app: Callable[..., TestApp], tmp_path: Path
+) -> None:
+    """Rows cannot wait for an approval, so a file of a command under `[approvals]` is refused before it is loaded."""
+    app = make_app(settings={"approvals": {"catalogue.define_item": {}}})
+    columns, rows = SAMPLES["items"]
+    with pytest.raises(ImisError) as refused:
+        import_file(app, "items", write(tmp_path / "items.csv", columns, rows), app.system)
+    assert refused.value.code == "import.needs_approval"
+    assert counts(app)["core.items"] == 0

@@ -63,10 +63,10 @@ def test_a_code_is_taken_once(app: TestApp) -> None:
     outcomes = app.do_all("locations.add", [item, item])
     assert outcomes[0]["code"] == "R"
     assert isinstance(outcomes[1], Refusal)
-    assert outcomes[1].code == "locations.code_taken"
+    assert outcomes[1].code == "locations.duplicate_code"
     with pytest.raises(ImisError) as error:
         app.do("locations.add", item)
-    assert error.value.code == "locations.code_taken"
+    assert error.value.code == "locations.duplicate_code"
 
 
 @pytest.mark.parametrize("code", ["", "   ", " A", "A\n", "x" * 61])
@@ -161,7 +161,7 @@ def test_a_split_place_is_the_parent_of_its_parts(app: TestApp) -> None:
     assert error.value.code == "locations.closed"
     with pytest.raises(ImisError) as error:
         app.do("locations.split", {"location": "V2", "into": [{"code": "V3", "name": "Z"}], "on": "2021-01-01"})
-    assert error.value.code == "locations.code_taken"
+    assert error.value.code == "locations.duplicate_code"
 
 
 def test_a_location_is_named_by_code_or_id(app: TestApp) -> None:

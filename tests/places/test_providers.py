@@ -46,8 +46,8 @@ def test_a_code_is_taken_once(places: TestApp) -> None:
     """A provider's code is unique in the deployment and within a batch."""
     outcomes = places.do_all("providers.register", [provider(), provider()])
     assert outcomes[0]["code"] == "HC1"
-    assert outcomes[1].code == "providers.code_taken"
-    assert places.do_all("providers.register", [provider()])[0].code == "providers.code_taken"
+    assert outcomes[1].code == "providers.duplicate_code"
+    assert places.do_all("providers.register", [provider()])[0].code == "providers.duplicate_code"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tests.real_data.run import PACKAGE, SHARE_BY_CATEGORY, TERMS, YEARS, Outcome
+from tests.real_data.run import CEILING, DEDUCTIBLE, PACKAGE, SHARE_BY_CATEGORY, TERMS, YEARS, Outcome
 
 
 def as_markdown(outcome: Outcome, seconds: float) -> str:
@@ -17,11 +17,11 @@ def as_markdown(outcome: Outcome, seconds: float) -> str:
             "A synthetic population (615 persons, 22,810 claims, Synthea, Apache-2.0) goes through the whole system",
             "by `nox -s real-data -- FOLDER`: imported from its own files with the mapping files in",
             f"`tests/real_data/maps`, each household enrolled and paid on 1 January of {YEARS[0]} to {YEARS[-1]},",
-            "claims submitted, valuated, asked for, approved by a second person, paid and reconciled. The run fails unless",
-            "every row is loaded or listed and every total ties to the ledger. The run itself writes this page.",
+            "claims submitted, valuated, asked for, approved by a second person, paid and reconciled. The run",
+            "fails unless every row is loaded or listed and every total ties to the ledger. It writes this page.",
             "",
-            f"Package `{PACKAGE['code']}`: premium {TERMS['premium_adult']} an adult and {TERMS['premium_child']} a child;",
-            f"treatment deductible {TERMS['deductible']['general']}; policy ceiling {TERMS['ceiling']['general']};",  # type: ignore[index]
+            f"Package `{PACKAGE['code']}`: premium {TERMS['premium_adult']} an adult, {TERMS['premium_child']} a child;",
+            f"treatment deductible {DEDUCTIBLE}; policy ceiling {CEILING};",
             "the scheme pays " + ", ".join(f"{s} % of {c}" for c, s in SHARE_BY_CATEGORY.items()) + ".",
             "",
             "## Rows",

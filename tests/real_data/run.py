@@ -35,13 +35,15 @@ PACKAGE: Final = {
     "name": "Family package",
     "valid_from": "2010-01-01",
 }
+DEDUCTIBLE: Final = "25"  # a treatment
+CEILING: Final = "20000"  # a policy
 TERMS: Final = {
     "insurance_months": 12,
     "grace_payment_months": 1,
     "premium_adult": "300",
     "premium_child": "150",
-    "deductible": {"level": "treatment", "general": "25"},
-    "ceiling": {"level": "policy", "general": "20000"},
+    "deductible": {"level": "treatment", "general": DEDUCTIBLE},
+    "ceiling": {"level": "policy", "general": CEILING},
 }
 SHARE_BY_CATEGORY: Final = {"encounter": 100, "procedure": 80, "immunization": 100, "medication": 70}
 

@@ -60,6 +60,21 @@ def test_the_trail_of_a_person(app: TestApp) -> None:
     assert "given_name" not in changed["changes"]
 
 
+def test_an_entity_is_named_by_its_code_or_number(app: TestApp) -> None:
+    """Business codes and numbers are accepted wherever an entity is named; one that names two is refused."""
+    person = app.do("beneficiaries.register_person", {**PERSON, "number": "N1"})
+    assert app.do("audit.trail", {"entity": "N1"}) == app.do("audit.trail", {"entity": person["id"]})
+    app.do("locations.add", {"code": "HC", "name": "HC", "level": "village"})
+    assert app.do("audit.trail", {"entity": "HC"})[0]["command"] == "locations.add"
+    app.do("providers.register", {"code": "HC", "name": "HC"})
+    with pytest.raises(ImisError) as caught:
+        app.do("audit.trail", {"entity": "HC"})
+    assert caught.value.refusal.problems[0].reason == "ambiguous"
+    with pytest.raises(ImisError) as caught:
+        app.do("audit.trail", {"entity": "NOPE"})
+    assert caught.value.code == "not_found"
+
+
 def test_references_in_the_trail_are_outside_ids(app: TestApp) -> None:
     """A trail gives no number of a row away."""
     places = [app.do("locations.add", {"code": c, "name": c, "level": "village"})["id"] for c in ("L1", "L2")]

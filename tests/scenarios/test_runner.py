@@ -60,14 +60,14 @@ def test_a_result_is_saved_and_referred_to(run: Runner) -> None:
         + '[[step]]\ndo = "locations.add"\n'
         + 'with = { code = "D1", name = "of $north.code for $$5", level = "district", parent = "$north.id" }\n'
         + '[[step]]\ndo = "locations.list"\n'
-        + 'expect = [{ code = "D1", name = "of R1 for $5" }, { id = "$north.id", code = "R1" }]\n'
+        + 'expect = [{ id = "$north.id", code = "R1" }, { code = "D1", name = "of R1 for $5" }]\n'
     )
     assert (reasons(result), result.passed, result.steps) == ({}, True, 3)
 
 
 def test_a_mismatch_fails_the_step_and_the_file_goes_on(run: Runner) -> None:
     """A failed step is told with expected and found; later steps are still taken."""
-    result = run(REGION + 'expect = { code = "R2" }\n' + REGION + 'error = "locations.code_taken"\n')
+    result = run(REGION + 'expect = { code = "R2" }\n' + REGION + 'error = "locations.duplicate_code"\n')
     assert reasons(result) == {1: 'code: expected "R2", found "R1"'}
     assert not result.passed
 
@@ -85,7 +85,7 @@ def test_an_expected_error_compares_the_code(run: Runner) -> None:
     assert list(told) == [2, 3, 4]
     assert told[2].startswith("expected the error not_found, found input.invalid:")
     assert told[3].startswith("expected the error input.invalid, found the result {")
-    assert told[4].startswith("expected no error, found locations.code_taken:")
+    assert told[4].startswith("expected no error, found locations.duplicate_code:")
 
 
 def test_an_unknown_reference_fails_its_step(run: Runner) -> None:
@@ -107,6 +107,13 @@ def test_binary_fractions_are_refused_as_everywhere(run: Runner) -> None:
         'with = { code = "A", name = "A", kind = "service", price = 12.5 }\nerror = "input.invalid"\n'
     )
     assert reasons(result) == {}
+
+
+def test_data_that_cannot_be_kept_is_refused_by_the_command(run: Runner) -> None:
+    """What a step sends is judged by the command's door, not by the file's reader: it may be what the step proves."""
+    step = '[[step]]\ndo = "locations.add"\nwith = {{ code = "R1", name = "{}", level = "region" }}\n'
+    wrong = "".join(step.format(name) + 'error = "input.invalid"\n' for name in ("x" * 1_000_000, "a\\u0000b", ""))
+    assert reasons(run(wrong)) == {}
 
 
 def test_a_step_moves_the_clock(run: Runner) -> None:

@@ -34,11 +34,11 @@ def test_an_empty_list_answers_an_empty_list(site: Any) -> None:
 
 
 def test_atomic_does_all_or_nothing(site: Any) -> None:
-    """One refused item: 409 with its code, its problems at its position, and nothing is written."""
+    """One refused item: its code and status, its problems at its position, and nothing is written."""
     before = entries(site, "probe.write")
     answer = site.client.post("/api/probe/write?atomic=true", json=[GOOD, BAD])
     document = answer.json()
-    assert (answer.status_code, document["code"], document["status"]) == (409, "input.invalid", 409)
+    assert (answer.status_code, document["code"], document["status"]) == (422, "input.invalid", 422)
     assert document["errors"][0]["path"] == "1.amount"
     assert [o["error"]["code"] for o in document["outcomes"]] == ["batch.rolled_back", "input.invalid"]
     assert entries(site, "probe.write") == before
