@@ -101,9 +101,12 @@ def _request(context: Context, item: RequestPayment, providers: Any) -> PaymentR
     if item.provider is not None and item.provider not in providers:
         return not_found("provider", "provider", item.provider)
     provider = None if item.provider is None else providers[item.provider].id
+    if provider is None and not context.caller.everywhere:
+        return Refusal(
+            "permission.denied", "only a role of scope all asks for every facility's payment; name a provider"
+        )
+    # A period without such claims gives a request of nothing, as a payroll without beneficiaries does.
     found = _free_claims(context, item, provider)
-    if not found:
-        return Refusal("claims.nothing_to_pay", "no valuated claim of that period waits for payment")
     amount = sum(row.payable_minor for row in found)
     number: int = context.execute(
         sa.insert(payment_requests)
@@ -142,7 +145,11 @@ def _free_claims(context: Context, item: RequestPayment, provider: int | None) -
 
 def _locked(context: Context, name: str, wanted: str) -> Any:
     number = context.ids.decode("payment_requests", name)
-    row = context.execute(sa.select(payment_requests).where(payment_requests.c.id == number).with_for_update()).first()
+    row = context.execute(
+        sa.select(payment_requests)
+        .where(payment_requests.c.id == number, context.scoped(payment_requests))
+        .with_for_update()
+    ).first()
     if row is None:
         return not_found("request", "payment request", name)
     if not REQUEST_STATES.allows(row.state, wanted):
@@ -253,7 +260,9 @@ def settle(context: Context, settled: Sequence[Settled]) -> None:
 def find_batch(context: Context, name: str) -> Batch | None:
     """The payment request that a caller names as `claims_batch`."""
     number = context.ids.decode("payment_requests", name)
-    state = context.execute(sa.select(payment_requests.c.state).where(payment_requests.c.id == number)).scalar()
+    state = context.execute(
+        sa.select(payment_requests.c.state).where(payment_requests.c.id == number, context.scoped(payment_requests))
+    ).scalar()
     return None if state is None or number is None else Batch(number, state == "approved")
 
 

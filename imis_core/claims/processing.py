@@ -12,7 +12,6 @@ from typing import Any, Final
 import numpy as np
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.claims.inputs import ProcessedClaims
 from imis_core.claims.states import CHECKED, CLAIM_STATES, NAMES, NUMBERS, VALUATED
@@ -112,23 +111,13 @@ def _checked(context: Context, scheme: str) -> Sequence[Any]:
 
 def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any] | Refusal:
     """The named claims, locked; refused if one is unknown, of another scheme, or beyond valuation."""
-    by_id = {name: number for name in names if (number := context.ids.decode("claims", name)) is not None}
-    found = context.execute(
-        sa.select(claims.c.id, claims.c.code).where(
-            claims.c.scheme == scheme,
-            sa.or_(
-                claims.c.code == sa.any_(sa.literal(list(names), ARRAY(sa.Text))),
-                claims.c.id == sa.any_(sa.literal(list(by_id.values()), ARRAY(sa.BigInteger))),
-            ),
-            context.scoped(claims),
-        )
-    ).all()
-    codes, numbers = {row.code for row in found}, {row.id for row in found}
+    found = context.named(claims, names, claims.c.id, claims.c.code, claims.c.scheme)
+    known = {name: row for name, row in found if row.scheme == scheme}
     for index, name in enumerate(names):
-        if name not in codes and by_id.get(name) not in numbers:
+        if name not in known:
             return not_found(f"claims.{index}", "claim", name)
-    rows = context.execute(_NAMED_CLAIMS, {"claims": sorted(numbers)}).all()
-    shown = {row.id: row.code for row in found}
+    shown = {row.id: row.code for row in known.values()}
+    rows = context.execute(_NAMED_CLAIMS, {"claims": sorted(shown)}).all()
     for row in rows:
         if NAMES[row.state] not in VALUED_FROM:
             return CLAIM_STATES.refusal(f"the claim {shown[row.id]!r}", NAMES[row.state], VALUATED)

@@ -151,6 +151,13 @@ payment_requests = edited(
     reference("requested_by", "users"),
     text("reason", nullable=True),
     noun="payment_requests",
+    # A request for every facility belongs to callers who see everything.
+    scope=lambda table, caller: caller.sees_provider(table.c.provider),
+    row_security=(
+        f"{ALL_SEEN} OR provider = ANY ((SELECT core.scope_providers())::bigint[])"
+        " OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider"
+        " AND f.location = ANY ((SELECT core.scope_places())::bigint[]))"
+    ),
 )
 
 payment_request_claims = Table(

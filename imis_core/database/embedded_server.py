@@ -349,17 +349,29 @@ def sweep_socket_folder(server: Server) -> None:
                 shutil.rmtree(path)
 
 
+UNSAFE_IN_PROGRAM_PATHS = '"$`\\\n'
+COPIES = Path("/var/lib/imis")  # only root lends an account, so only root copies programs
+
+
 def _programs_for(server: Server) -> Path:
     """The folder of the programs, or of a copy beside the data if the server's account cannot reach the original."""
     programs = programs_folder()
     if server.account.can_run(programs / "initdb"):
         return programs
-    copy = server.place / f"server-{importlib.metadata.version(PACKAGE)}"
+    place = server.place
+    if any(character in str(place) for character in UNSAFE_IN_PROGRAM_PATHS):
+        # initdb calls its programs through a shell: a copy below such a folder cannot run.
+        place = COPIES
+        if not place.is_dir():
+            place.mkdir(parents=True)
+            place.chmod(0o755)  # whatever the umask: the account must pass
+    copy = place / f"server-{importlib.metadata.version(PACKAGE)}"
     installed = programs.parent  # its libraries are found by their place relative to it
     if not copy.exists():
-        for old in server.place.glob("server-*"):
-            shutil.rmtree(old)
-        unfinished = Path(tempfile.mkdtemp(prefix="server-", dir=server.place))
+        if place is server.place:
+            for old in place.glob("server-*"):
+                shutil.rmtree(old)
+        unfinished = Path(tempfile.mkdtemp(prefix="server-", dir=place))
         leave_out = shutil.ignore_patterns("include", "*.a", "pkgconfig", "__pycache__")
         shutil.copytree(installed, unfinished / PACKAGE / installed.name, ignore=leave_out)
         for libraries in (installed.parent.parent / f"{PACKAGE}.libs", installed.parent / ".dylibs"):
@@ -367,7 +379,12 @@ def _programs_for(server: Server) -> Path:
                 shutil.copytree(libraries, unfinished / libraries.relative_to(installed.parent.parent))
         for path in (unfinished, *unfinished.rglob("*")):
             path.chmod(0o755 if path.is_dir() or os.access(path, os.X_OK) else 0o644)
-        unfinished.rename(copy)
+        try:
+            unfinished.rename(copy)
+        except OSError:  # another deployment made the shared copy first
+            if not copy.exists():
+                raise
+            shutil.rmtree(unfinished)
     return copy / PACKAGE / installed.name / "bin"
 
 

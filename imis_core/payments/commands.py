@@ -17,6 +17,7 @@ from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.ledger.book import CASH, PAYABLE, post
+from imis_core.naming import problems_of_texts
 from imis_core.payments.orders import (
     ORDER_STATES,
     Move,
@@ -109,6 +110,12 @@ def _provider_refusal(
     if item.channel not in channels:
         message = f"no plugin offers the channel {item.channel!r} (known: {', '.join(channels)})"
         return invalid(Problem("channel", "unknown", message + suggestion(item.channel, channels)))
+    problems = problems_of_texts(
+        {"code": item.code, **{f"pay_points.{i}.code": p.code for i, p in enumerate(item.pay_points)}},
+        {"name": item.name, **{f"pay_points.{i}.name": p.name for i, p in enumerate(item.pay_points)}},
+    )
+    if problems:
+        return invalid(*problems)
     named = Counter(point.code for point in item.pay_points)
     for index, point in enumerate(item.pay_points):
         if named[point.code] > 1:
@@ -226,19 +233,11 @@ def _lock(context: Context, table: str, numbers: set[int]) -> None:
 
 
 def _known(context: Context, items: Sequence[EnrolRecipient]) -> _Known:
-    named = {item.provider for item in items}
-    by_id = {n: name for name in named if (n := context.ids.decode("payment_providers", name)) is not None}
-    rows = context.execute(
-        sa.select(payment_providers).where(
-            sa.or_(
-                payment_providers.c.code == sa.any_(sa.literal(sorted(named), ARRAY(sa.Text))),
-                payment_providers.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-            )
-        )
-    ).all()
+    providers = dict(context.named(payment_providers, {item.provider for item in items}))
+    numbers = sorted({row.id for row in providers.values()})
     points = context.execute(
         sa.select(pay_points.c.payment_provider, pay_points.c.code, pay_points.c.id).where(
-            pay_points.c.payment_provider == sa.any_(sa.literal([row.id for row in rows], ARRAY(sa.BigInteger))),
+            pay_points.c.payment_provider == sa.any_(sa.literal(numbers, ARRAY(sa.BigInteger))),
             pay_points.c.code
             == sa.any_(sa.literal(sorted({i.pay_point for i in items if i.pay_point is not None}), ARRAY(sa.Text))),
         )
@@ -246,7 +245,7 @@ def _known(context: Context, items: Sequence[EnrolRecipient]) -> _Known:
     return _Known(
         resolve_persons(context, {name for i in items if (name := i.person or i.number) is not None}),
         resolve_providers(context, {i.facility for i in items if i.facility is not None}),
-        {by_id[row.id]: row for row in rows if row.id in by_id} | {row.code: row for row in rows},
+        providers,
         {(point.payment_provider, point.code): point.id for point in points},
     )
 
@@ -278,11 +277,6 @@ def _enrolment(context: Context, position: int, item: EnrolRecipient, known: _Kn
         position, item.scheme or "", person.id if person else None, facility.id if facility else None,
         provider.id, provider.code, item.account, point,
     )  # fmt: skip
-
-
-def _named(context: Context, table: sa.Table, noun: str, name: str) -> sa.ColumnElement[bool]:
-    number = context.ids.decode(noun, name)
-    return table.c.code == name if number is None else table.c.id == number
 
 
 @frozen(kw_only=True)
@@ -376,9 +370,7 @@ def reconcile(context: Context, items: tuple[Reconcile, ...]) -> list[Reconciled
 
 
 def _reconcile(context: Context, item: Reconcile) -> Reconciled | Refusal:
-    provider = context.execute(
-        sa.select(payment_providers).where(_named(context, payment_providers, "payment_providers", item.provider))
-    ).first()
+    provider = next((row for _, row in context.named(payment_providers, [item.provider])), None)
     if provider is None:
         return not_found("provider", "payment provider", item.provider)
     numbers = [context.ids.decode("orders", row.order) for row in item.rows]

@@ -19,6 +19,7 @@ import pytest
 
 from imis_core.database import embedded, embedded_server
 from imis_core.database.embedded import EmbeddedServerError
+from imis_core.database.embedded_account import Account
 from imis_core.database.server import find_database
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="the embedded server is for POSIX systems")
@@ -412,6 +413,8 @@ def test_programs_that_the_account_cannot_reach_are_copied(base: Path, monkeypat
 @as_root
 def test_ordinary_account(base: Path, start_user: Callable[..., subprocess.Popen[str]]) -> None:
     """An ordinary account runs its own server; root joins it under that account, and a third one is refused."""
+    if not Account("stranger", STRANGER, STRANGER).can_run(embedded_server.programs_folder() / "initdb"):
+        pytest.skip("the environment lies where only root may pass: no other account can run its programs")
     folder = base / "data"
     folder.mkdir()
     os.chown(folder, STRANGER, STRANGER)

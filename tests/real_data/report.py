@@ -20,7 +20,7 @@ def as_markdown(outcome: Outcome, seconds: float) -> str:
             "claims submitted, valuated, asked for, approved by a second person, paid and reconciled. The run",
             "fails unless every row is loaded or listed and every total ties to the ledger. It writes this page.",
             "",
-            f"Package `{PACKAGE['code']}`: premium {TERMS['premium_adult']} an adult, {TERMS['premium_child']} a child;",
+            f"Package `{PACKAGE['code']}`: premium {TERMS['premium_adult']} an adult, {TERMS['premium_child']} child;",
             f"treatment deductible {DEDUCTIBLE}; policy ceiling {CEILING};",
             "the scheme pays " + ", ".join(f"{s} % of {c}" for c, s in SHARE_BY_CATEGORY.items()) + ".",
             "",

@@ -1167,6 +1167,10 @@ def upgrade() -> None:
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON core.payment_providers FOR EACH ROW EXECUTE FUNCTION core.next_version()"
     )
+    op.execute("ALTER TABLE core.payment_requests_history ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON core.payment_requests_history USING ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])))"
+    )
     op.execute("ALTER TABLE core.persons_history ENABLE ROW LEVEL SECURITY")
     op.execute(
         "CREATE POLICY scope ON core.persons_history USING ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]) OR id = ANY ((SELECT core.scope_persons())::bigint[])) WITH CHECK ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]) OR id = ANY ((SELECT core.scope_persons())::bigint[]))"
@@ -1306,6 +1310,10 @@ def upgrade() -> None:
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON core.payment_requests FOR EACH ROW EXECUTE FUNCTION core.next_version()"
+    )
+    op.execute("ALTER TABLE core.payment_requests ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON core.payment_requests USING ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])))"
     )
     op.execute(
         'CREATE TRIGGER history_insert AFTER INSERT ON core.recipients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "person", "provider", "payment_provider", "account", "pay_point", "active", "id", "version"\')'
