@@ -26,7 +26,7 @@ KERNEL_NOUNS: Final[dict[str, int]] = {
     "memberships": 8, "benefit_packages": 9, "package_versions": 10, "coverages": 11, "coverage_members": 12,
     "contributions": 13, "claims": 14, "payment_requests": 15, "payment_providers": 16, "pay_points": 17,
     "recipients": 18, "orders": 19, "users": 20, "approvals": 21, "ledger_entries": 22, "price_list_versions": 23,
-    "jobs": 24, "audit": 25,
+    "jobs": 24, "audit": 25, "events": 26,
 }  # fmt: skip
 
 

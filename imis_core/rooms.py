@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_trail, jobs
+from imis_core import __version__, approvals, audit_trail, deliveries, jobs
 from imis_core.beneficiaries import commands as beneficiaries_commands
 from imis_core.beneficiaries import queries as beneficiaries_queries
 from imis_core.benefit_packages import commands as benefit_packages_commands
@@ -53,6 +53,7 @@ def imis_register_commands() -> Iterable[Command]:
         *approvals.COMMANDS,
         *users.COMMANDS,
         *jobs.COMMANDS,
+        *deliveries.COMMANDS,
         *places_commands.COMMANDS,
         *catalogue_commands.COMMANDS,
         *beneficiaries_commands.COMMANDS,
@@ -71,6 +72,7 @@ def imis_register_queries() -> Iterable[Query]:
         *audit_trail.QUERIES,
         *users.QUERIES,
         *jobs.QUERIES,
+        *deliveries.QUERIES,
         *places_queries.QUERIES,
         *catalogue_queries.QUERIES,
         *beneficiaries_queries.QUERIES,

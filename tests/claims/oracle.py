@@ -302,7 +302,7 @@ def shown(world: World, claim: Claim, verdict: Verdict, result: dict[str, Any] |
                 "unit_price": money(valued["unit_price"]) if valued else None,
                 "deducted": money(half_up(valued["deducted"])) if valued else None,
                 "above_ceiling": money(valued["above_ceiling"]) if valued else None,
-                "payable": money(valued["payable"]) if valued else None,
+                "payable": money(valued["payable"]) if valued else money(0) if refused else None,
                 "steps": [{"name": step, "amount": money(amount)} for step, amount in steps],
             }
         )
@@ -312,7 +312,7 @@ def shown(world: World, claim: Claim, verdict: Verdict, result: dict[str, Any] |
         "rejection_code": CODES[name] if name else None,
         "category": category(world, claim),
         "claimed": money(sum(half_up(line["quantity"] * line["price"]) for line in claim["lines"])),
-        "approved": None if result is None else money(result["approved"]),
-        "payable": None if result is None else money(result["payable"]),
+        "approved": money(result["approved"]) if result else money(0) if name else None,
+        "payable": money(result["payable"]) if result else money(0) if name else None,
         "lines": lines,
     }

@@ -16,6 +16,7 @@ from imis_core import events
 from imis_core.claims.events import ClaimsValuated
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.errors import ImisError
 from imis_core.events import ATTEMPTS, FIRST_PAUSE, deliver_due
 from imis_core.testing.app import TestApp
 
@@ -240,3 +241,24 @@ def test_events_wait_for_a_plugin_that_is_switched_off(site: TestApp, listeners:
     del site._subscribers["claims_valuated"]
     deliver_due(site)
     assert listeners["one"].heard == [("a", 1)]
+
+
+def test_a_parked_delivery_is_shown_and_delivered_again_by_hand(site: TestApp, listeners: dict[str, Listener]) -> None:
+    """What was given up stays in sight with its error; when the plugin is mended, `events.retry` delivers it."""
+    clock = ticking(site)
+    listeners["one"].failing.add("a")
+    site.do("probe.tell", {"scheme": "a"})
+    for attempt in range(ATTEMPTS):
+        deliver_due(site)
+        clock.instant += FIRST_PAUSE * 2**attempt
+    (parked,) = site.do("events.deliveries")
+    assert (parked["name"], parked["subscriber"], parked["attempts"]) == ("claims_valuated", "one", ATTEMPTS)
+    assert parked["error"].endswith("the subscriber is ill")
+    listeners["one"].failing.clear()
+    wanted = {"event": parked["event"], "subscriber": "one"}
+    assert site.do("events.retry", wanted) == {**wanted, "state": "pending"}
+    with pytest.raises(ImisError, match="not_found"):
+        site.do("events.retry", wanted)
+    assert deliver_due(site) == 1
+    assert site.do("events.deliveries") == []
+    assert [d["subscriber"] for d in site.do("events.deliveries", {"state": "done"})] == ["one", "two"]
