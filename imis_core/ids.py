@@ -14,12 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from imis_core.errors import refused
 
 KEY_BYTES: Final = 16
 BLOCK: Final = 16
+NONCE: Final = 12  # bytes
 # Numbers below 1000 are the kernel's; plugins take theirs from 1000 up in their manifests.
 KERNEL_NOUNS: Final[dict[str, int]] = {
     "locations": 1, "providers": 2, "items": 3, "price_lists": 4, "diagnoses": 5, "persons": 6, "groups": 7,
@@ -36,6 +39,7 @@ class Ids:
     def __init__(self, key: bytes, nouns: Mapping[str, int]) -> None:
         self._key = key
         self._cipher = Cipher(algorithms.AES(key), modes.ECB())  # noqa: S305 - single unrelated blocks, no stream
+        self._wrapper = AESGCM(hmac.digest(key, b"wrapped", "sha256"))  # a key of its own: one key, one purpose
         self._numbers = {**KERNEL_NOUNS, **nouns}
         self._names = {number: noun for noun, number in self._numbers.items()}
 
@@ -53,6 +57,18 @@ class Ids:
     def seal(self, secret: str) -> str:
         """A stand-in for a secret in digests: the same for the same secret, and not to be guessed without the key."""
         return hmac.new(self._key, secret.encode("utf-8", "backslashreplace"), "sha256").hexdigest()
+
+    def wrap(self, content: bytes) -> bytes:
+        """Content that a caller brings back unread and unchanged, such as the place of a page: encrypted and signed."""
+        nonce = os.urandom(NONCE)
+        return nonce + self._wrapper.encrypt(nonce, content, None)
+
+    def unwrap(self, wrapped: bytes) -> bytes | None:
+        """The content of what `wrap` gave; None for anything else."""
+        try:
+            return self._wrapper.decrypt(wrapped[:NONCE], wrapped[NONCE:], None)
+        except (InvalidTag, ValueError):
+            return None
 
     def decode(self, noun: str, outside: str) -> int | None:
         """The number of an entity of this noun; None if the text is no id of it."""

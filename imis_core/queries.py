@@ -110,12 +110,12 @@ def run_page(
             items = plain(answer)
             return Page(items, None)
         order, descending = _order(answer, sort)
-        after = None if cursor is None else _values(cursor, _listing_name(name, sort), order)
+        after = None if cursor is None else _values(app, cursor, _listing_name(name, sort), order)
         statement, keys = _keyed(answer.select, order, descending, after)
         rows = context.execute(statement.limit(limit + 1)).all()
         more = len(rows) > limit
         rows = rows[:limit]
-        following = _cursor(rows[-1], keys, _listing_name(name, sort)) if more else None
+        following = _cursor(app, rows[-1], keys, _listing_name(name, sort)) if more else None
         return Page(plain(answer.build(rows)), following)
 
 
@@ -201,16 +201,18 @@ def _listing_name(name: str, sort: str | None) -> str:
     return f"{name} {sort or ''}"
 
 
-def _cursor(row: sa.Row[Any], keys: Sequence[str], listing: str) -> str:
+def _cursor(app: Application, row: sa.Row[Any], keys: Sequence[str], listing: str) -> str:
+    """Where the next page begins, wrapped: it names rows by their keys, which are nobody's business outside."""
     mapping = row._mapping
     place = [listing, *(mapping[k] for k in keys)]
-    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+    return base64.urlsafe_b64encode(app.ids.wrap(msgspec.json.encode(place))).decode().rstrip("=")
 
 
-def _values(cursor: str, listing: str, order: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
+def _values(app: Application, cursor: str, listing: str, order: Sequence[sa.ColumnElement[Any]]) -> list[Any]:
     wrong = ImisError(invalid(Problem("cursor", "format", "this is no cursor of this listing; take it from `next`")))
     try:
-        values = msgspec.json.decode(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        place = app.ids.unwrap(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        values = None if place is None else msgspec.json.decode(place)
     except (binascii.Error, ValueError, msgspec.DecodeError):
         raise wrong from None
     if not isinstance(values, list) or len(values) != len(order) + 1 or values[0] != listing:

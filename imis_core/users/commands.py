@@ -80,7 +80,26 @@ def _check(
         problems.append(Problem("password", "too_short", f"a password has at least {PASSWORD_MIN} characters"))
     if problems:
         return invalid(*problems)
+    beyond = _beyond(context, roles)
+    if beyond is not None:
+        return beyond
     return [found_places[p].id for p in places], [found_providers[p].id for p in providers]
+
+
+def _beyond(context: Context, roles: Sequence[str]) -> Refusal | None:
+    """Nobody makes or changes a user who may do everything, or sees everything, without being such a user."""
+    settings, caller = context.settings, context.caller
+    for role in roles:
+        if role == ADMINISTRATOR:
+            permissions: Sequence[str] = ("*",)
+        else:  # a user may still have a role that is no longer configured: it gives nothing
+            permissions = settings.roles[role].permissions if role in settings.roles else ()
+        everything = "*" in permissions and "*" not in caller.permissions
+        everywhere = bool(permissions) and settings.scope_of(role) == "all" and not caller.everywhere
+        if everything or everywhere:
+            message = f"the role {role!r} reaches further than your own; ask an administrator"
+            return Refusal("permission.denied", message)
+    return None
 
 
 @command("users.add", input=AddUser, result=User)
@@ -136,6 +155,9 @@ def _change(context: Context, item: ChangeUser) -> User | Refusal:
     row = _locked(context, item.user)
     if row is None:
         return not_found("user", "user", item.user)
+    refusal = _beyond(context, row.roles) or _own(context, row, item)
+    if refusal is not None:
+        return refusal
     names = _scope_names(context, [row])[row.id]
     roles = item.roles if item.roles is not None else tuple(row.roles)
     places = item.places if item.places is not None else names[0]
@@ -154,6 +176,14 @@ def _change(context: Context, item: ChangeUser) -> User | Refusal:
     )  # fmt: skip
 
 
+def _own(context: Context, row: Any, item: ChangeUser) -> Refusal | None:
+    """Who may not do everything does not widen his or her own reach; the own password may always be changed."""
+    asked = (item.roles, item.places, item.providers)
+    if row.id != context.caller.user or "*" in context.caller.permissions or asked == (None, None, None):
+        return None
+    return Refusal("users.same_person", "you cannot change your own roles and places; ask somebody else")
+
+
 def _revoke(context: Context, user: int) -> None:
     context.execute(
         sa.update(tokens).where(tokens.c.user == user, tokens.c.revoked_at.is_(None)).values(revoked_at=context.now)
@@ -168,6 +198,8 @@ def disable(context: Context, items: tuple[DisableUser, ...]) -> list[User | Ref
         row = _locked(context, item.user)
         if row is None:
             outcomes.append(not_found("user", "user", item.user))
+        elif (refusal := _beyond(context, row.roles)) is not None:
+            outcomes.append(refusal)
         elif row.id == context.caller.user:
             outcomes.append(Refusal("users.same_person", "you cannot disable yourself; ask another administrator"))
         else:

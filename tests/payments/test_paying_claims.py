@@ -110,6 +110,15 @@ def test_an_order_without_account_stays_with_its_reason(office: Office) -> None:
     assert office.submit(batch) == {"submitted": 0, "failed": 0}
 
 
+def test_orders_of_no_batch_named_are_all(office: Office) -> None:
+    """Both filters of `payments.orders` may be left out: then it lists every order that the caller may see."""
+    office.claim()
+    office.claim("HC2")
+    batch = office.approved()
+    assert office.app.do("payments.orders") == office.orders(batch)
+    assert office.refusal("payments.orders", {"claims_batch": batch, "payroll": "P"}) == "input.invalid"
+
+
 def test_orders_are_submitted_after_the_approval_only(office: Office) -> None:
     """A request that waits for its second person has no orders to send."""
     office.claim()

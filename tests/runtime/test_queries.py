@@ -139,6 +139,17 @@ def test_a_bad_cursor_is_refused(probe: TestApp, cursor: str) -> None:
     assert [(p.path, p.reason) for p in caught.value.refusal.problems] == [("cursor", "format")]
 
 
+def test_a_cursor_tells_nothing(probe: TestApp) -> None:
+    """Outside identifiers are opaque, and a cursor is one: it cannot be read, and not be changed unnoticed."""
+    _, cursor = page(probe, limit=5)
+    assert cursor is not None
+    content = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4))
+    assert b"probe" not in content
+    changed = base64.urlsafe_b64encode(content[:-1] + bytes([content[-1] ^ 1])).decode().rstrip("=")
+    with pytest.raises(ImisError):
+        page(probe, changed)
+
+
 def test_a_cursor_belongs_to_its_order(probe: TestApp) -> None:
     """A cursor of one order is refused in another, rather than going on anywhere."""
     _, cursor = page(probe, limit=2, sort="on")

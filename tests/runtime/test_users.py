@@ -196,3 +196,22 @@ def test_an_unknown_name_takes_as_long_as_a_wrong_password() -> None:
     assert extract_parameters(passwords._DECOY) == extract_parameters(passwords.hash_password(PASSWORD))
     assert not passwords.verify_password(None, PASSWORD)
     assert not passwords.verify_password("damaged", PASSWORD)
+
+
+def test_nobody_makes_users_who_reach_further(site: TestApp) -> None:
+    """Whoever administers users makes no administrator, shuts none out, and does not widen the own reach."""
+    boss = site.as_user("ann", "boss")
+    site.as_user("root")
+    for name, data in (
+        ("users.add", {"name": "evil", "roles": ["administrator"]}),
+        ("users.change", {"user": "root", "password": PASSWORD}),
+        ("users.disable", {"user": "root"}),
+    ):
+        with pytest.raises(ImisError) as caught:
+            site.do(name, data, as_=boss)
+        assert caught.value.code == "permission.denied", name
+    with pytest.raises(ImisError) as caught:
+        site.do("users.change", {"user": "ann", "roles": ["boss", "clerk"]}, as_=boss)
+    assert caught.value.code == "users.same_person"
+    site.do("users.change", {"user": "ann", "password": PASSWORD}, as_=boss)
+    assert site.do("users.add", {"name": "bob", "roles": ["clerk"], "places": ["D1"]}, as_=boss)["places"] == ["D1"]
