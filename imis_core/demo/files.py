@@ -11,7 +11,15 @@ from attrs import frozen
 
 from imis_core.demo.months import Month, cut
 from imis_core.demo.population import generate
-from imis_core.demo.starter import facilities_mapping, item_codes, write_package, write_price_list
+from imis_core.demo.starter import (
+    Death,
+    currency_of,
+    facilities_mapping,
+    item_codes,
+    persons_mapping,
+    write_package,
+    write_price_list,
+)
 from imis_core.deployment import load_settings
 from imis_core.errors import refused
 
@@ -37,6 +45,7 @@ class Sources:
     reference: tuple[Given, ...]
     people: tuple[Given, ...]
     months: tuple[Month, ...]
+    deaths: tuple[Death, ...] = ()
     claims_mapping: Path | None = None
     lines_mapping: Path | None = None
 
@@ -57,14 +66,18 @@ def prepare_sources(home: Path, data: Path | None, *, households: int, seed: int
     if claims is None or lines is None:
         raise refused("demo.no_claims", f"{data} has households but not both claims.csv and claim_lines.csv; add them")
     months = cut(home / "var" / "demo", claims, lines, maps.get("claims"), maps.get("claim_lines"), YEAR)
+    deaths: list[Death] = []
+    if (persons := _find(data, "persons")) is not None:
+        maps["persons"], deaths = persons_mapping(_maps(home), persons, maps.get("persons"))
     people = tuple(
         Given(kind, path, maps.get(kind))
         for kind in ("persons", "households")
         if (path := _find(data, kind)) is not None
     )
     return Sources(
-        date(months[0].end.year, 1, 1), reference, people, months, maps.get("claims"), maps.get("claim_lines")
-    )
+        date(months[0].end.year, 1, 1), reference, people, months, tuple(deaths), maps.get("claims"),
+        maps.get("claim_lines"),
+    )  # fmt: skip
 
 
 def _take_reference(home: Path, data: Path, maps: dict[str, Path]) -> tuple[Given, ...]:
@@ -103,10 +116,20 @@ def _complete(home: Path, data: Path, found: dict[str, Path], maps: dict[str, Pa
     if needs_prices:
         found["price_lists"] = home / "data" / "price_lists.csv"
         write_price_list(found["price_lists"], codes)
-        target = home / "var" / "demo" / "maps" / "facilities.toml"
-        mapping = facilities_mapping(target, found["facilities"], maps.get("facilities"))
-        if mapping is not None:
-            maps["facilities"] = mapping
+    maps["facilities"] = facilities_mapping(
+        _maps(home), found["facilities"], maps.get("facilities"), without_prices=needs_prices
+    )
+
+
+def _maps(home: Path) -> Path:
+    return home / "var" / "demo" / "maps"
+
+
+def currency_of_folder(data: Path) -> str | None:
+    """The stand-in for the currency of a folder's prices, if it has items whose prices need decimals."""
+    mapping = data / "maps" / "items.toml"
+    items = _find(data, "items")
+    return None if items is None else currency_of(items, mapping if mapping.exists() else None)
 
 
 def _find(folder: Path, stem: str) -> Path | None:

@@ -10,7 +10,7 @@ import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from attrs import frozen
 
@@ -18,7 +18,7 @@ from imis_core.application import Application
 from imis_core.clock import SetClock
 from imis_core.commands import run_command
 from imis_core.database import embedded
-from imis_core.demo.files import Sources, prepare_sources
+from imis_core.demo.files import Sources, currency_of_folder, prepare_sources
 from imis_core.demo.summary import Summary, summarise, text_of
 from imis_core.demo.year import Year
 from imis_core.errors import ImisError, Refusal, refused
@@ -48,7 +48,7 @@ def run(
     started = time.monotonic()
     home = folder or DEFAULT_FOLDER
     _clear(home)
-    _scaffold(home, data)
+    _scaffold(home, data, say)
     sources = prepare_sources(home, data, households=households, seed=seed)
     clock = SetClock(sources.starts)
     with open_application(home, clock=clock, migrate_first=True) as app:
@@ -99,14 +99,18 @@ def _clear(home: Path) -> None:
     shutil.rmtree(home)
 
 
-def _scaffold(home: Path, data: Path | None) -> None:
+def _scaffold(home: Path, data: Path | None, say: Callable[[str], None]) -> None:
     from imis_core.cli.new import render, template_folder
 
     home.mkdir(parents=True, exist_ok=True)
     # The mark comes first: a demo that fails half-way may be begun anew.
     (home / MARKER).write_text("made by `imis demo`, which may make it anew\n")
-    answers = data / "answers.yml" if data is not None else None
-    render(template_folder(), home, {"preset": PRESET}, answers if answers is not None and answers.exists() else None)
+    chosen: dict[str, Any] = {"preset": PRESET}
+    answers = data / "answers.yml" if data is not None and (data / "answers.yml").exists() else None
+    if data is not None and answers is None and (currency := currency_of_folder(data)) is not None:
+        say(f"the prices have decimals and no answers.yml says in which currency: {currency} stands in")
+        chosen["currency"] = currency
+    render(template_folder(), home, chosen, answers)
 
 
 def _user(app: Application, name: str, password: str) -> Caller:

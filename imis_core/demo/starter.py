@@ -1,4 +1,4 @@
-"""What a folder of plain files lacks to be a scheme: a price list at the items' own prices and a package of them.
+"""What a folder of plain files lacks to be a scheme: a price list, a package, a currency, mappings of its columns.
 
 A stand-in to look at the data with, never a proposal: every figure in it is ours.
 """
@@ -20,6 +20,9 @@ VALID_FROM: Final = "1900-01-01"  # before every claim that the files may hold
 PERCENT: Final = 80
 PREMIUM_ADULT: Final = "300"
 PREMIUM_CHILD: Final = "150"
+CENTS: Final = "USD"  # a stand-in for the currency of prices with decimals, of which plain files do not tell
+LEVELS: Final = ("region", "district", "municipality", "village")  # columns that name places from the top down
+Death = tuple[str, str]  # a person's number and the day as the file has it
 _PACKAGE: Final = """\
 # Written by `imis demo`, because the given folder has no packages/: every item at {percent} %. A stand-in, no proposal.
 scheme = {scheme}
@@ -63,17 +66,59 @@ def write_price_list(path: Path, codes: list[str]) -> None:
     write_table(path, ["code", "valid_from", "item", "price"], rows, safe=False)
 
 
-def facilities_mapping(target: Path, facilities: Path, mapping: Path | None) -> Path | None:
-    """A mapping that gives facilities without price lists the starter's; `mapping` itself where they have some."""
-    kind = KINDS["facilities"]
+def currency_of(items: Path, mapping: Path | None) -> str | None:
+    """A currency that can hold the items' prices, where the preset's has no decimals; None if whole prices do."""
+    kind = KINDS["items"]
     with told_as_refusals():
-        _, columns = mapped_columns(facilities, mapping, kind.fields, kind.aliases)
+        table, columns = mapped_columns(items, mapping, kind.fields, kind.aliases)
+        prices = (price for chunk in table.chunks(CHUNK) for price in columns.apply(chunk).fields.get("price", ()))
+        return CENTS if any(price is not None and "." in price for price in prices) else None
+
+
+def facilities_mapping(folder: Path, facilities: Path, mapping: Path | None, *, without_prices: bool) -> Path:
+    """A mapping that gives facilities their places by name and, where there is no price list, the starter's."""
+    columns = _named_columns("facilities", facilities, mapping)
+    if without_prices and "price_lists" not in {**(columns.columns or {}), **columns.constants}:
+        columns = evolve(columns, constants={**columns.constants, "price_lists": PRICE_LIST})
+    return _write_mapping(folder / "facilities.toml", columns)
+
+
+def persons_mapping(folder: Path, persons: Path, mapping: Path | None) -> tuple[Path, list[Death]]:
+    """A mapping that gives persons their places by name and leaves out when they died; and who died when.
+
+    People register first and die later: their deaths are recorded as the year goes by.
+    """
+    kind = KINDS["persons"]
+    columns = _named_columns("persons", persons, mapping)
+    with told_as_refusals():
+        table, _ = mapped_columns(persons, mapping, kind.fields, kind.aliases)
+        deaths = [
+            (number, day)
+            for chunk in table.chunks(CHUNK)
+            if "death_date" in (fields := columns.apply(chunk).fields)
+            for number, day in zip(fields["number"], fields["death_date"], strict=True)
+            if number is not None and day is not None
+        ]
+    living = {name: column for name, column in (columns.columns or {}).items() if name != "death_date"}
+    return _write_mapping(folder / "persons.toml", evolve(columns, columns=living)), deaths
+
+
+def _named_columns(kind_name: str, path: Path, mapping: Path | None) -> ColumnMap:
+    """The columns that are fields of a kind; without a column of places, those named like levels are their path."""
+    kind = KINDS[kind_name]
+    with told_as_refusals():
+        table, columns = mapped_columns(path, mapping, kind.fields, kind.aliases)
     named = {name: column for name, column in (columns.columns or {}).items() if name in kind.fields}
-    if "price_lists" in named or "price_lists" in columns.constants:
-        return mapping
-    constants = {**columns.constants, "price_lists": PRICE_LIST}
+    levels = {name.strip().casefold(): name for name in table.columns}
+    path_columns = columns.path
+    if not path_columns and "location" not in {**named, **columns.constants}:
+        path_columns = tuple(levels[level] for level in LEVELS if level in levels)
+    return evolve(columns, columns=named, path=path_columns)
+
+
+def _write_mapping(target: Path, columns: ColumnMap) -> Path:
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(_mapping_text(evolve(columns, columns=named, constants=constants)), encoding="utf-8")
+    target.write_text(_mapping_text(columns), encoding="utf-8")
     return target
 
 

@@ -19,6 +19,7 @@ from imis_core.demo.files import Sources
 from imis_core.demo.months import Month
 from imis_core.errors import ImisError, Refusal
 from imis_core.events import deliver_due
+from imis_core.files import write_table
 from imis_core.imports import import_file
 from imis_core.security.caller import Caller
 
@@ -33,6 +34,7 @@ class Year:
 
     def __init__(self, app: Application, clock: SetClock, clerk: Caller, approver: Caller, sources: Sources) -> None:
         self._app, self._clock, self._clerk, self._approver, self._sources = app, clock, clerk, approver, sources
+        self._deaths = list(sources.deaths)
         self._scheme = next(code for code in app.settings.schemes if app.type_of(code).takes_claims)
         self._chance = random.Random(sources.starts.year)  # noqa: S311 - who pays late in the demo is no secret
 
@@ -41,12 +43,14 @@ class Year:
         # Real persons may be born later than the demo's year begins; registration looks at the day of the data's end.
         self._clock.set(self._sources.months[-1].end)
         self._register()
+        self._record_deaths(self._sources.starts)
         self._clock.set(self._sources.starts + timedelta(days=14))
         self._enrol(self._sources.starts)
         self._open_payments()
         with progress("Months", len(self._sources.months), "months") as bar:
             for month in self._sources.months:
                 self._clock.set(month.end)
+                self._record_deaths(month.end)
                 self._claims(month)
                 self._pay(month.end)
                 while deliver_due(self._app):
@@ -60,6 +64,16 @@ class Year:
                     self._app, given.kind, given.path, self._clerk, mapping=given.mapping,
                     errors=self._errors(given.kind), progress=bar.reach,
                 )  # fmt: skip
+
+    def _record_deaths(self, until: date) -> None:
+        """Deaths of real people up to a day; those that are refused are listed like any other row."""
+        due = [death for death in self._deaths if death[1] <= until.isoformat()]
+        self._deaths = [death for death in self._deaths if death[1] > until.isoformat()]
+        outcomes = self._batch("beneficiaries.record_death", [{"number": number, "on": day} for number, day in due])
+        refused = [(*death, o.line()) for death, o in zip(due, outcomes, strict=True) if isinstance(o, Refusal)]
+        if refused:
+            name = f"deaths-{until.isoformat()}"
+            write_table(self._errors(name), ["number", "death_date", "#errors"], iter(refused), "csv")
 
     def _errors(self, name: str) -> Path:
         folder = self._app.settings.folder

@@ -121,6 +121,17 @@ def test_real_files_with_mappings_and_packages_run_a_year(base: Path) -> None:
     assert sum(summary.claims.values()) + summary.listed == claims == 4555
 
 
+def test_files_of_another_system_run_as_they_are(base: Path) -> None:
+    """Without any mapping or answer: places by their names, deaths as the year goes by, a currency that fits."""
+    summary = demo(base / "demo", REAL / "sample")
+    assert summary.balanced
+    assert (summary.currency, summary.persons, summary.households) == ("USD", 134, 60)
+    assert summary.claims["paid"] > 0
+    assert summary.claims["person_invalid"] > 0
+    claims = sum(read_table(path).row_count for path in (base / "demo" / "var" / "demo").glob("claims-??.csv"))
+    assert sum(summary.claims.values()) + summary.listed == claims == 4555
+
+
 def test_plain_files_run_a_year_with_a_starter_package(base: Path) -> None:
     """Without packages/, maps/ and price lists the demo writes what lacks, and the files' own columns do."""
     data = copy_of_real(base / "data", maps=False)
