@@ -10,9 +10,10 @@ from attrs import define, frozen
 
 from imis_core.beneficiaries.attributes import AttributeRules, CheckedAttributes, not_unique, taken_values
 from imis_core.beneficiaries.groups import WorkGroup, Workshop, already_member, taken_codes
-from imis_core.beneficiaries.households import Household, Recipient, Relationship
+from imis_core.beneficiaries.households import Household
 from imis_core.beneficiaries.lookup import PersonRow
 from imis_core.beneficiaries.memberships import (
+    MemberInput,
     add_members,
     change_heads,
     existing_reference,
@@ -84,29 +85,12 @@ def register_persons(context: Context, items: tuple[RegisterPerson, ...]) -> lis
 
 
 @frozen(kw_only=True)
-class NewMember:
-    """An existing person (`person` or `number` alone) or a new one (with the fields of a person)."""
-
-    person: str | None = None
-    number: str | None = None
-    given_name: str | None = None
-    family_name: str | None = None
-    sex: Sex | None = None
-    birth_date: date | None = None
-    location: str | None = None
-    identifiers: tuple[Identifier, ...] = ()
-    attributes: dict[str, Any] | None = None
-    relationship: Relationship
-    recipient: Recipient | None = None
-
-
-@frozen(kw_only=True)
 class RegisterGroup:
     code: str | None = None
     kind: str = "household"
     location: str | None = None
     attributes: dict[str, Any] | None = None
-    members: tuple[NewMember, ...]
+    members: tuple[MemberInput, ...]
 
 
 @frozen
@@ -183,7 +167,7 @@ def _checked(
     return _NewGroup(item, place, attributes, members)
 
 
-def _named_twice(members: Sequence[NewMember]) -> Refusal | None:
+def _named_twice(members: Sequence[MemberInput]) -> Refusal | None:
     """One head, one primary and one alternate at most (contract-kernel.md, registry)."""
     counts = (
         ("two_heads", "heads", [m.relationship == "head" for m in members]),

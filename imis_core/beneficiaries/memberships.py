@@ -49,26 +49,24 @@ class NamesPerson(Protocol):
     def number(self) -> str | None: ...
 
 
-class MemberFields(NamesPerson, Protocol):
-    """An input that names an existing person, or gives the fields of a new one."""
+@frozen(kw_only=True)
+class MemberInput:
+    """A member of a group: an existing person (`person` or `number` alone) or a new one (with a person's fields)."""
 
-    @property
-    def given_name(self) -> str | None: ...
-    @property
-    def family_name(self) -> str | None: ...
-    @property
-    def sex(self) -> Any: ...
-    @property
-    def birth_date(self) -> date | None: ...
-    @property
-    def location(self) -> str | None: ...
-    @property
-    def identifiers(self) -> tuple[Identifier, ...]: ...
-    @property
-    def attributes(self) -> Any: ...
+    person: str | None = None
+    number: str | None = None
+    given_name: str | None = None
+    family_name: str | None = None
+    sex: Sex | None = None
+    birth_date: date | None = None
+    location: str | None = None
+    identifiers: tuple[Identifier, ...] = ()
+    attributes: dict[str, Any] | None = None
+    relationship: Relationship
+    recipient: Recipient | None = None
 
 
-def existing_reference(member: MemberFields, at: str) -> str | Refusal | None:
+def existing_reference(member: MemberInput, at: str) -> str | Refusal | None:
     """The reference of a member with only `person` or `number`; None for a new person; a refusal for a mixture."""
     described = (
         member.sex is not None
@@ -111,21 +109,10 @@ def _day(context: Context, on: date | None) -> date | Refusal:
 
 
 @frozen(kw_only=True)
-class AddMember:
-    """An existing person (`person` or `number` alone) or a new one (with the fields of a person)."""
+class AddMember(MemberInput):
+    """A member who joins a group; see `MemberInput`."""
 
     group: str
-    person: str | None = None
-    number: str | None = None
-    given_name: str | None = None
-    family_name: str | None = None
-    sex: Sex | None = None
-    birth_date: date | None = None
-    location: str | None = None
-    identifiers: tuple[Identifier, ...] = ()
-    attributes: dict[str, Any] | None = None
-    relationship: Relationship
-    recipient: Recipient | None = None
     on: date | None = None
 
 

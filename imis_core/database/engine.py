@@ -5,6 +5,8 @@ Only this module begins transactions. The login is a member of the application's
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from imis_core.security.caller import Caller
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
+FIRST_PAUSE_SECONDS: Final = 0.01
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 T = TypeVar("T")
 
@@ -156,13 +159,17 @@ def driver_url(url: str) -> URL:
 
 
 def retried(transaction: Callable[[], T]) -> T:
-    """Run a whole transaction, again if it lost against another one; everything else that fails raises."""
-    for _ in range(RETRIES):
+    """Run a whole transaction, again if it lost against another one; everything else that fails raises.
+
+    Between two tries it pauses for a random, growing while, so that two that met do not meet again.
+    """
+    for attempt in range(RETRIES):
         try:
             return transaction()
         except sa.exc.OperationalError as error:
             if not isinstance(error.orig, LOST):
                 raise
+        time.sleep(random.uniform(0, FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311 - no secret
     return transaction()
 
 
