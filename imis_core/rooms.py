@@ -22,8 +22,10 @@ from imis_core.hookspecs import hookimpl
 from imis_core.ledger import queries as ledger_queries
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import queries as payments_queries
+from imis_core.payments import recipients
 from imis_core.payments.channels import CASH_LIST
 from imis_core.places import commands as places_commands
+from imis_core.places import providers
 from imis_core.places import queries as places_queries
 from imis_core.plugins import KERNEL, Manifest
 from imis_core.users import commands as users
@@ -55,12 +57,14 @@ def imis_register_commands() -> Iterable[Command]:
         *jobs.COMMANDS,
         *deliveries.COMMANDS,
         *places_commands.COMMANDS,
+        *providers.COMMANDS,
         *catalogue_commands.COMMANDS,
         *beneficiaries_commands.COMMANDS,
         *benefit_packages_commands.COMMANDS,
         *coverage_commands.COMMANDS,
         *claims_commands.COMMANDS,
         *claims_paying.COMMANDS,
+        *recipients.COMMANDS,
         *payments_commands.COMMANDS,
     )
 

@@ -100,7 +100,7 @@ def thousandths_text(thousandths: int) -> str:
 
 
 def round_half_up(value: Decimal) -> int:
-    """Half up to a whole number: the one rounding of money (contract-kernel.md, conventions)."""
+    """A decimal amount rounded to a whole number, halves away from zero (contract-kernel.md, conventions)."""
     return int(value.to_integral_value(ROUND_HALF_UP))
 
 

@@ -101,19 +101,6 @@ def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
     return _persons(context, set(numbers))
 
 
-def person_attributes(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
-    """The attributes of persons by primary key, as far as the caller may see them."""
-    wanted = sorted(set(ids))
-    if not wanted:
-        return {}
-    rows = context.execute(
-        sa.select(persons.c.id, persons.c.attributes).where(
-            persons.c.id == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))), context.scoped(persons)
-        )
-    )
-    return {row.id: row.attributes for row in rows}
-
-
 def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]:
     """The groups that are named by code or outside id and that the caller may see; others are left out."""
     table = groups.c
