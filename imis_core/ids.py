@@ -29,7 +29,9 @@ KERNEL_NOUNS: Final[dict[str, int]] = {
     "memberships": 8, "benefit_packages": 9, "package_versions": 10, "coverages": 11, "coverage_members": 12,
     "contributions": 13, "claims": 14, "payment_requests": 15, "payment_providers": 16, "pay_points": 17,
     "recipients": 18, "orders": 19, "users": 20, "approvals": 21, "ledger_entries": 22, "price_list_versions": 23,
-    "jobs": 24, "audit": 25, "events": 26,
+    "jobs": 24, "audit": 25, "events": 26, "registry_imports": 27, "duplicates": 28, "merges": 29, "employers": 30,
+    "employments": 31, "cycles": 32, "payrolls": 33, "entitlements": 34, "notifications": 35, "attachments": 36,
+    "registration_periods": 37,
 }  # fmt: skip
 
 

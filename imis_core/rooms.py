@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from imis_core import __version__, approvals, audit_trail, deliveries, jobs
+from imis_core.attachments import commands as attachments_commands
+from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
 from imis_core.beneficiaries import queries as beneficiaries_queries
 from imis_core.benefit_packages import commands as benefit_packages_commands
@@ -18,16 +20,26 @@ from imis_core.claims import queries as claims_queries
 from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import queries as coverage_queries
 from imis_core.eligibility import queries as eligibility_queries
+from imis_core.employment import commands as employment_commands
+from imis_core.employment import queries as employment_queries
 from imis_core.hookspecs import hookimpl
 from imis_core.ledger import queries as ledger_queries
+from imis_core.notifications import commands as notifications_commands
+from imis_core.notifications import queries as notifications_queries
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import queries as payments_queries
 from imis_core.payments import recipients
 from imis_core.payments.channels import CASH_LIST
+from imis_core.payroll import commands as payroll_commands
+from imis_core.payroll import cycles
+from imis_core.payroll import queries as payroll_queries
 from imis_core.places import commands as places_commands
 from imis_core.places import providers
 from imis_core.places import queries as places_queries
 from imis_core.plugins import KERNEL, Manifest
+from imis_core.registry import commands as registry_commands
+from imis_core.registry import queries as registry_queries
+from imis_core.reports import queries as reports_queries
 from imis_core.users import commands as users
 
 if TYPE_CHECKING:
@@ -66,6 +78,12 @@ def imis_register_commands() -> Iterable[Command]:
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
         *payments_commands.COMMANDS,
+        *registry_commands.COMMANDS,
+        *employment_commands.COMMANDS,
+        *cycles.COMMANDS,
+        *payroll_commands.COMMANDS,
+        *notifications_commands.COMMANDS,
+        *attachments_commands.COMMANDS,
     )
 
 
@@ -86,6 +104,13 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_queries.QUERIES,
         *payments_queries.QUERIES,
         *ledger_queries.QUERIES,
+        *registry_queries.QUERIES,
+        *employment_queries.QUERIES,
+        *cycles.QUERIES,
+        *payroll_queries.QUERIES,
+        *notifications_queries.QUERIES,
+        *attachments_queries.QUERIES,
+        *reports_queries.QUERIES,
     )
 
 

@@ -1,0 +1,3 @@
+"""Tables of the room attachments."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""The small expression language of conditions: parsed once, compiled to SQL over persons and households."""

@@ -1,0 +1,1 @@
+"""Employers, spells of employment and declared wages with their contributions."""

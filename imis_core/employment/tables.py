@@ -1,0 +1,3 @@
+"""Tables of the room employment."""
+
+from __future__ import annotations

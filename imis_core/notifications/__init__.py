@@ -1,0 +1,1 @@
+"""Messages out: queued in the transaction, handed to notifiers after it."""

@@ -1,0 +1,3 @@
+"""Tables of the room payroll."""
+
+from __future__ import annotations

@@ -1,0 +1,3 @@
+"""Tables of the room registry."""
+
+from __future__ import annotations

@@ -1,0 +1,1 @@
+"""Named reports: queries with a title that are written as files."""

@@ -1,0 +1,12 @@
+"""Cash transfers as a plugin: all its hook implementations on one page. They import lazily and compute nothing."""
+
+from __future__ import annotations
+
+from imis_core.api import Manifest, hookimpl
+
+
+@hookimpl
+def imis_plugin() -> Manifest:
+    from imis_cash_transfer import __version__
+
+    return Manifest(name="cash_transfer", version=__version__, kernel=">=0.1,<0.2", nouns={"targeting": 1010})
