@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imis_core.benefit_packages.lookup import package_currencies
 from imis_core.benefit_packages.schemes import (
+    ClaimCase,
     Enrollee,
     EnrolmentCase,
     PaymentTerms,
@@ -17,7 +18,7 @@ from imis_core.catalogue.tables import items
 from imis_core.claims.events import ClaimsValuated
 from imis_core.commands import Command, command
 from imis_core.context import Context
-from imis_core.coverage.covers import coverage_covers_sql
+from imis_core.coverage.covers import COVERAGE_KIND, coverage_covers_sql
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.database.tables import (
     day,
@@ -36,11 +37,13 @@ from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
 from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
 from imis_core.payments.channels import PaymentChannel
-from imis_core.payments.orders import NewOrder, place_orders
+from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
+from imis_core.payroll.runs import CycleRow, PayrollRun
 from imis_core.places.tables import providers
 from imis_core.plugins import Manifest
 from imis_core.queries import Listing, Query, query
+from imis_core.recurrence import Recurrence
 from imis_core.states import StateTable
 from imis_core.values import (
     INT64_MAX,
@@ -61,12 +64,15 @@ from imis_core.values import (
 )
 
 __all__ = [
+    "COVERAGE_KIND",
     "INT64_MAX",
     "Amount",
     "Batch",
+    "ClaimCase",
     "ClaimsValuated",
     "Command",
     "Context",
+    "CycleRow",
     "Enrollee",
     "EnrolmentCase",
     "Invalid",
@@ -80,12 +86,14 @@ __all__ = [
     "NotExact",
     "PaymentChannel",
     "PaymentTerms",
+    "PayrollRun",
     "Percent",
     "Problem",
     "Quantity",
     "Query",
     "Quote",
     "Rate",
+    "Recurrence",
     "Refusal",
     "SchemeType",
     "Settled",
@@ -109,12 +117,14 @@ __all__ = [
     "items",
     "mass",
     "minor",
+    "move_orders_of",
     "not_found",
     "outside_name",
     "package_currencies",
     "package_versions",
     "parse",
     "place_orders",
+    "place_orders_from",
     "plugin_metadata",
     "problems_of",
     "providers",

@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import tempfile
+import weakref
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Final
+
+import attrs
 
 from imis_core import __version__, hookspecs
 from imis_core.benefit_packages.schemes import SchemeType
@@ -72,6 +78,7 @@ class Composition:
         self.scheme_types: dict[str, SchemeType] = {name: t for name, (_, t) in types.items()}
         self._type_plugins = {name: plugin for name, (plugin, _) in types.items()}
         self.commands: dict[str, Command] = {name: c for name, (_, c) in commands.items()}
+        self._widen_claims()
         self.queries: dict[str, Query] = {name: q for name, (_, q) in queries.items()}
         self.jobs: dict[str, Job] = {name: j for name, (_, j) in jobs.items()}
         self.channels: dict[str, PaymentChannel] = {name: c for name, (_, c) in channels.items()}
@@ -80,6 +87,17 @@ class Composition:
         if problems:
             raise SettingsError(file, tuple(problems))
         self._subscribers: dict[str, tuple[str, ...]] = {}
+
+    def _widen_claims(self) -> None:
+        """Add the fields of the scheme types to the input of `claims.submit`: in every door, and in the OpenAPI."""
+        fields: dict[str, Any] = {}
+        for kind in self.scheme_types.values():
+            for one in attrs.fields(kind.claim_fields) if kind.claim_fields is not None else ():
+                fields[one.name] = attrs.field(default=None, type=one.type)
+        if fields:
+            submit = self.commands["claims.submit"]
+            widened = attrs.make_class(submit.input.__name__, fields, bases=(submit.input,), frozen=True, kw_only=True)
+            self.commands[submit.name] = attrs.evolve(submit, input=widened)
 
     def _misnamed(self, surfaces: Sequence[tuple[str, str]], with_type: set[str]) -> list[Problem]:
         """A plugin's commands and queries begin with its own nouns; the plugin of a scheme type may add to any noun."""
@@ -201,9 +219,10 @@ class Application(Composition):
 
     def __init__(
         self, settings: Settings, database: Database, clock: Clock, ids_key: bytes,
-        *, file: str = "imis.toml", extra: Mapping[str, object] | None = None,
+        *, file: str = "imis.toml", extra: Mapping[str, object] | None = None, var: Path | None = None,
     ) -> None:  # fmt: skip
         super().__init__(settings, file, extra)
+        self._var = var
         self.database = database
         self.clock = clock
         nouns = {noun: number for m in self.plugins.manifests.values() for noun, number in m.nouns.items()}
@@ -211,6 +230,15 @@ class Application(Composition):
         self.system: Caller = system_caller()
         self.event_types = EVENT_TYPES
         self.terms_cache: dict[tuple[int, str], Any] = {}
+
+    @cached_property
+    def var(self) -> Path:
+        """Where the running system keeps files: the deployment's `var`, or a folder that goes with a throw-away one."""
+        if self._var is not None:
+            return self._var
+        folder = Path(tempfile.mkdtemp(prefix="imis-var-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        return folder
 
     @cached_property
     def queue(self) -> Queue:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +92,16 @@ class Context:
     def emit(self, name: str, key: str, payload: Mapping[str, Any], *, scheme: str | None = None) -> None:
         """Tell subscribers after commit; of what happened in a scheme only those that speak for it."""
         self.events.append(Event(name, key, payload, scheme))
+
+    def perform(self, name: str, items: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """Run another command in this transaction; its plain results and refusals, in order.
+
+        What a plugin wants done to a noun of the kernel goes through the kernel's own command, with its rules and its
+        own audit entry. The actor stays; the caller of this answers for the permission (`commands.perform_within`).
+        """
+        from imis_core.commands import perform_within
+
+        return perform_within(self, name, items)
 
     def defer(self, job: str, data: Any, *, lock: str | None = None) -> int:
         """Enqueue a job: it exists exactly if this transaction commits. Jobs with one `lock` never run side by side."""

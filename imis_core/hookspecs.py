@@ -7,12 +7,14 @@ plugin's own. All hooks are synchronous. A hook enters this file together with i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from imis_core.benefit_packages.schemes import SchemeType
     from imis_core.claims.events import ClaimsValuated
     from imis_core.commands import Command
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from imis_core.jobs import Job
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
+    from imis_core.payroll.runs import PayrollRun
     from imis_core.plugins import Manifest
     from imis_core.queries import Query
 
@@ -78,3 +81,19 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:  # type: ignore[emp
 @hookspec
 def imis_on_claims_valuated(context: Context, event: ClaimsValuated) -> None:
     """Claims were valuated. After commit, at least once, in the plugin's own transaction (`context.connection`)."""
+
+
+# --- payroll
+
+
+@hookspec
+def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:  # type: ignore[empty-body]
+    """Who is owed what in a cycle: selects that the kernel joins by UNION ALL, asked once per generation.
+
+    Asked of the plugins that speak for the scheme. Labelled columns: `person` and `group` (bigint, exactly one of them
+    not null), `place` (bigint or null), `source_kind` (text: regular, award, lump, ...), `source` (bigint: 0 for
+    regular, else the item's id), `once` (bool: paid once in all cycles), `package_version` (bigint), `amount_minor`
+    (bigint), `steps` (jsonb: pairs of name and minor units, zero steps left out), `waits` (bool: above its approval
+    limit) and `arrears` (bigint[] or null: ids of earlier cycles that it makes good). The kernel filters the places,
+    leaves out what has an entitlement already and inserts the rest in one statement.
+    """

@@ -110,6 +110,7 @@ def open_application(
             load_key(folder),
             file=file,
             extra=extra,
+            var=folder.resolve() / "var",
         )
         try:
             check_schema(app)

@@ -5,6 +5,8 @@ One cattrs converter serves commands, settings, package terms and results. It kn
 
 from __future__ import annotations
 
+import base64
+import binascii
 import re
 from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime
@@ -153,6 +155,16 @@ def _day(value: object, _: object = None) -> date:
     raise Invalid("date", f"expected a date such as 2021-01-31, found {_show(value)}")
 
 
+def _content(value: object, _: object = None) -> bytes:
+    """A file's bytes, written as base64; how large it may be is for the room to say."""
+    if not isinstance(value, str):
+        raise Invalid("type", f"expected base64 text, found {_show(value)}")
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError):
+        raise Invalid("base64", "expected base64 (RFC 4648, with padding, without line breaks)") from None
+
+
 def _month_day(value: object, _: object = None) -> str:
     text = _text(value)
     if _MONTH_DAY.match(text):
@@ -233,6 +245,7 @@ def make_converter() -> Converter:
     converter = Converter(detailed_validation=True, forbid_extra_keys=True, prefer_attrib_converters=False)
     hooks: list[tuple[Any, Callable[..., Any]]] = [
         (str, _text), (int, _whole), (bool, _boolean), (Decimal, _decimal), (date, _day),
+        (bytes, _content),
     ]  # fmt: skip
     for kind, hook in hooks:
         converter.register_structure_hook(kind, hook)
@@ -420,6 +433,8 @@ def plain(value: Any) -> Any:
         return value.isoformat()
     if isinstance(value, Decimal):
         return format(value, "f")
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
     raise TypeError(f"{type(value).__name__} has no outside form")
 
 

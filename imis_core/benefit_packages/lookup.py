@@ -99,6 +99,16 @@ def versions_on(
     return answer
 
 
+def versions_of_schemes(context: Context, schemes: Iterable[str]) -> dict[str, dict[int, list[Version]]]:
+    """Every version of every package of the schemes: scheme -> package -> versions. One statement."""
+    statement = _versions().where(packages.c.scheme == _any(set(schemes), sa.Text)).order_by(package_versions.c.id)
+    rows: Iterable[Any] = context.execute(statement)
+    found: dict[str, dict[int, list[Version]]] = {}
+    for row in rows:
+        found.setdefault(row.scheme, {}).setdefault(row.package, []).append(Version(*row))
+    return found
+
+
 def in_force(versions: Iterable[Version], day: date) -> Version | None:
     """Of a package's versions the one that holds on a day."""
     begun = [v for v in versions if v.valid_from <= day]

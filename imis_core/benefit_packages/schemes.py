@@ -16,6 +16,7 @@ from imis_core.errors import Problem, Refusal
 
 if TYPE_CHECKING:
     from imis_core.context import Context
+    from imis_core.recurrence import Recurrence
 
 
 @frozen
@@ -73,6 +74,37 @@ class PaymentTerms:
     grace_payment_months: int
 
 
+@frozen
+class ClaimCase:
+    """What the scheme type's own fields of a claim name: the case (a number of the type's, such as an accident).
+
+    `person` is whom the case is of: a claim for somebody else is refused.
+    """
+
+    case: int
+    scheme: str
+    person: int
+
+
+@frozen
+class WageCase:
+    """A month's declared wage of one person. `class_`: the employer's sector or class of risk, if it has one."""
+
+    terms: Any
+    class_: str | None
+    wage_minor: int
+    currency: str
+
+
+@frozen
+class WageContribution:
+    """What is owed for a month's wage, in minor units, by the parties that share it."""
+
+    employee_minor: int
+    employer_minor: int
+    state_minor: int
+
+
 @frozen(kw_only=True)
 class SchemeType:
     """A kind of scheme.
@@ -83,14 +115,23 @@ class SchemeType:
     A type with coverages answers `enrolment` (a quote or a refusal per case) and `payment_terms`.
     A type that takes claims answers three selects, which the kernel joins once per statement:
 
-    - `covers_sql(on)`: who is covered on the day `on` (a column): columns `scheme`, `cover_kind`, `cover`, `person`,
-      `package_version`, `effective_from` (of the person in that cover).
-    - `line_terms_sql()`: what a package pays for an item: keyed by `package_version`, `item`, `visit_type`, `adult`;
-      columns `price_origin` ('pricelist' | 'provider'), `fixed_limit_minor` (per unit; null: no fixed limit, 0: an
+    - `covers_sql(on, case)`: who is covered on the day `on` (a column): columns `scheme`, `cover_kind`, `cover`,
+      `person`, `package_version`, `effective_from` (of the person in that cover). `case` is the column with the number
+      of the `ClaimCase` that a claim names, null where it names none.
+    - `line_terms_sql()`: what a package pays for an item under a kind of cover: keyed by `package_version`,
+      `cover_kind`, `item`, `visit_type`, `adult`; columns `price_origin` ('pricelist' | 'provider'), `fixed_limit_minor` (per unit; null: no fixed limit, 0: an
       unlimited one) and `share_micro` (percent x 10**6 that the scheme pays).
-    - `package_limits_sql()`: keyed by `package_version`; columns `deductible_level`, `deductible_general`,
+    - `package_limits_sql()`: keyed by `package_version`, `cover_kind`; columns `deductible_level`, `deductible_general`,
       `deductible_inpatient`, `deductible_outpatient`, the same four with `ceiling_`, and `hospital_by_facility`
-      (levels are 'treatment' | 'person' | 'policy' or null; amounts in minor units, null: none).
+      (levels are 'treatment' | 'person' | 'policy' or null, a policy being the whole cover; amounts in minor units,
+      null: none).
+
+    A type may widen `claims.submit`: the kernel adds the fields of the attrs class `claim_fields` to its input (all
+    optional), gives those of a batch to `claim_cases(context, [fields])`, which answers a case or a refusal for each,
+    and in the same transaction to `store_claims(context, [(claim, case)])`, which keeps them in the type's own table.
+
+    A type with contributions from wages says which terms have them (`has_wage_rates`) and computes them for a batch of
+    declared wages (`wage_rates`).
     """
 
     name: str
@@ -101,9 +142,15 @@ class SchemeType:
     store_package: Callable[[Context, Sequence[tuple[int, Any]]], None] | None = None
     enrolment: Callable[[Sequence[EnrolmentCase]], Sequence[Quote | Refusal]] | None = None
     payment_terms: Callable[[Any], PaymentTerms] | None = None
-    covers_sql: Callable[[sa.ColumnElement[date]], sa.Select[Any]] | None = None
+    covers_sql: Callable[[sa.ColumnElement[date], sa.ColumnElement[int]], sa.Select[Any]] | None = None
     line_terms_sql: Callable[[], sa.Select[Any]] | None = None
     package_limits_sql: Callable[[], sa.Select[Any]] | None = None
+    has_wage_rates: Callable[[Any], bool] = field(default=lambda terms: False)
+    wage_rates: Callable[[Sequence[WageCase]], Sequence[WageContribution]] | None = None
+    frequency: Callable[[Any], Recurrence | None] | None = None  # of a package's cycles, from its terms
+    claim_fields: type | None = None
+    claim_cases: Callable[[Context, Sequence[Any]], Sequence[ClaimCase | Refusal]] | None = None
+    store_claims: Callable[[Context, Sequence[tuple[int, int]]], None] | None = None
 
     @property
     def has_coverages(self) -> bool:

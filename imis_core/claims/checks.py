@@ -61,7 +61,7 @@ def _check_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim])
     kind = context.app.type_of(scheme)
     items = {line.item.id for claim in claims for line in claim.lines}
     prices = read_prices(context, context.settings.currency_of(scheme), (c.provider.id for c in claims), items)
-    covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date) for c in claims])
+    covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date, c.case) for c in claims])
     terms = read_terms(context, kind, {cover.package_version for found in covers for cover in found}, items)
     adult_age = context.settings.deployment.age_of_majority
     return [_judge(claim, found, prices, terms, adult_age) for claim, found in zip(claims, covers, strict=True)]

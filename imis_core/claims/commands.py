@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from imis_core.claims.checks import Verdict, check
-from imis_core.claims.entry import EnteredClaim, default_scheme, enter, resolve
+from imis_core.claims.entry import EnteredClaim, cases, default_scheme, enter, resolve
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
 from imis_core.claims.processing import process_scheme
 from imis_core.claims.states import NUMBERS
@@ -20,12 +20,13 @@ from imis_core.values import Money, thousandths_text
 @command("claims.submit", input=SubmitClaim, result=SubmittedClaim)
 def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedClaim | Refusal]:
     """Take in a provider's claim, check it, and answer whether it is checked or rejected, line by line."""
-    known, scheme = resolve(context, items), default_scheme(context)
+    known, of_case, scheme = resolve(context, items), cases(context, items), default_scheme(context)
     outcomes: list[SubmittedClaim | Refusal] = []
     entered: list[EnteredClaim] = []
     seen: set[str] = set()
     for position, item in enumerate(items):
-        claim = enter(context, position, item, known, scheme)
+        case = of_case.get(position)
+        claim = case if isinstance(case, Refusal) else enter(context, position, item, known, case, scheme)
         if isinstance(claim, EnteredClaim):
             if claim.code in seen:
                 claim = _duplicate(claim.code)
@@ -84,6 +85,7 @@ def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence
     kept = [(written[c.code], c, v) for c, v in zip(entered, verdicts, strict=True) if c.code in written]
     _store_lines(context, kept)
     _store_states(context, kept)
+    _store_cases(context, kept)
     return [written.get(claim.code) for claim in entered]
 
 
@@ -136,6 +138,14 @@ def _store_states(context: Context, kept: Kept) -> None:
         "version": [1] * len(kept),
     }
     insert_together(context.connection, (claim_states, history), (claim_current, present))
+
+
+def _store_cases(context: Context, kept: Kept) -> None:
+    """Let the scheme types keep what their own fields name, in their own tables."""
+    for scheme in dict.fromkeys(claim.scheme for _, claim, _ in kept if claim.case is not None):
+        store = context.app.type_of(scheme).store_claims
+        if store is not None:
+            store(context, [(n, c.case) for n, c, _ in kept if c.scheme == scheme and c.case is not None])
 
 
 def _result(claim: EnteredClaim, verdict: Verdict, identity: str) -> SubmittedClaim:

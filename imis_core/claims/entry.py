@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
+import attrs
 from attrs import frozen
 
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
+from imis_core.benefit_packages.schemes import ClaimCase
 from imis_core.catalogue.lookup import ItemRow, resolve_diagnoses, resolve_items
 from imis_core.claims.inputs import SubmitClaim
 from imis_core.context import Context
@@ -45,6 +47,7 @@ class EnteredClaim:
     secondary: tuple[int, ...]
     lines: tuple[EnteredLine, ...]
     category: str
+    case: int | None = None  # what the scheme type's own fields name
 
     @property
     def target_date(self) -> date:
@@ -84,11 +87,16 @@ def resolve(context: Context, items: Sequence[SubmitClaim]) -> References:
 
 
 def enter(
-    context: Context, position: int, item: SubmitClaim, known: References, default_scheme: str | None
+    context: Context,
+    position: int,
+    item: SubmitClaim,
+    known: References,
+    case: ClaimCase | None,
+    default_scheme: str | None,
 ) -> EnteredClaim | Refusal:
     """One claim of the batch, or why it is refused at entry (health_insurance.md 4: nothing is stored)."""
-    scheme = item.scheme or default_scheme
-    problem = _scheme_problem(context, scheme) or _form_problem(context, item)
+    scheme = item.scheme or (default_scheme if case is None else case.scheme)
+    problem = _scheme_problem(context, scheme) or _case_problem(item, case) or _form_problem(context, item)
     if problem is not None:
         return invalid(problem)
     assert scheme is not None
@@ -101,6 +109,9 @@ def enter(
     person = known.persons.get(name)
     if person is None:
         return not_found("person" if item.person else "number", "person", name)
+    if case is not None and case.person != person.id:
+        message = "the case is another person's; name the patient whom it is of"
+        return invalid(Problem("person" if item.person else "number", "other_person", message))
     for path, code in (("diagnosis", item.diagnosis), *((f"secondary.{i}", c) for i, c in enumerate(item.secondary))):
         if code not in known.diagnoses:
             return not_found(path, "diagnosis", code)
@@ -112,6 +123,7 @@ def enter(
         position, item.code, scheme, context.settings.currency_of(scheme), provider, person, item.from_, to_date,
         item.claimed_on or context.today, item.visit_type, known.diagnoses[item.diagnosis].id,
         tuple(known.diagnoses[code].id for code in item.secondary), lines, category_of(lines, item.from_ != to_date),
+        None if case is None else case.case,
     )  # fmt: skip
     if entered.claimed_minor > INT64_MAX:
         return invalid(Problem("lines", "range", "the claim's total is larger than can be kept"))
@@ -126,6 +138,13 @@ def _scheme_problem(context: Context, scheme: str | None) -> Problem | None:
         return Problem("scheme", "unknown", f"there is no scheme {scheme!r}{suggestion(scheme, schemes)}")
     if not context.app.type_of(scheme).takes_claims:
         return Problem("scheme", "no_claims", f"the scheme {scheme!r} takes no claims")
+    return None
+
+
+def _case_problem(item: SubmitClaim, case: ClaimCase | None) -> Problem | None:
+    """What a scheme type's own fields name must be of the scheme that pays; those of another type are out of place."""
+    if case is not None and item.scheme is not None and case.scheme != item.scheme:
+        return Problem("scheme", "other_scheme", f"the case belongs to the scheme {case.scheme!r}; name that, or none")
     return None
 
 
@@ -188,6 +207,24 @@ def category_of(lines: Sequence[EnteredLine], overnight: bool) -> str:
     if overnight or "hospitalisation" in services:
         return "hospitalisation"
     return "consultation" if "consultation" in services else "visit"
+
+
+def cases(context: Context, items: Sequence[SubmitClaim]) -> dict[int, ClaimCase | Refusal]:
+    """What the scheme types' own fields name, by the position of the claim; asked once per type for a whole batch."""
+    found: dict[int, ClaimCase | Refusal] = {}
+    for kind in context.app.scheme_types.values():
+        if kind.claim_fields is None or kind.claim_cases is None:
+            continue
+        names = [a.name for a in attrs.fields(kind.claim_fields)]
+        given = {
+            position: kind.claim_fields(**{name: getattr(item, name) for name in names})
+            for position, item in enumerate(items)
+            if any(getattr(item, name) is not None for name in names)
+        }
+        if given:
+            answers = kind.claim_cases(context, list(given.values()))
+            found.update(zip(given, answers, strict=True))
+    return found
 
 
 def default_scheme(context: Context) -> str | None:

@@ -18,7 +18,7 @@ from imis_core.claims.states import CHECKED, CLAIM_STATES, NAMES, NUMBERS, VALUA
 from imis_core.claims.tables import claim_results, claim_states, claim_valuations, claims
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
-from imis_core.eligibility.lines import NO_LIMITS, PackageLimits, read_limits, read_terms, unit_price
+from imis_core.eligibility.lines import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_terms, unit_price
 from imis_core.eligibility.valuation import MILLI, NONE, LineColumns, ValuedColumns, value_lines
 from imis_core.errors import Refusal, not_found
 from imis_core.ledger.book import EXPENSE, PAYABLE, post
@@ -146,7 +146,8 @@ def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
     terms = read_terms(context, kind, versions, {line.item for line in lines})
     limits = read_limits(context, kind, versions)
     of_line = [
-        terms[ln.package_version, ln.item, by_claim[ln.claim].visit_type, by_claim[ln.claim].adult] for ln in lines
+        terms[ln.package_version, ln.cover_kind, ln.item, by_claim[ln.claim].visit_type, by_claim[ln.claim].adult]
+        for ln in lines
     ]
     unit_prices = [unit_price(t, ln.list_price_minor, ln.price_minor) for ln, t in zip(lines, of_line, strict=True)]
     deductibles = _pools("deductible", lines, by_claim, limits, MILLI)
@@ -181,7 +182,7 @@ def _ints(values: Sequence[int]) -> Any:
 
 
 def _pools(
-    name: str, lines: Sequence[Any], by_claim: Mapping[int, Any], limits: Mapping[int, PackageLimits], unit: int
+    name: str, lines: Sequence[Any], by_claim: Mapping[int, Any], limits: Mapping[LimitsKey, PackageLimits], unit: int
 ) -> _Pools:
     """Which counter each line draws on: by level (this claim, this person, the whole policy) and scope of the case.
 
@@ -192,7 +193,7 @@ def _pools(
     numbers: dict[Any, int] = {}
     pools = _Pools([], [], [])
     for line in lines:
-        of_package = limits.get(line.package_version, NO_LIMITS)
+        of_package = limits.get((line.package_version, line.cover_kind), NO_LIMITS)
         limit = of_package.deductible if name == "deductible" else of_package.ceiling
         claim = by_claim[line.claim]
         hospital = of_package.is_hospital_case(claim.overnight, claim.facility_level)

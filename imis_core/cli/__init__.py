@@ -35,6 +35,7 @@ _COMMANDS: Final = {
     "run": ("run", "run"),
     "import": ("transfer", "import_command"),
     "export": ("transfer", "export_command"),
+    "file": ("file", "file"),
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "plugins": ("plugins", "plugins"),

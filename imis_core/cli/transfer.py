@@ -113,7 +113,7 @@ def export_command(
             from imis_core.cli.progress import progress
 
             with progress(f"export {query}") as bar, _written(app, query, data, caller, file_format, bar) as file:
-                _replace(output, file)
+                put_in_place(output, file)
         except ImisError as error:
             raise work_refused(error) from None
 
@@ -140,7 +140,7 @@ def _written(
     return write_export(chunks(), app.queries[query].result, FORMATS[file_format])
 
 
-def _replace(target: Path, file: IO[bytes]) -> None:
+def put_in_place(target: Path, file: IO[bytes]) -> None:
     """Put the file in place whole; what was there stays if the disk fills up."""
     from imis_core.errors import Refusal, Unavailable
 

@@ -113,21 +113,30 @@ class Cover:
 
 
 def covers_on(
-    context: Context, kind: SchemeType, scheme: str, asked: Sequence[tuple[int, date]]
+    context: Context, kind: SchemeType, scheme: str, asked: Sequence[tuple[int, date, int | None]]
 ) -> list[tuple[Cover, ...]]:
-    """The covers of each (person, day) in a scheme, by the person's effective date; one statement for the batch."""
+    """The covers of each (person, day, case) in a scheme, by the person's effective date; one statement for the batch.
+
+    A case is what a claim names of the type's own (`ClaimCase`); None: nothing.
+    """
     found: list[list[Cover]] = [[] for _ in asked]
     if kind.covers_sql is None or not asked:
         return [tuple(covers) for covers in found]
     cases = (
         sa.func.unnest(
-            sa.literal([person for person, _ in asked], ARRAY(sa.BigInteger)),
-            sa.literal([day for _, day in asked], ARRAY(sa.Date)),
+            sa.literal([person for person, _, _ in asked], ARRAY(sa.BigInteger)),
+            sa.literal([day for _, day, _ in asked], ARRAY(sa.Date)),
+            sa.literal([case for _, _, case in asked], ARRAY(sa.BigInteger)),
         )
-        .table_valued(sa.column("person", sa.BigInteger), sa.column("on_day", sa.Date), with_ordinality="position")
+        .table_valued(
+            sa.column("person", sa.BigInteger),
+            sa.column("on_day", sa.Date),
+            sa.column("of_case", sa.BigInteger),
+            with_ordinality="position",
+        )
         .render_derived(name="cases")
     )
-    of_type = kind.covers_sql(cases.c.on_day)
+    of_type = kind.covers_sql(cases.c.on_day, cases.c.of_case)
     covers = of_type.where(
         of_type.selected_columns["person"] == cases.c.person, of_type.selected_columns["scheme"] == scheme
     ).lateral("covers")
@@ -153,7 +162,8 @@ class LineTerms:
     share_micro: int
 
 
-TermsKey = tuple[int, int, str, bool]  # package version, item, visit type, adult
+TermsKey = tuple[int, str, int, str, bool]  # package version, kind of cover, item, visit type, adult
+LimitsKey = tuple[int, str]  # package version, kind of cover
 
 
 def read_terms(
@@ -166,12 +176,12 @@ def read_terms(
     terms = kind.line_terms_sql().subquery("terms")
     rows = context.execute(
         sa.select(
-            terms.c.package_version, terms.c.item, terms.c.visit_type, terms.c.adult,
+            terms.c.package_version, terms.c.cover_kind, terms.c.item, terms.c.visit_type, terms.c.adult,
             terms.c.price_origin, terms.c.fixed_limit_minor, terms.c.share_micro,
         ).where(terms.c.package_version == sa.any_(_numbers(versions)), terms.c.item == sa.any_(_numbers(items)))
     )  # fmt: skip
     return {
-        (row.package_version, row.item, row.visit_type, row.adult): LineTerms(
+        (row.package_version, row.cover_kind, row.item, row.visit_type, row.adult): LineTerms(
             row.price_origin, row.fixed_limit_minor, row.share_micro
         )
         for row in rows
@@ -215,8 +225,8 @@ class PackageLimits:
 NO_LIMITS: Final = PackageLimits(None, None, False)
 
 
-def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> dict[int, PackageLimits]:
-    """The limits of these package versions, in one statement."""
+def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> dict[LimitsKey, PackageLimits]:
+    """The limits of these package versions for each kind of cover, in one statement."""
     wanted = set(versions)
     if kind.package_limits_sql is None or not wanted:
         return {}
@@ -224,7 +234,7 @@ def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> 
     found = {}
     statement = sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))
     for row in context.execute(statement):
-        found[row.package_version] = PackageLimits(
+        found[row.package_version, row.cover_kind] = PackageLimits(
             _limit(row, "deductible"), _limit(row, "ceiling"), bool(row.hospital_by_facility)
         )
     return found
@@ -272,7 +282,7 @@ def paying_cover(
     """
     found = []
     for cover in covers:
-        of_item = terms.get((cover.package_version, item, visit_type, adult))
+        of_item = terms.get((cover.package_version, cover.kind, item, visit_type, adult))
         if of_item is not None:
             found.append((cover, of_item))
     if len(found) <= 1:

@@ -30,6 +30,7 @@ from imis_core.eligibility.lines import (
     NO_LIMITS,
     Cover,
     Limit,
+    LimitsKey,
     LineTerms,
     PackageLimits,
     Prices,
@@ -132,7 +133,7 @@ class _Scheme:
     currency: str
     covers: tuple[Cover, ...]
     terms: dict[TermsKey, LineTerms]
-    limits: dict[int, PackageLimits]
+    limits: dict[LimitsKey, PackageLimits]
     prices: Prices
 
 
@@ -254,7 +255,7 @@ def _ask_scheme(
     items: Sequence[ItemRow], on: date,
 ) -> _Scheme:  # fmt: skip
     currency = context.settings.currency_of(name)
-    covers = covers_on(context, kind, name, [(person.id, on)])[0]
+    covers = covers_on(context, kind, name, [(person.id, on, None)])[0]
     versions = {cover.package_version for cover in covers}
     ids = [item.id for item in items]
     return _Scheme(
@@ -299,22 +300,30 @@ def _coverages(
     context: Context, person: PersonRow, standings: Sequence[_Standing], answers: Sequence[_Scheme],
     used: dict[UsageKey, int],
 ) -> list[CoverageAnswer]:  # fmt: skip
-    limits: dict[int, PackageLimits] = {}
+    limits: dict[LimitsKey, PackageLimits] = {}
     for scheme in {s.policy.scheme for s in standings}:
         versions = {s.policy.package_version for s in standings if s.policy.scheme == scheme}
         known = next((a.limits for a in answers if a.name == scheme), {})
-        limits |= known if versions <= set(known) else read_limits(context, context.app.type_of(scheme), versions)
+        limits |= (
+            known
+            if versions <= {version for version, _ in known}
+            else read_limits(context, context.app.type_of(scheme), versions)
+        )
     codes = package_codes(context, {s.policy.package for s in standings})
     ids = context.ids.encode_all(NOUN, [s.policy.id for s in standings])
     return [
         CoverageAnswer(
             id=identity, scheme=s.policy.scheme, package=codes[s.policy.package], status=s.status,
             starts=s.policy.starts, ends=s.policy.ends, last_payment=s.policy.last_payment, counts_left=CountsLeft(),
-            deductible_used=_deductible_used(s.policy, limits.get(s.policy.package_version, NO_LIMITS), person, used),
-            ceiling_left=_ceiling_left(s.policy, limits.get(s.policy.package_version, NO_LIMITS), person, used),
+            deductible_used=_deductible_used(s.policy, _limits_of(s.policy, limits), person, used),
+            ceiling_left=_ceiling_left(s.policy, _limits_of(s.policy, limits), person, used),
         )
         for s, identity in zip(standings, ids, strict=True)
     ]  # fmt: skip
+
+
+def _limits_of(one: Policy, limits: dict[LimitsKey, PackageLimits]) -> PackageLimits:
+    return limits.get((one.package_version, COVERAGE_KIND), NO_LIMITS)
 
 
 def _deductible_used(
@@ -409,7 +418,7 @@ def _value(
     for line in lines:
         assert line.paid is not None
         cover = line.paid[0]
-        limits = line.scheme.limits.get(cover.package_version, NO_LIMITS)
+        limits = line.scheme.limits.get((cover.package_version, cover.kind), NO_LIMITS)
         hospital = limits.is_hospital_case(False, facility_level)
         deductibles.add("deductible", limits.deductible, hospital, cover, person, used)
         ceilings.add("ceiling", limits.ceiling, hospital, cover, person, used)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
 
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows, take_ids
@@ -20,7 +20,7 @@ ORDER_STATES: Final = StateTable(
         "approved": ("submitted", "held", "cancelled"),
         "submitted": ("accepted", "paid", "failed", "held"),
         "accepted": ("paid", "failed", "held"),
-        "held": ("approved", "paid", "cancelled"),
+        "held": ("approved", "paid", "failed", "cancelled"),  # paid, failed: it had been sent; else only the other two
         "paid": ("returned", "reversed"),
         "failed": (),
         "returned": (),
@@ -73,6 +73,62 @@ def place_retries(context: Context, failed: Sequence[Any], reasons: Sequence[str
             for row, reason in zip(failed, reasons, strict=True)
         ],
     )  # fmt: skip
+
+
+def place_orders_from(
+    context: Context, scheme: str, source_kind: str, source: int, select: sa.Select[Any]
+) -> tuple[int, int]:
+    """Write an approved order for each row of `select`, all in one statement; (how many, their sum in minor units).
+
+    `select` has the columns `entitlement`, `person`, `provider` (exactly one of the two) and `amount_minor`; it may
+    stand on CTEs of its own that change data. Orders are numbered by entitlement. Orders that are there already
+    (the source, the entitlement, attempt 1) are an error of the database: the select leaves them out.
+    """
+    asked = select.subquery("asked")
+    sorted_rows = sa.select(asked).order_by(asked.c.entitlement).subquery("sorted_rows")
+    chosen = sa.select(
+        sa.func.nextval(sa.cast("core.orders_id_seq", REGCLASS)).label("id"),
+        sorted_rows.c.entitlement, sorted_rows.c.person, sorted_rows.c.provider, sorted_rows.c.amount_minor,
+    ).cte("chosen").prefix_with("MATERIALIZED")  # fmt: skip
+    written: dict[str, Any] = {
+        "id": chosen.c.id,
+        "scheme": _text(scheme),
+        "source_kind": _text(source_kind),
+        "source": sa.cast(source, sa.BigInteger),
+        "entitlement": chosen.c.entitlement,
+        "attempt": sa.literal_column("1"),
+        "person": chosen.c.person,
+        "provider": chosen.c.provider,
+        "amount_minor": chosen.c.amount_minor,
+        "currency": _text(context.settings.currency_of(scheme)),
+        "ordered_at": sa.literal(context.now, sa.DateTime(timezone=True)),
+        "approved_by": sa.cast(context.caller.user, sa.BigInteger),
+        "audit": sa.cast(context.audit, sa.BigInteger),
+    }
+    state: dict[str, Any] = {
+        "order": chosen.c.id,
+        "version": sa.literal_column("1"),
+        "state": sa.literal_column("'approved'", sa.Text),
+    }
+    history = {**state, "audit": written["audit"]}
+    parts = [
+        sa.insert(table).from_select(list(values), sa.select(*values.values()).select_from(chosen)).cte(name)
+        for name, table, values in (
+            ("placed", orders, written),
+            ("stated", order_states, history),
+            ("standing", order_current, state),
+        )
+    ]
+    count, amount = context.execute(
+        sa.select(sa.func.count(), sa.cast(sa.func.coalesce(sa.func.sum(chosen.c.amount_minor), 0), sa.BigInteger))
+        .select_from(chosen)
+        .add_cte(*parts)
+    ).one()
+    return count, amount
+
+
+def _text(value: str) -> sa.ColumnElement[str]:
+    return sa.cast(value, sa.Text)
 
 
 def _write(context: Context, placed: Sequence[_Placed]) -> list[int]:
@@ -151,6 +207,59 @@ def move_orders(context: Context, moves: Sequence[Move]) -> None:
                 "audit": context.audit,
             },
         )
+
+
+NEVER_SENT: Final = ("approved", "cancelled")  # an order that was sent may be paid: it goes to neither of these
+_MOVE_OF: Final = """
+    WITH chosen AS MATERIALIZED (
+        SELECT o.id, o.scheme, o.source, o.entitlement, o.amount_minor, t.state
+        FROM core.orders o JOIN core.order_current t ON t."order" = o.id
+        WHERE o.source_kind = :kind AND o.source = ANY(CAST(:sources AS bigint[]))
+          AND t.state = ANY(CAST(:from_states AS text[])) {more}
+        ORDER BY o.id FOR UPDATE OF t),
+    moved AS (
+        UPDATE core.order_current t SET state = :to_state, version = t.version + 1, reason = :reason
+        FROM chosen c WHERE t."order" = c.id RETURNING t."order", t.version),
+    kept AS (
+        INSERT INTO core.order_states ("order", version, state, reason, audit)
+        SELECT "order", version, :to_state, :reason, :audit FROM moved)
+    SELECT id AS "order", scheme, source, entitlement, amount_minor, state AS was FROM chosen ORDER BY id
+"""
+
+
+def move_orders_of(
+    context: Context,
+    source_kind: str,
+    source: int | Sequence[int],
+    from_states: Sequence[str],
+    to_state: str,
+    reason: str | None,
+    *,
+    entitlements: Sequence[int] | None = None,
+) -> list[Any]:
+    """Move the orders of a source's batch (or of several), or those of some of its entitlements, in one statement.
+
+    Only orders in one of `from_states` move; those that had been sent never become approved or cancelled, whatever
+    state they are in. Gives the moved ones: rows of order, scheme, source, entitlement, amount_minor, was (the state
+    before). The source settles them itself. Raises ValueError for a move that the state table does not list.
+    """
+    wrong = [state for state in from_states if not ORDER_STATES.allows(state, to_state)]
+    if wrong:
+        raise ValueError(f"an order that is {wrong[0]} cannot become {to_state}")
+    more = "AND o.entitlement = ANY(CAST(:entitlements AS bigint[]))" if entitlements is not None else ""
+    if to_state in NEVER_SENT:
+        more += " AND t.payment_provider IS NULL"
+    parameters: dict[str, Any] = {
+        "kind": source_kind,
+        "sources": [source] if isinstance(source, int) else list(source),
+        "from_states": list(from_states),
+        "to_state": to_state,
+        "reason": reason,
+        "audit": context.audit,
+    }
+    if entitlements is not None:
+        parameters["entitlements"] = list(entitlements)
+    return list(context.execute(sa.text(_MOVE_OF.format(more=more)), parameters))
 
 
 def note_reasons(context: Context, reasons: Mapping[int, str]) -> None:

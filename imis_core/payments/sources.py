@@ -1,19 +1,26 @@
-"""Where orders come from: a kind of debt, and how it is settled when its orders reach an end."""
+"""Where orders come from: a kind of debt, and how it is settled when its orders move. Payments know no more of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from imis_core.context import Context
+    from imis_core.errors import Refusal
 
 
 @frozen
 class Settled:
-    """An order that reached an end in this reconciliation: paid, failed or returned."""
+    """An order that moves to `state`: paid, failed, returned, held, approved, cancelled or reversed.
+
+    `approved` is an order that was released, or a new one that tries a failed one again. `was` is the state before
+    (a retry's: that of the order which it tries again).
+    """
 
     order: int
     scheme: str
@@ -21,11 +28,12 @@ class Settled:
     entitlement: int
     state: str
     amount_minor: int
+    was: str = ""
 
 
 @frozen
 class Batch:
-    """A batch of debts that a caller named: its number in the source, and whether it was approved."""
+    """A batch of debts that a caller named: its number in the source, and whether its orders may be sent now."""
 
     number: int
     approved: bool
@@ -35,10 +43,21 @@ class Batch:
 class SourceKind:
     """A kind of debt. `find(context, name)` gives the batch that a caller names.
 
-    `settle(context, settled)` runs set-based, in the transaction of the reconciliation itself: what must hold together
-    never goes through an event.
+    `settle(context, settled)` runs set-based, in the transaction of the move itself: what must hold together never goes
+    through an event. It is called for every move but submission, also for moves of one order after another in one file.
+    The cash movements (paid, returned) are posted by payments; the expense that a cancelled or reversed order takes
+    back is posted here. Moves that the source makes itself (`move_orders_of`) it settles itself.
+    `submitted(context, source)` is called once, when the first orders of a batch are sent.
+    `refusals(context, wanted)` says which of the moves that a user asks for (release, cancel, reverse, retry, hold) the
+    source does not allow, by order: a batch that is closed. It is not asked about what providers report.
+    `entitlements_sql()` is a select with the columns `entitlement` (bigint, unique) and `beneficiary` (text), and
+    `entitlement_noun` numbers the entitlements outside; both are for sources whose orders pay entitlements.
     """
 
     name: str
     find: Callable[[Context, str], Batch | None]
     settle: Callable[[Context, Sequence[Settled]], None]
+    submitted: Callable[[Context, int], None] | None = None
+    entitlements_sql: Callable[[], sa.Select[Any]] | None = None
+    entitlement_noun: str | None = None
+    refusals: Callable[[Context, Sequence[Settled]], Mapping[int, Refusal]] | None = None

@@ -46,6 +46,7 @@ _PLAIN: Final[Mapping[Any, Schema]] = {
     int: {"type": "integer", "format": "int64"},
     date: {"type": "string", "format": "date"},
     datetime: {"type": "string", "format": "date-time"},
+    bytes: {"type": "string", "format": "byte", "contentEncoding": "base64"},
 }
 
 
@@ -126,7 +127,7 @@ class Components:
             default = default.factory() if not default.takes_self else attrs.NOTHING
         if default is not attrs.NOTHING and default is not None:
             schema["default"] = plain(default)
-        if field.metadata.get("secret"):
+        if field.metadata.get("secret") is True:
             schema["format"] = "password"
         return schema
 

@@ -10,7 +10,15 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from imis_core.api import Context, coverage_covers_sql, insert_rows, package_currencies, resolve_items, to_minor
+from imis_core.api import (
+    COVERAGE_KIND,
+    Context,
+    coverage_covers_sql,
+    insert_rows,
+    package_currencies,
+    resolve_items,
+    to_minor,
+)
 from imis_health_insurance.tables import item_terms, package_limits
 from imis_health_insurance.terms import VISIT_TYPES, HealthTerms, LevelAmounts, line_terms
 
@@ -69,16 +77,16 @@ def _lines(version: int, terms: HealthTerms, currency: str, item_ids: dict[str, 
     return rows
 
 
-def covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
-    """Who is covered on a day: the policies of the kernel's coverage room."""
+def covers_sql(on: sa.ColumnElement[date], case: sa.ColumnElement[int]) -> sa.Select[Any]:
+    """Who is covered on a day: the policies of the kernel's coverage room. A claim names no case here."""
     return coverage_covers_sql(on)
 
 
 def line_terms_sql() -> sa.Select[Any]:
-    """What package versions pay for items; keyed by package_version, item, visit_type, adult."""
-    return sa.select(item_terms)
+    """What package versions pay for items; keyed by package_version, cover_kind, item, visit_type, adult."""
+    return sa.select(sa.literal(COVERAGE_KIND, sa.Text).label("cover_kind"), item_terms)
 
 
 def package_limits_sql() -> sa.Select[Any]:
-    """Deductibles and ceilings of package versions; keyed by package_version."""
-    return sa.select(package_limits)
+    """Deductibles and ceilings of package versions; keyed by package_version, cover_kind."""
+    return sa.select(sa.literal(COVERAGE_KIND, sa.Text).label("cover_kind"), package_limits)
