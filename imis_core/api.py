@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from imis_core.attachments.store import NewFile, store_files
 from imis_core.benefit_packages.lookup import package_currencies
 from imis_core.benefit_packages.schemes import (
     ClaimCase,
@@ -82,6 +83,7 @@ __all__ = [
     "Manifest",
     "Money",
     "MonthDay",
+    "NewFile",
     "NewOrder",
     "NotExact",
     "PaymentChannel",
@@ -132,6 +134,7 @@ __all__ = [
     "reference",
     "resolve_items",
     "share_half_up",
+    "store_files",
     "suggestion",
     "take_ids",
     "text",

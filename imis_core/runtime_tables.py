@@ -64,6 +64,9 @@ approvals = edited(
     Column("approvers", sa.ARRAY(sa.BigInteger), nullable=False),
     text("reason", nullable=True),
     document("error", nullable=True),
+    # A change request of the registry (true), or a command under [approvals].
+    Column("change", sa.Boolean, nullable=False, server_default=sa.false()),
+    text("asked_because", nullable=True),
     noun="approvals",
 )
 

@@ -22,7 +22,10 @@ persons = edited(
     reference("place", "locations", nullable=True, index=True),
     day("registered_on"),
     document("attributes"),
+    # Found to be the same as that person, who was kept: always the last one, so that one step finds him or her.
+    reference("merged_into", "persons", nullable=True),
     UniqueConstraint("number"),
+    Index("ix_persons_merged_into", "merged_into", postgresql_where=sa.text("merged_into IS NOT NULL")),
     noun="persons",
     scope=lambda table, caller: caller.sees_person(table.c.id, table.c.place),
     # Beside the caller's places: the persons whom a contracted provider looked up by exact number in this transaction.
@@ -89,6 +92,25 @@ attribute_values = Table(
     Column("attribute", sa.Text, primary_key=True),
     Column("value", sa.Text, primary_key=True),
     Column("owner", sa.BigInteger, nullable=False),
+)
+
+# Two persons who are one: what was moved and changed, so that it can be undone.
+merges = edited(
+    "merges",
+    metadata,
+    identity(),
+    reference("kept", "persons", index=True),
+    reference("dropped", "persons", index=True),
+    text("state"),  # done | undone
+    day("merged_on"),
+    text("reason", nullable=True),
+    document("undo", info={"history": False}),  # see `merging.py`
+    noun="merges",
+    scope=lambda table, caller: sa.and_(caller.sees_person_of(table.c.kept), caller.sees_person_of(table.c.dropped)),
+    row_security=(
+        f"{ALL_SEEN} OR (EXISTS (SELECT FROM core.persons p WHERE p.id = kept)"
+        " AND EXISTS (SELECT FROM core.persons p WHERE p.id = dropped))"
+    ),
 )
 
 # SQL functions that the first migration makes after the tables.

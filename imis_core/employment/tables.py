@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import DATERANGE, ExcludeConstraint
 
 from imis_core.database.tables import (
     ALL_SEEN,
+    CORE,
     by_place,
     day,
     edited,
@@ -18,6 +21,9 @@ from imis_core.database.tables import (
     reference,
     text,
 )
+
+if TYPE_CHECKING:
+    from imis_core.security.caller import Caller
 
 employers = edited(
     "employers",
@@ -35,15 +41,16 @@ employers = edited(
 )
 
 
-def _sees_employment(table: sa.Table, caller: object) -> sa.ColumnElement[bool]:
+_their_employers = sa.table("employers", sa.column("id"), sa.column("place"), schema=CORE)
+
+
+def _sees_employment(table: sa.Table, caller: Caller) -> sa.ColumnElement[bool]:
     """Who sees the employer or the person sees what joins them."""
-    if getattr(caller, "everywhere", False):
+    if caller.everywhere:
         return sa.true()
-    here = sa.exists().where(
-        employers.c.id == table.c.employer,
-        caller.sees_place(employers.c.place),  # type: ignore[attr-defined]
-    )
-    return sa.or_(here, caller.sees_person_of(table.c.person))  # type: ignore[attr-defined]
+    employer = _their_employers.c
+    here = sa.exists().where(employer.id == table.c.employer, caller.sees_place(employer.place))
+    return sa.or_(here, caller.sees_person_of(table.c.person))
 
 
 _SEEN = (

@@ -1,14 +1,23 @@
-"""Tables of payments: payment providers, pay points, recipients, orders with their states, and reconciliation rows.
+"""Tables of payments: payment providers, pay points, recipients, orders with their states, reconciliation, cash lists.
 
 Payments know where an order comes from only as (source kind, source id).
 """
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 
 from imis_core.database.tables import ALL_SEEN, day, edited, identity, instant, mass, metadata, minor, reference, text
+
+_PAYEE_SEEN: Final = (
+    f"{ALL_SEEN} OR provider = ANY ((SELECT core.scope_providers())::bigint[])"
+    " OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider"
+    " AND f.location = ANY ((SELECT core.scope_places())::bigint[]))"
+    " OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)"
+)
 
 payment_providers = edited(
     "payment_providers",
@@ -62,6 +71,8 @@ recipients = edited(
         postgresql_where=sa.text("active AND provider IS NOT NULL"),
     ),
     noun="recipients",
+    scope=lambda table, caller: caller.sees_payee(table.c.person, table.c.provider),
+    row_security=_PAYEE_SEEN,
 )
 
 orders = mass(
@@ -83,14 +94,11 @@ orders = mass(
     Column("audit", sa.BigInteger, nullable=False),
     UniqueConstraint("source_kind", "source", "entitlement", "attempt"),
     CheckConstraint("(person IS NULL) <> (provider IS NULL)", name="one_recipient"),
+    # Few orders are tried again: the index costs nothing when a batch is ordered.
+    Index("ix_orders_retries", "retries", postgresql_where=sa.text("retries IS NOT NULL")),
     noun="orders",
     scope=lambda table, caller: caller.sees_payee(table.c.person, table.c.provider),
-    row_security=(
-        f"{ALL_SEEN} OR provider = ANY ((SELECT core.scope_providers())::bigint[])"
-        " OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider"
-        " AND f.location = ANY ((SELECT core.scope_places())::bigint[]))"
-        " OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)"
-    ),
+    row_security=_PAYEE_SEEN,
 )
 
 order_states = mass(
@@ -111,6 +119,7 @@ order_current = Table(
     text("state"),
     Column("version", sa.Integer, nullable=False),
     reference("payment_provider", "payment_providers", nullable=True),  # through whom it was submitted
+    reference("recipient", "recipients", nullable=True),  # the enrolment, with its account or pay point, it was sent to
     text("reason", nullable=True),
 )
 
@@ -120,6 +129,8 @@ reconciliation_rows = mass(
     metadata,
     identity(),
     reference("payment_provider", "payment_providers"),
+    text("file", nullable=True),  # the name of the file that brought it
+    Column("row", sa.Integer, nullable=False),  # its place in the file or in the rows that were sent, from 1
     text("order_named"),
     Column("order", sa.BigInteger, nullable=True),
     text("status"),
@@ -129,4 +140,21 @@ reconciliation_rows = mass(
     text("outcome"),  # matched | already_reconciled | wrong_amount | conflicts | unknown
     day("received_on"),
     Column("audit", sa.BigInteger, nullable=False),
+    Index(None, "payment_provider", "id"),
+)
+
+# What was written for those who pay in cash; the same orders give the same digest, and so the same files.
+cash_lists = mass(
+    "cash_lists",
+    metadata,
+    identity(),
+    text("source_kind"),
+    Column("source", sa.BigInteger, nullable=False),
+    reference("payment_provider", "payment_providers"),
+    reference("pay_point", "pay_points", nullable=True),
+    text("digest"),
+    reference("pdf", "attachments"),
+    reference("xlsx", "attachments"),
+    Column("audit", sa.BigInteger, nullable=False),
+    UniqueConstraint("digest"),
 )
