@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from imis_core.attachments.store import NewFile, store_files
-from imis_core.benefit_packages.lookup import package_currencies
+from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.tables import groups, persons
+from imis_core.benefit_packages.lookup import (
+    Version,
+    package_currencies,
+    parsed_terms,
+    scheme_type,
+    versions_by_id,
+    versions_on,
+)
 from imis_core.benefit_packages.schemes import (
     ClaimCase,
     Enrollee,
@@ -12,8 +21,10 @@ from imis_core.benefit_packages.schemes import (
     Quote,
     SchemeType,
     TermsCheck,
+    WageCase,
+    WageContribution,
 )
-from imis_core.benefit_packages.tables import package_versions
+from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.catalogue.lookup import resolve_items
 from imis_core.catalogue.tables import items
 from imis_core.claims.events import ClaimsValuated
@@ -33,6 +44,15 @@ from imis_core.database.tables import (
     reference,
     text,
 )
+from imis_core.employment.lookup import (
+    EmployerRow,
+    MonthWage,
+    Spell,
+    resolve_employers,
+    spells_of,
+    spells_sql,
+    wages_of_window,
+)
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
@@ -41,7 +61,8 @@ from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payroll.runs import CycleRow, PayrollRun
-from imis_core.places.tables import providers
+from imis_core.places.lookup import resolve_locations
+from imis_core.places.tables import locations, providers
 from imis_core.plugins import Manifest
 from imis_core.queries import Listing, Query, query
 from imis_core.recurrence import Recurrence
@@ -74,6 +95,7 @@ __all__ = [
     "Command",
     "Context",
     "CycleRow",
+    "EmployerRow",
     "Enrollee",
     "EnrolmentCase",
     "Invalid",
@@ -83,6 +105,7 @@ __all__ = [
     "Manifest",
     "Money",
     "MonthDay",
+    "MonthWage",
     "NewFile",
     "NewOrder",
     "NotExact",
@@ -100,8 +123,12 @@ __all__ = [
     "SchemeType",
     "Settled",
     "SourceKind",
+    "Spell",
     "StateTable",
     "TermsCheck",
+    "Version",
+    "WageCase",
+    "WageContribution",
     "add_months",
     "command",
     "coverage_covers_sql",
@@ -110,6 +137,7 @@ __all__ = [
     "document",
     "edited",
     "full_years",
+    "groups",
     "hookimpl",
     "identity",
     "insert_returning",
@@ -117,6 +145,7 @@ __all__ = [
     "instant",
     "invalid",
     "items",
+    "locations",
     "mass",
     "minor",
     "move_orders_of",
@@ -124,7 +153,10 @@ __all__ = [
     "outside_name",
     "package_currencies",
     "package_versions",
+    "packages",
     "parse",
+    "parsed_terms",
+    "persons",
     "place_orders",
     "place_orders_from",
     "plugin_metadata",
@@ -132,8 +164,15 @@ __all__ = [
     "providers",
     "query",
     "reference",
+    "resolve_employers",
+    "resolve_groups",
     "resolve_items",
+    "resolve_locations",
+    "resolve_persons",
+    "scheme_type",
     "share_half_up",
+    "spells_of",
+    "spells_sql",
     "store_files",
     "suggestion",
     "take_ids",
@@ -141,4 +180,7 @@ __all__ = [
     "thousandths_text",
     "to_minor",
     "to_thousandths",
+    "versions_by_id",
+    "versions_on",
+    "wages_of_window",
 ]

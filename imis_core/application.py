@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -27,10 +27,14 @@ from imis_core.events import hook_of
 from imis_core.ids import KERNEL_NOUNS, Ids
 from imis_core.jobs import Job, Queue
 from imis_core.parsing import InvalidInput, parse
+from imis_core.notifications.notifiers import Notifier
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.sources import SourceKind
 from imis_core.plugins import KERNEL, PluginErrors, Plugins
 from imis_core.queries import Query, run_query
+from imis_core.reports.reports import Report, query_of, report_problems
+from imis_core.resource_mappings import ResourceMapping, mapping_problems
+from imis_core.routes import Route, route_problems
 from imis_core.security.caller import Caller, system_caller
 
 _SURFACE: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\Z")
@@ -62,6 +66,10 @@ class Composition:
         jobs = collected(hookspecs.imis_register_jobs, Job, "job")
         channels = collected(hookspecs.imis_register_payment_channels, PaymentChannel, "payment channel")
         sources = collected(hookspecs.imis_register_payment_sources, SourceKind, "payment source")
+        notifiers = collected(hookspecs.imis_register_notifiers, Notifier, "notifier")
+        reports = collected(hookspecs.imis_register_reports, Report, "report")
+        routes = collected(hookspecs.imis_register_routes, Route, "route")
+        mappings = collected(hookspecs.imis_register_mappings, ResourceMapping, "mapping")
         report += [
             Problem(
                 f"plugins.enabled.{plugin}",
@@ -71,7 +79,9 @@ class Composition:
             for name, (plugin, _) in queries.items()
             if name in commands
         ]
-        surfaces = [*commands.items(), *queries.items()]
+        surfaces = [*commands.items(), *queries.items(), *routes.items()]
+        report += route_problems(routes.values())
+        report += report_problems(reports.values(), {name: q for name, (_, q) in queries.items()})
         report += self._misnamed([(name, plugin) for name, (plugin, _) in surfaces], {p for p, _ in types.values()})
         if report:
             raise PluginErrors(report)
@@ -80,13 +90,37 @@ class Composition:
         self.commands: dict[str, Command] = {name: c for name, (_, c) in commands.items()}
         self._widen_claims()
         self.queries: dict[str, Query] = {name: q for name, (_, q) in queries.items()}
+        self.reports: dict[str, Report] = {name: r for name, (_, r) in reports.items()}
+        answering = [query_of(r, self.queries) for r in self.reports.values()]
+        self.queries.update({q.name: q for q in answering})
+        # In the order in which they are asked whether they take a message: the kernel's takes whatever is left.
+        ordered = sorted(notifiers.items(), key=lambda item: (item[1][0] == KERNEL, item[0]))
+        self.notifiers: dict[str, Notifier] = {name: n for name, (_, n) in ordered}
         self.jobs: dict[str, Job] = {name: j for name, (_, j) in jobs.items()}
         self.channels: dict[str, PaymentChannel] = {name: c for name, (_, c) in channels.items()}
         self.sources: dict[str, SourceKind] = {name: s for name, (_, s) in sources.items()}
+        self.routes: tuple[Route, ...] = tuple(r for _, r in routes.values())
+        self.mappings: tuple[ResourceMapping, ...] = tuple(m for _, m in mappings.values())
+        report += self._mapping_problems(mappings.values())
+        if report:
+            raise PluginErrors(report)
         problems = [*self._scheme_problems(), *self._name_problems(), *self._plugin_settings()]
         if problems:
             raise SettingsError(file, tuple(problems))
         self._subscribers: dict[str, tuple[str, ...]] = {}
+
+    def _mapping_problems(self, mappings: Iterable[tuple[str, ResourceMapping]]) -> list[Problem]:
+        """What is wrong with the mappings, as the kernel sees it and as the plugin that speaks their surface does."""
+        mappings = tuple(mappings)
+        manifests = self.plugins.manifests.values()
+        nouns = {*KERNEL_NOUNS, *(noun for manifest in manifests for noun in manifest.nouns)}
+        found = mapping_problems(mappings, self.queries, self.commands, nouns)
+        checks = {surface: check for manifest in manifests for surface, check in manifest.surfaces.items()}
+        for plugin, mapping in mappings:
+            for words in checks[mapping.surface](mapping) if mapping.surface in checks else ():
+                message = f"plugin {plugin!r}, mapping {mapping.name}: {words}"
+                found.append(Problem(f"plugins.enabled.{plugin}", "mapping", message))
+        return found
 
     def _widen_claims(self) -> None:
         """Add the fields of the scheme types to the input of `claims.submit`: in every door, and in the OpenAPI."""

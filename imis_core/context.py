@@ -46,6 +46,7 @@ class Context:
     audit: int = 0
     command: str = ""
     events: list[Event] = field(factory=list)
+    approved_change: bool = False  # a change request of the registry that a second person approved runs here
 
     @property
     def settings(self) -> Settings:

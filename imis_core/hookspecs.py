@@ -13,18 +13,25 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.merging import PersonMove
     import sqlalchemy as sa
 
     from imis_core.benefit_packages.schemes import SchemeType
     from imis_core.claims.events import ClaimsValuated
     from imis_core.commands import Command
     from imis_core.context import Context
+    from imis_core.errors import Refusal
     from imis_core.jobs import Job
+    from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.payroll.runs import PayrollRun
     from imis_core.plugins import Manifest
     from imis_core.queries import Query
+    from imis_core.reports.reports import Report
+    from imis_core.resource_mappings import ResourceMapping
+    from imis_core.routes import Route
 
 PROJECT = "imis"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -60,6 +67,41 @@ def imis_register_queries() -> Iterable[Query]:  # type: ignore[empty-body]
 @hookspec
 def imis_register_jobs() -> Iterable[Job]:  # type: ignore[empty-body]
     """Background work, with a schedule if it has one."""
+
+
+@hookspec
+def imis_register_reports() -> Iterable[Report]:  # type: ignore[empty-body]
+    """Reports: registered queries under a name and a title of their own, written as files like any listing."""
+
+
+@hookspec
+def imis_register_notifiers() -> Iterable[Notifier]:  # type: ignore[empty-body]
+    """Ways in which messages leave the system; a message goes through the first one that takes it."""
+
+
+@hookspec
+def imis_register_routes() -> Iterable[Route]:  # type: ignore[empty-body]
+    """Addresses of the plugin's own at the web door, for formats that are not the kernel's; names begin with a noun."""
+
+
+@hookspec
+def imis_register_mappings() -> Iterable[ResourceMapping]:  # type: ignore[empty-body]
+    """How nouns look in another format; the plugin that declares the mapping's surface in its manifest speaks it."""
+
+
+# --- beneficiaries
+
+
+@hookspec
+def imis_beneficiary_check_batch(  # type: ignore[empty-body]
+    context: Context, batch: BeneficiaryBatch
+) -> Mapping[int, Refusal]:
+    """What speaks against registering these groups or adding to them: refusals by position. Called once per batch."""
+
+
+@hookspec
+def imis_person_merge_sql() -> Iterable[PersonMove]:  # type: ignore[empty-body]
+    """Columns that name a person and go over to the person who is kept when two are found to be one."""
 
 
 # --- payments

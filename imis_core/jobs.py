@@ -82,8 +82,13 @@ class Queue:
             definition = app.jobs[job]
             definition.handler(app, parse(data, definition.input))
 
-    def defer(self, context: Context, job: str, data: Any, *, lock: str | None = None) -> int:
-        """Enqueue a job in the caller's transaction; returns its number. Jobs with one `lock` run one after another."""
+    def defer(
+        self, context: Context, job: str, data: Any, *, lock: str | None = None, pause: timedelta | None = None
+    ) -> int:
+        """Enqueue a job in the caller's transaction; returns its number. Jobs with one `lock` run one after another.
+
+        With `pause` it is due only after that while by the machine's clock.
+        """
         if job not in self._app.jobs:
             raise AssertionError(f"no plugin registers the job {job!r}")
         connection = context.connection.connection.driver_connection
@@ -92,6 +97,7 @@ class Queue:
             job_manager=self._deferring,
             connection=connection,
             lock=lock,
+            schedule_in=None if pause is None else {"seconds": int(pause.total_seconds())},
             task_kwargs={"job": job, "data": plain(data)},
         )
         return int(deferrer.defer())

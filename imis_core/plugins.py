@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import metadata
 from types import GeneratorType
-from typing import Any, Final, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
 
 import pluggy
 from attrs import field, frozen
@@ -21,6 +21,9 @@ from imis_core import hookspecs
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
 from imis_core.ids import KERNEL_NOUNS
 from imis_core.values import INT64_MAX
+
+if TYPE_CHECKING:
+    from imis_core.resource_mappings import ResourceMapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -39,7 +42,8 @@ class Manifest:
     1000 up, unique over all plugins (it goes into outside ids). `migrations` names the package folder with the Alembic
     versions and `tables` the module whose `metadata` lists them; they live in the schema `name`; `kernel_revision` is
     the oldest revision of the kernel's tables that they stand on. `provides` maps a port (a Protocol) to its
-    implementation, `requires` lists ports that another plugin must provide.
+    implementation, `requires` lists ports that another plugin must provide. `surfaces` maps a format that the plugin
+    speaks (`fhir.r4`) to what checks the mappings contributed for it.
     """
 
     name: str
@@ -52,6 +56,7 @@ class Manifest:
     kernel_revision: str | None = None
     provides: Mapping[type, object] = field(factory=dict)
     requires: tuple[type, ...] = ()
+    surfaces: Mapping[str, Callable[[ResourceMapping], Iterable[str]]] = field(factory=dict)
 
 
 class PluginErrors(ImisError):

@@ -25,11 +25,14 @@ from imis_core.employment import queries as employment_queries
 from imis_core.hookspecs import hookimpl
 from imis_core.ledger import queries as ledger_queries
 from imis_core.notifications import commands as notifications_commands
+from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
+from imis_core.notifications.notifiers import FILE
 from imis_core.payments import commands as payments_commands
+from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
-from imis_core.payments import recipients
-from imis_core.payments.channels import CASH_LIST
+from imis_core.payments import reconciling, recipients
+from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycles
 from imis_core.payroll import queries as payroll_queries
@@ -45,6 +48,7 @@ from imis_core.users import commands as users
 if TYPE_CHECKING:
     from imis_core.commands import Command
     from imis_core.jobs import Job
+    from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.queries import Query
@@ -78,6 +82,8 @@ def imis_register_commands() -> Iterable[Command]:
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
         *payments_commands.COMMANDS,
+        *payments_moving.COMMANDS,
+        *reconciling.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,
@@ -116,12 +122,17 @@ def imis_register_queries() -> Iterable[Query]:
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job]:
-    return jobs.KERNEL_JOBS
+    return (*jobs.KERNEL_JOBS, *delivery.JOBS)
+
+
+@hookimpl
+def imis_register_notifiers() -> Iterable[Notifier]:
+    return (FILE,)
 
 
 @hookimpl
 def imis_register_payment_channels() -> Iterable[PaymentChannel]:
-    return (CASH_LIST,)
+    return KERNEL_CHANNELS
 
 
 @hookimpl

@@ -59,6 +59,7 @@ class MemberRow:
 def resolve_persons(context: Context, refs: Iterable[str], exact: bool = False) -> dict[str, PersonRow]:
     """The persons that are named by number or outside id and that the caller may see; others are left out.
 
+    Who was merged into another person is that other one, whichever of the two numbers is named.
     `exact`: a caller with contracted providers also finds any person by exact number; each such find is logged and
     widens the scope of this transaction by that person.
     """
@@ -74,7 +75,19 @@ def resolve_persons(context: Context, refs: Iterable[str], exact: bool = False) 
 def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
     table = persons.c
     columns = (table.id, table.number, table.sex, table.birth_date, table.death_date, table.status, table.place)
-    return {name: PersonRow(*row) for name, row in context.named(persons, wanted, *columns, by="number")}
+    rows = context.named(persons, wanted, *columns, table.merged_into, by="number")
+    found = {name: PersonRow(*row[:-1]) for name, row in rows if row.merged_into is None}
+    merged = {name: row.merged_into for name, row in rows if row.merged_into is not None}
+    if merged:
+        kept = context.execute(
+            sa.select(*columns).where(
+                table.id == sa.any_(sa.literal(sorted(set(merged.values())), ARRAY(sa.BigInteger))),
+                context.scoped(persons),
+            )
+        )
+        by_key = {row.id: PersonRow(*row) for row in kept}
+        found |= {name: by_key[key] for name, key in merged.items() if key in by_key}
+    return found
 
 
 def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:

@@ -107,38 +107,44 @@ class PersonChecks:
 
     def check(self, fields: PersonFields, place: int | None, at: str = "") -> NewPerson | Refusal:
         """A new person, or why not; `at` is put before the paths (`members.0.`)."""
-        problems: list[Problem] = []
-        given, family = fields.given_name, fields.family_name
-        if self._names_required and (not given or not family):
-            for name, value in (("given_name", given), ("family_name", family)):
-                if not value:
-                    problems.append(Problem(at + name, "required", "this field is required"))
-        for name, value in (("given_name", given), ("family_name", family)):
-            if value and (problem := name_problem(at + name, value)) is not None:
-                problems.append(problem)
-        born = fields.birth_date
-        if born is None or fields.sex is None:
-            for name, absent in (("sex", fields.sex is None), ("birth_date", born is None)):
-                if absent:
-                    problems.append(Problem(at + name, "required", "this field is required"))
-            return invalid(*problems)
-        if born > self._today:
-            problems.append(Problem(f"{at}birth_date", "future", f"{born} lies in the future; today is {self._today}"))
-        elif born < EARLIEST_BIRTH:
-            problems.append(Problem(f"{at}birth_date", "range", f"{born} is before {EARLIEST_BIRTH}; mend the year"))
-        for index, identifier in enumerate(fields.identifiers):
-            path = f"{at}identifiers.{index}"
-            problems += problems_of_texts({f"{path}.system": identifier.system}, {f"{path}.value": identifier.value})
-        attributes = self._attributes.check(f"{at}attributes", fields.attributes, problems)
+        problems, attributes = self.problems(fields, at)
         if problems:
             return invalid(*problems)
         if fields.number is not None:
             refusal = self.numbers.refusal(f"{at}number", fields.number)
             if refusal is not None:
                 return refusal
+        assert fields.birth_date is not None
+        given, family = fields.given_name or None, fields.family_name or None
         return NewPerson(
-            fields.number, given or None, family or None, fields.sex, born, place, fields.identifiers, attributes
+            fields.number, given, family, fields.sex, fields.birth_date, place, fields.identifiers, attributes
         )
+
+    def problems(self, fields: PersonFields, at: str = "") -> tuple[list[Problem], CheckedAttributes]:
+        """All that is wrong with a person's fields but the number, and the attributes as they are stored."""
+        problems: list[Problem] = []
+        for name, value in (("given_name", fields.given_name), ("family_name", fields.family_name)):
+            if not value and self._names_required:
+                problems.append(_required(at + name))
+            elif value and (problem := name_problem(at + name, value)) is not None:
+                problems.append(problem)
+        if fields.sex is None:
+            problems.append(_required(f"{at}sex"))
+        born = fields.birth_date
+        if born is None:
+            problems.append(_required(f"{at}birth_date"))
+        elif born > self._today:
+            problems.append(Problem(f"{at}birth_date", "future", f"{born} lies in the future; today is {self._today}"))
+        elif born < EARLIEST_BIRTH:
+            problems.append(Problem(f"{at}birth_date", "range", f"{born} is before {EARLIEST_BIRTH}; mend the year"))
+        for index, identifier in enumerate(fields.identifiers):
+            path = f"{at}identifiers.{index}"
+            problems += problems_of_texts({f"{path}.system": identifier.system}, {f"{path}.value": identifier.value})
+        return problems, self._attributes.check(f"{at}attributes", fields.attributes, problems)
+
+
+def _required(path: str) -> Problem:
+    return Problem(path, "required", "this field is required")
 
 
 def number_taken(path: str, number: str) -> Refusal:

@@ -1,4 +1,4 @@
-"""`imis demo`: scaffold a deployment, fill it, run a year of the scheme, say what came of it, and serve it.
+"""`imis demo`: scaffold a deployment, fill it, run a year of its schemes, say what came of it, and serve it.
 
 The year goes through the same doors as any other: files are imported, commands run, a second person approves payments.
 """
@@ -12,13 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from attrs import frozen
-
 from imis_core.application import Application
 from imis_core.clock import SetClock
 from imis_core.commands import run_command
 from imis_core.database import embedded
+from imis_core.demo.doors import Doors
 from imis_core.demo.files import Sources, currency_of_folder, prepare_sources
+from imis_core.demo.schemes import add_schemes
 from imis_core.demo.summary import Summary, summarise, text_of
 from imis_core.demo.year import Year
 from imis_core.errors import ImisError, Refusal, refused
@@ -32,14 +32,6 @@ MARKER: Final = ".imis-demo"  # says that the folder is the demo's own and may b
 DEFAULT_FOLDER: Final = Path("demo")
 
 
-@frozen
-class People:
-    """Who acts in the demo: whoever asks for payments and whoever approves them are two persons."""
-
-    clerk: Caller
-    approver: Caller
-
-
 def run(
     *, households: int, data: Path | None, seed: int, serve: bool, port: int, folder: Path | None,
     say: Callable[[str], None] = print,
@@ -50,13 +42,16 @@ def run(
     _clear(home)
     _scaffold(home, data, say)
     sources = prepare_sources(home, data, households=households, seed=seed)
+    add_schemes(home)
     clock = SetClock(sources.starts)
     with open_application(home, clock=clock, migrate_first=True) as app:
         _load_reference(app, home, sources, say)
         password = secrets.token_urlsafe(9)
-        people = People(_user(app, "demo", password), _user(app, "demo-approver", secrets.token_urlsafe(9)))
-        Year(app, clock, people.clerk, people.approver, sources).run()
-        summary = summarise(app, sources, time.monotonic() - started)
+        # Whoever prepares and whoever approves are two persons.
+        doors = Doors(app, _user(app, "demo", password), _user(app, "demo-approver", secrets.token_urlsafe(9)))
+        year = Year(doors, clock, sources)
+        year.run()
+        summary = summarise(app, home, [scheme.summary() for scheme in year.schemes], time.monotonic() - started)
     say(text_of(summary))
     say(f"The deployment is in {home}; log in as demo with the password {password}")
     if serve:

@@ -5,7 +5,7 @@ Source: contract-kernel.md, 'Employment'.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -93,7 +93,7 @@ def register_employer(context: Context, items: tuple[RegisterEmployer, ...]) -> 
         conflict="(code) DO NOTHING",
         returning="code, id",
     )
-    numbers = {code: number for code, number in written}
+    numbers = {row.code: row.id for row in written}
     for position in chosen:
         code = items[position].code
         outcomes[position] = (
@@ -235,7 +235,7 @@ def end(context: Context, items: tuple[EndEmployment, ...]) -> list[EmploymentEn
     """End an employment: `on` is its last day, which still counts as employed."""
     numbers = [context.ids.decode(NOUN, item.employment) for item in items]
     e = employments.c
-    rows = context.execute(
+    rows: Iterable[Any] = context.execute(
         sa.select(e.id, e.employer, e.person, e.starts, e.ends, e.wage_minor, e.currency)
         .where(
             e.id == sa.any_(sa.literal([n for n in numbers if n is not None], ARRAY(sa.BigInteger))),

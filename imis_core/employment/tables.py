@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
-from sqlalchemy.dialects.postgresql import DATERANGE, ExcludeConstraint
+from sqlalchemy.dialects.postgresql import ExcludeConstraint
 
 from imis_core.database.tables import (
     ALL_SEEN,

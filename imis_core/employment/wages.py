@@ -229,7 +229,7 @@ def _wage(value: object, currency: str) -> int | Problem:
         return Problem("wage", "not_exact", str(error))
 
 
-def _days(value: object, file: _File) -> int | None | Problem:
+def _days(value: object, file: _File) -> int | Problem | None:
     if value is None or value == "":
         return None
     if isinstance(value, str) and value.isascii() and value.isdigit():

@@ -45,9 +45,9 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
         steps.append(create)
         steps += [ops.CreateIndexOp.from_index(index) for index in sorted(table.indexes, key=lambda i: str(i.name))]
     steps += [ops.ExecuteSQLOp(statement) for table in tables for statement in after_create(table)]
+    functions = [*([EXCEPTIONS] if schema == KERNEL else []), *tables[0].metadata.info.get("functions", ())]
+    steps += [ops.ExecuteSQLOp(sql.strip()) for sql in functions]
     if schema == KERNEL:
-        functions = [EXCEPTIONS, *tables[0].metadata.info.get("functions", ())]
-        steps += [ops.ExecuteSQLOp(sql.strip()) for sql in functions]
         steps.append(
             ops.ExecuteSQLOp(
                 "CREATE TRIGGER balances AFTER INSERT ON core.ledger_postings REFERENCING NEW TABLE AS added "

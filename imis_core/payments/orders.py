@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
 
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows, take_ids
-from imis_core.payments.tables import order_current, order_states, orders
+from imis_core.payments.tables import order_current, order_states, orders, recipients
 from imis_core.states import StateTable
 
 ORDER_STATES: Final = StateTable(
@@ -262,29 +262,114 @@ def move_orders_of(
     return list(context.execute(sa.text(_MOVE_OF.format(more=more)), parameters))
 
 
-def note_reasons(context: Context, reasons: Mapping[int, str]) -> None:
-    """Say why orders stay as they are (no account), without a move."""
-    if reasons:
-        context.execute(
-            sa.text(
-                "UPDATE core.order_current t SET reason = n.reason FROM unnest(CAST(:orders AS bigint[]), "
-                'CAST(:reasons AS text[])) AS n("order", reason) WHERE t."order" = n."order"'
-            ),
-            {"orders": list(reasons), "reasons": list(reasons.values())},
+NO_ACCOUNT: Final = "no_account"
+
+
+def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int, int]:
+    """Send a batch's approved orders through their recipients' enrolments, in one statement; (sent, without one).
+
+    The recipient's own enrolment for the scheme wins over the one for every scheme. An order without any stays
+    approved, with the reason `no_account`.
+    """
+    joined: sa.FromClause = orders.join(order_current, order_current.c.order == orders.c.id)
+    enrolments = []
+    # One join for each, on columns that an index leads with: a condition with OR would read every recipient per order.
+    # Whoever sees the order sees the enrolment: both are scoped by the same person or facility.
+    for holder in ("person", "provider"):
+        for name, scheme in (("own", orders.c.scheme), ("general", sa.literal_column("''"))):
+            enrolment = recipients.alias(f"{name}_{holder}")
+            enrolments.append(enrolment)
+            fits = (enrolment.c.active, enrolment.c[holder] == orders.c[holder], enrolment.c.scheme == scheme)
+            joined = joined.outerjoin(enrolment, sa.and_(*fits))
+    chosen = (
+        sa.select(
+            orders.c.id,
+            sa.func.coalesce(*[e.c.id for e in enrolments]).label("recipient"),
+            sa.func.coalesce(*[e.c.payment_provider for e in enrolments]).label("payment_provider"),
         )
+        .select_from(joined)
+        .where(
+            orders.c.source_kind == source_kind,
+            orders.c.source == source,
+            order_current.c.state == "approved",
+            context.scoped(orders),
+        )
+        .order_by(orders.c.id)
+        .with_for_update(of=order_current)
+        .cte("chosen")
+        .prefix_with("MATERIALIZED")
+    )
+    sent = (
+        sa.update(order_current)
+        .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_not(None))
+        .values(
+            state="submitted",
+            version=order_current.c.version + 1,
+            reason=None,
+            payment_provider=chosen.c.payment_provider,
+            recipient=chosen.c.recipient,
+        )
+        .returning(order_current.c.order, order_current.c.version)
+        .cte("sent")
+    )
+    written = (sent.c.order, sent.c.version, sa.literal_column("'submitted'"), sa.cast(context.audit, sa.BigInteger))
+    kept = (
+        sa.insert(order_states)
+        .from_select(["order", "version", "state", "audit"], sa.select(*written))
+        .cte("kept")
+    )
+    waiting = (
+        sa.update(order_current)
+        .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_(None))
+        .values(reason=NO_ACCOUNT)
+        .returning(order_current.c.order)
+        .cte("waiting")
+    )
+    submitted, failed = context.execute(
+        sa.select(
+            sa.select(sa.func.count()).select_from(sent).scalar_subquery(),
+            sa.select(sa.func.count()).select_from(waiting).scalar_subquery(),
+        ).add_cte(kept)
+    ).one()
+    return submitted, failed
+
+
+def sent_orders(context: Context, source_kind: str, source: int) -> int:
+    """How many orders of a batch were ever sent."""
+    return int(
+        context.execute(
+            sa.select(sa.func.count())
+            .select_from(orders)
+            .join(order_current, order_current.c.order == orders.c.id)
+            .where(
+                orders.c.source_kind == source_kind,
+                orders.c.source == source,
+                order_current.c.payment_provider.is_not(None),
+                context.scoped(orders),
+            )
+        ).scalar_one()
+    )
 
 
 def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
-    """Orders with their present state, locked in the order of their numbers."""
+    """Orders that the caller may see, with their present state, locked in the order of their numbers.
+
+    `payment_provider` is the one that an order was sent through, None for one that was never sent.
+    """
     rows = context.execute(
-        sa.text(
-            "SELECT o.id, o.scheme, o.source_kind, o.source, o.entitlement, o.attempt, o.person, o.provider, "
-            "o.amount_minor, o.currency, o.approved_by, "
-            't.state, t.version, t.payment_provider FROM core.orders o JOIN core.order_current t ON t."order" = o.id '
-            "WHERE o.id = ANY(:numbers) ORDER BY o.id FOR UPDATE OF t"
-        ),
-        {"numbers": sorted(set(numbers))},
-    )
+        sa.select(
+            orders.c.id, orders.c.scheme, orders.c.source_kind, orders.c.source, orders.c.entitlement,
+            orders.c.attempt, orders.c.person, orders.c.provider, orders.c.amount_minor, orders.c.currency,
+            orders.c.approved_by, order_current.c.state, order_current.c.version, order_current.c.payment_provider,
+        )
+        .join(order_current, order_current.c.order == orders.c.id)
+        .where(
+            orders.c.id == sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger))),
+            context.scoped(orders),
+        )
+        .order_by(orders.c.id)
+        .with_for_update(of=order_current)
+    )  # fmt: skip
     return {row.id: row for row in rows}
 
 

@@ -11,7 +11,7 @@ from attrs import frozen
 from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
 from imis_core.errors import Refusal
-from imis_core.payments.commands import batch_of
+from imis_core.payments.sources import batch_of
 from imis_core.payments.tables import order_current, orders
 from imis_core.places.tables import providers
 from imis_core.queries import Listing, query

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
+from imis_core.errors import Problem, Refusal, invalid, not_found
+
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from imis_core.context import Context
-    from imis_core.errors import Refusal
 
 
 @frozen
@@ -61,3 +62,15 @@ class SourceKind:
     entitlements_sql: Callable[[], sa.Select[Any]] | None = None
     entitlement_noun: str | None = None
     refusals: Callable[[Context, Sequence[Settled]], Mapping[int, Refusal]] | None = None
+
+
+def batch_of(context: Context, claims_batch: str | None, payroll: str | None) -> tuple[str, Batch] | Refusal:
+    """The batch that a caller names, with the kind of its source."""
+    if (claims_batch is None) == (payroll is None):
+        return invalid(Problem("claims_batch", "required", "name one of claims_batch and payroll"))
+    field_name, kind, name = (
+        ("claims_batch", "claims", claims_batch) if claims_batch is not None else ("payroll", "payroll", payroll or "")
+    )
+    source = context.app.sources.get(kind)
+    found = None if source is None else source.find(context, name)
+    return not_found(field_name, "batch", name) if found is None else (kind, found)

@@ -1,3 +1,124 @@
-"""Tables of the room payroll."""
+"""Tables of the room payroll: cycles, payrolls, entitlements with their amounts and states, budgets.
+
+An entitlement is an insert-only identity: one per package, cycle, beneficiary and source, guaranteed here. What it was
+computed to be stands per payroll in `entitlement_amounts`, its history in `entitlement_states`, and where it stands now
+in the narrow `entitlement_current`, the only one of its tables that changes.
+"""
 
 from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
+
+from imis_core.database.tables import by_place, day, document, edited, identity, instant, mass, metadata, minor, text
+from imis_core.database.tables import reference as foreign
+
+cycles = edited(
+    "cycles",
+    metadata,
+    identity(),
+    text("scheme"),
+    foreign("package", "packages", nullable=True),  # null: of every package of the scheme
+    text("code"),
+    day("starts"),
+    day("ends"),
+    UniqueConstraint("scheme", "code"),
+    noun="cycles",
+)
+
+payrolls = edited(
+    "payrolls",
+    metadata,
+    identity(),
+    text("scheme"),
+    foreign("package", "packages"),
+    foreign("package_version", "package_versions"),
+    foreign("cycle", "cycles", index=True),  # the payrolls of a cycle
+    foreign("place", "locations", nullable=True),  # limited to the place and those below it
+    text("currency"),
+    text("state"),
+    text("reason", nullable=True),  # of a rejection
+    Column("maker", sa.BigInteger, nullable=False),
+    instant("generated_at"),
+    noun="payrolls",
+    **by_place(),
+)
+
+entitlements = mass(
+    "entitlements",
+    metadata,
+    identity(),
+    text("scheme"),
+    foreign("package", "packages"),
+    foreign("cycle", "cycles"),
+    foreign("group", "groups", nullable=True),
+    foreign("person", "persons", nullable=True),
+    Column("place", sa.BigInteger, nullable=True),  # the beneficiary's at generation: who may see it
+    text("source_kind"),
+    Column("source", sa.BigInteger, nullable=False),  # 0: regular, else an award, a lump sum, a period
+    Column("once", sa.Boolean, nullable=False),  # paid once in all cycles
+    Column("audit", sa.BigInteger, nullable=False),
+    CheckConstraint('("group" IS NULL) <> (person IS NULL)', name="one_beneficiary"),
+    UniqueConstraint(
+        "package", "cycle", "group", "person", "source_kind", "source",
+        name="uq_entitlements_beneficiary", postgresql_nulls_not_distinct=True,
+    ),
+    Index(
+        "uq_entitlements_once", "package", "source_kind", "source", unique=True, postgresql_where=sa.text("once")
+    ),
+    noun="entitlements",
+    **by_place(),
+)  # fmt: skip
+
+# What it was computed to be, once per payroll that it belonged to; the key answers which entitlements a payroll had.
+entitlement_amounts = mass(
+    "entitlement_amounts",
+    metadata,
+    foreign("payroll", "payrolls", primary_key=True),
+    foreign("entitlement", "entitlements", primary_key=True),
+    Column("package_version", sa.BigInteger, nullable=False),
+    minor("amount_minor"),
+    document("steps"),  # pairs of name and minor units; zero steps left out
+)
+
+entitlement_states = mass(
+    "entitlement_states",
+    metadata,
+    foreign("entitlement", "entitlements", primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    text("state"),
+    text("reason", nullable=True),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+entitlement_current = Table(
+    "entitlement_current",
+    metadata,
+    foreign("entitlement", "entitlements", primary_key=True),
+    foreign("payroll", "payrolls", index=True),  # every move of a whole payroll begins here
+    text("state"),
+    Column("version", sa.Integer, nullable=False),
+    minor("amount_minor"),
+    # Cancelled together with its payroll: it moves into the next one. One that was cancelled by itself does not.
+    Column("free", sa.Boolean, nullable=False, server_default="false"),
+)
+
+# Earlier cycles that an entitlement makes good, as its payroll computed it: they count as having theirs.
+entitlement_arrears = mass(
+    "entitlement_arrears",
+    metadata,
+    foreign("cycle", "cycles", primary_key=True),
+    foreign("entitlement", "entitlements", primary_key=True),
+    foreign("payroll", "payrolls", primary_key=True),
+)
+
+# Reserved and spent are counted always, also before a budget is set: reserved is what approved and held entitlements
+# with an order are worth, spent what paid ones are.
+budgets = Table(
+    "budgets",
+    metadata,
+    foreign("package", "packages", primary_key=True),
+    minor("budget_minor", nullable=True),
+    minor("reserved_minor", server_default="0"),
+    minor("spent_minor", server_default="0"),
+)

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
 
 from imis_core.errors import ImisError, Problem, Refusal, invalid, refused
 
+_exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 BODY_MAX: Final = 20 * 1024 * 1024  # bytes of one request
 DEPTH_MAX: Final = 64  # objects and lists inside one another
 _CHARSETS: Final = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
 
-def read_body(body: bytes, content_type: str | None) -> Any:
+def read_body(body: bytes, content_type: str | None, *, exact: bool = False) -> Any:
     """The body's one object or list. Raises `input.invalid` with the position, or `http.unsupported_media_type`.
 
-    Fractions arrive as floats, which no exact field takes; NaN, lone surrogates and other encodings are refused here.
+    Fractions arrive as floats, which no exact field takes, or with `exact` as decimals; NaN, lone surrogates and other encodings are refused here.
     """
     _check_content_type(content_type or "")
     try:
-        data = msgspec.json.decode(body)
+        data = _exactly(body) if exact else msgspec.json.decode(body)
     except RecursionError:
         raise _not_json("depth", f"it is nested more than {DEPTH_MAX} levels deep") from None
     except (msgspec.MsgspecError, ValueError) as error:

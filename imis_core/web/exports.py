@@ -8,6 +8,7 @@ from decimal import Decimal
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, Final, cast
 
+import attrs
 import msgspec
 
 from imis_core.errors import refused
@@ -69,6 +70,8 @@ def write_export(chunks: Iterable[list[Any]], result: type, media_type: str) -> 
     from imis_core.files.writing import write_table
 
     name = FILE_TYPES[media_type]
+    if not attrs.has(result):
+        raise refused("http.not_acceptable", "the columns of these rows are not fixed; export `reports.NAME` itself")
     cells = {column: _cell(kind, name) for column, kind in fields_of(result).items()}
     rows = ([cell(item[column]) for column, cell in cells.items()] for items in chunks for item in items)
     file = cast(IO[bytes], SpooledTemporaryFile(max_size=_IN_MEMORY))  # noqa: SIM115 - closed once it is sent

@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
+from attrs import field, frozen
 from litestar.exceptions import HTTPException
 from litestar.response import Response
 
@@ -50,6 +51,15 @@ _CHALLENGE: Final[Mapping[str, str]] = {
 _log = logging.getLogger(__name__)
 
 
+@frozen
+class Failure:
+    """What went wrong with a request: how it is told, the HTTP status, and headers of its own."""
+
+    refusal: Refusal
+    status: int
+    headers: Mapping[str, str] = field(factory=dict)
+
+
 class RequestRefused(ImisError):
     """A refusal with headers of its own, such as `Allow` or `Retry-After`."""
 
@@ -82,36 +92,47 @@ def problem_response(
 ) -> Response[bytes]:
     """A refusal as an HTTP answer; `status` only where the code does not say it."""
     chosen = status or status_of(refusal.code)
-    sent = dict(headers or {})
-    if refusal.code in _CHALLENGE:
-        sent["WWW-Authenticate"] = _CHALLENGE[refusal.code]
-    if chosen == HTTPStatus.SERVICE_UNAVAILABLE:
-        sent.setdefault("Retry-After", str(RETRY_SECONDS))
+    sent = headers_of(refusal, chosen, headers or {})
     body = msgspec.json.encode(problem_document(refusal, chosen, instance))
     return Response(body, status_code=chosen, media_type=MEDIA_TYPE, headers=sent)
 
 
-def failure_response(error: Exception, instance: str, request: str) -> Response[bytes]:
-    """Any exception as an HTTP answer; what nobody foresaw is logged with its traceback under the request's id."""
+def headers_of(refusal: Refusal, status: int, headers: Mapping[str, str]) -> dict[str, str]:
+    """A refusal's own headers with those that its code and status ask for."""
+    sent = dict(headers)
+    if refusal.code in _CHALLENGE:
+        sent["WWW-Authenticate"] = _CHALLENGE[refusal.code]
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
+        sent.setdefault("Retry-After", str(RETRY_SECONDS))
+    return sent
+
+
+def failure_response(failure: Failure, instance: str) -> Response[bytes]:
+    """A failure as a problem document."""
+    return problem_response(failure.refusal, instance, status=failure.status, headers=failure.headers)
+
+
+def failure_of(error: Exception, instance: str, request: str) -> Failure:
+    """What is told of any exception; what nobody foresaw is logged with its traceback under the request's id."""
     if isinstance(error, RequestRefused):
-        return problem_response(error.refusal, instance, headers=error.headers)
+        return Failure(error.refusal, status_of(error.refusal.code), error.headers)
     if isinstance(error, ImisError):
         code = error.refusal.code
         # What is wrong with the database is the operator's business: its address and login stay in the log.
         if code.startswith("database."):
             _log.error("request %s: %s", request, error)
-            return problem_response(_away(), instance, status=503)
-        return problem_response(error.refusal, instance, status=503 if isinstance(error, Unavailable) else None)
+            return Failure(_away(), 503)
+        return Failure(error.refusal, 503 if isinstance(error, Unavailable) else status_of(code))
     if isinstance(error, HTTPException):
         known = _OF_STATUS.get(error.status_code)
         if known is not None:
-            return problem_response(Refusal(*known), instance, status=error.status_code, headers=error.headers)
+            return Failure(Refusal(*known), error.status_code, error.headers or {})
     if _is_away(error):
         _log.error("request %s: %s", request, error, exc_info=error)
-        return problem_response(_away(), instance, status=503)
+        return Failure(_away(), 503)
     _log.error("request %s to %s failed", request, instance, exc_info=error)
     message = f"something went wrong here; nothing was changed. Tell the operator the request id {request}"
-    return problem_response(Refusal("internal", message, (), {"request": request}), instance)
+    return Failure(Refusal("internal", message, (), {"request": request}), 500)
 
 
 def _away() -> Refusal:

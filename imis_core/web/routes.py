@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 import msgspec
 import sqlalchemy as sa
-from litestar import Request, get, post, route
+from litestar import get, post, route
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, RawBody
 from litestar.response import Response, Stream
@@ -27,13 +27,12 @@ from imis_core.web.bodies import read_body
 from imis_core.web.exports import FILE_TYPES, JSON, negotiate, parts_of, write_export
 from imis_core.web.openapi import as_3_0, openapi_document
 from imis_core.web.parameters import Pairs, pairs_of, read_parameters
+from imis_core.web.plugin_routes import ROUTE, Asked, plugin_handlers
 from imis_core.web.problems import RequestRefused, problem_response
 
 if TYPE_CHECKING:
     from imis_core.application import Application
 
-Asked = Request[Any, Any, Any]
-ROUTE: Final = "imis.route"  # key of a request's state: what the metrics call it
 _PAGING: Final = ("sort", "limit", "cursor")
 _CHECKED_SECONDS: Final = 30.0  # a schema that fitted is not compared again within this time
 _WHOLE_IN_MEMORY: Final = 1024 * 1024
@@ -215,6 +214,7 @@ class Doors:
             get("/schema/openapi.json", **in_thread)(self.schema),
             get("/schema/openapi-3.0.json", **in_thread)(self.schema_3_0),
             get("/schema/assets/{name:str}", **in_thread)(self.asset),
+            *plugin_handlers(self._app, self._desk),
         ]
 
 

@@ -27,7 +27,8 @@ from uvicorn.supervisors import Multiprocess
 from imis_core.errors import Refusal, Unavailable
 from imis_core.web.bodies import BODY_MAX
 from imis_core.web.metrics import SHARED_FOLDER, Metrics
-from imis_core.web.problems import failure_response
+from imis_core.web.plugin_routes import teller, told
+from imis_core.web.problems import failure_of, failure_response
 from imis_core.web.routes import ROUTE, Asked, Doors, address
 
 if TYPE_CHECKING:
@@ -55,7 +56,10 @@ def make_asgi(app: Application) -> Litestar:
     figures = Metrics(app)
 
     def answer(request: Asked, error: Exception) -> Response[bytes]:
-        return failure_response(error, address(request), request_id(request.scope))
+        where = address(request)
+        failure = failure_of(error, where, request_id(request.scope))
+        tell = teller(app.routes, where)
+        return failure_response(failure, where) if tell is None else told(app, tell, failure, where)
 
     async def begin(request: Asked) -> None:
         request.scope["state"][_BEGUN] = time.perf_counter()

@@ -142,6 +142,19 @@ def upgrade() -> None:
         schema="core",
     )
     op.create_table(
+        "cycles_history",
+        sa.Column("scheme", sa.Text(), nullable=True),
+        sa.Column("package", sa.BigInteger(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=True),
+        sa.Column("starts", sa.Date(), nullable=True),
+        sa.Column("ends", sa.Date(), nullable=True),
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("audit", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", "version", name=op.f("pk_cycles_history")),
+        schema="core",
+    )
+    op.create_table(
         "diagnoses",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("code", sa.Text(), nullable=False),
@@ -445,6 +458,24 @@ def upgrade() -> None:
         schema="core",
     )
     op.create_table(
+        "payrolls_history",
+        sa.Column("scheme", sa.Text(), nullable=True),
+        sa.Column("package", sa.BigInteger(), nullable=True),
+        sa.Column("package_version", sa.BigInteger(), nullable=True),
+        sa.Column("cycle", sa.BigInteger(), nullable=True),
+        sa.Column("place", sa.BigInteger(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("maker", sa.BigInteger(), nullable=True),
+        sa.Column("generated_at", sa.DateTime(timezone=True), nullable=True),
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("audit", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", "version", name=op.f("pk_payrolls_history")),
+        schema="core",
+    )
+    op.create_table(
         "persons_history",
         sa.Column("number", sa.Text(), nullable=True),
         sa.Column("given_name", sa.Text(), nullable=True),
@@ -612,6 +643,30 @@ def upgrade() -> None:
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.ForeignKeyConstraint(["maker"], ["core.users.id"], name=op.f("fk_approvals_maker")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
+        schema="core",
+    )
+    op.create_table(
+        "budgets",
+        sa.Column("package", sa.BigInteger(), nullable=False),
+        sa.Column("budget_minor", sa.BigInteger(), nullable=True),
+        sa.Column("reserved_minor", sa.BigInteger(), server_default="0", nullable=False),
+        sa.Column("spent_minor", sa.BigInteger(), server_default="0", nullable=False),
+        sa.ForeignKeyConstraint(["package"], ["core.packages.id"], name=op.f("fk_budgets_package")),
+        sa.PrimaryKeyConstraint("package", name=op.f("pk_budgets")),
+        schema="core",
+    )
+    op.create_table(
+        "cycles",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("scheme", sa.Text(), nullable=False),
+        sa.Column("package", sa.BigInteger(), nullable=True),
+        sa.Column("code", sa.Text(), nullable=False),
+        sa.Column("starts", sa.Date(), nullable=False),
+        sa.Column("ends", sa.Date(), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.ForeignKeyConstraint(["package"], ["core.packages.id"], name=op.f("fk_cycles_package")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_cycles")),
+        sa.UniqueConstraint("scheme", "code", name=op.f("uq_cycles_scheme_code")),
         schema="core",
     )
     op.create_table(
@@ -1001,6 +1056,45 @@ def upgrade() -> None:
     op.create_index(op.f("ix_employments_employer"), "employments", ["employer"], unique=False, schema="core")
     op.create_index(op.f("ix_employments_person"), "employments", ["person"], unique=False, schema="core")
     op.create_table(
+        "entitlements",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("scheme", sa.Text(), nullable=False),
+        sa.Column("package", sa.BigInteger(), nullable=False),
+        sa.Column("cycle", sa.BigInteger(), nullable=False),
+        sa.Column("group", sa.BigInteger(), nullable=True),
+        sa.Column("person", sa.BigInteger(), nullable=True),
+        sa.Column("place", sa.BigInteger(), nullable=True),
+        sa.Column("source_kind", sa.Text(), nullable=False),
+        sa.Column("source", sa.BigInteger(), nullable=False),
+        sa.Column("once", sa.Boolean(), nullable=False),
+        sa.Column("audit", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint('("group" IS NULL) <> (person IS NULL)', name=op.f("ck_entitlements_one_beneficiary")),
+        sa.ForeignKeyConstraint(["cycle"], ["core.cycles.id"], name=op.f("fk_entitlements_cycle")),
+        sa.ForeignKeyConstraint(["group"], ["core.groups.id"], name=op.f("fk_entitlements_group")),
+        sa.ForeignKeyConstraint(["package"], ["core.packages.id"], name=op.f("fk_entitlements_package")),
+        sa.ForeignKeyConstraint(["person"], ["core.persons.id"], name=op.f("fk_entitlements_person")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_entitlements")),
+        sa.UniqueConstraint(
+            "package",
+            "cycle",
+            "group",
+            "person",
+            "source_kind",
+            "source",
+            name="uq_entitlements_beneficiary",
+            postgresql_nulls_not_distinct=True,
+        ),
+        schema="core",
+    )
+    op.create_index(
+        "uq_entitlements_once",
+        "entitlements",
+        ["package", "source_kind", "source"],
+        unique=True,
+        schema="core",
+        postgresql_where=sa.text("once"),
+    )
+    op.create_table(
         "exclusions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("group", sa.BigInteger(), nullable=True),
@@ -1086,6 +1180,34 @@ def upgrade() -> None:
     op.create_index(op.f("ix_merges_dropped"), "merges", ["dropped"], unique=False, schema="core")
     op.create_index(op.f("ix_merges_kept"), "merges", ["kept"], unique=False, schema="core")
     op.create_table(
+        "notifications",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("person", sa.BigInteger(), nullable=True),
+        sa.Column("user", sa.BigInteger(), nullable=True),
+        sa.Column("to", sa.Text(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=True),
+        sa.Column("text", sa.Text(), nullable=False),
+        sa.Column("about_noun", sa.Text(), nullable=True),
+        sa.Column("about", sa.BigInteger(), nullable=True),
+        sa.Column("queued_by", sa.BigInteger(), nullable=False),
+        sa.Column("queued_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("audit", sa.BigInteger(), nullable=False),
+        sa.CheckConstraint("(about_noun IS NULL) = (about IS NULL)", name=op.f("ck_notifications_about_whole")),
+        sa.CheckConstraint('num_nonnulls(person, "user", "to") = 1', name=op.f("ck_notifications_one_recipient")),
+        sa.ForeignKeyConstraint(["person"], ["core.persons.id"], name=op.f("fk_notifications_person")),
+        sa.ForeignKeyConstraint(["user"], ["core.users.id"], name=op.f("fk_notifications_user")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
+        schema="core",
+    )
+    op.create_index(
+        "ix_notifications_about",
+        "notifications",
+        ["about", "about_noun"],
+        unique=False,
+        schema="core",
+        postgresql_where=sa.text("about IS NOT NULL"),
+    )
+    op.create_table(
         "orders",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("scheme", sa.Text(), nullable=False),
@@ -1142,6 +1264,30 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_payment_requests")),
         schema="core",
     )
+    op.create_table(
+        "payrolls",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
+        sa.Column("scheme", sa.Text(), nullable=False),
+        sa.Column("package", sa.BigInteger(), nullable=False),
+        sa.Column("package_version", sa.BigInteger(), nullable=False),
+        sa.Column("cycle", sa.BigInteger(), nullable=False),
+        sa.Column("place", sa.BigInteger(), nullable=True),
+        sa.Column("currency", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("maker", sa.BigInteger(), nullable=False),
+        sa.Column("generated_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("version", sa.Integer(), server_default="1", nullable=False),
+        sa.ForeignKeyConstraint(["cycle"], ["core.cycles.id"], name=op.f("fk_payrolls_cycle")),
+        sa.ForeignKeyConstraint(["package"], ["core.packages.id"], name=op.f("fk_payrolls_package")),
+        sa.ForeignKeyConstraint(
+            ["package_version"], ["core.package_versions.id"], name=op.f("fk_payrolls_package_version")
+        ),
+        sa.ForeignKeyConstraint(["place"], ["core.locations.id"], name=op.f("fk_payrolls_place")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_payrolls")),
+        schema="core",
+    )
+    op.create_index(op.f("ix_payrolls_cycle"), "payrolls", ["cycle"], unique=False, schema="core")
     op.create_table(
         "price_list_prices",
         sa.Column("price_list_version", sa.BigInteger(), nullable=False),
@@ -1421,6 +1567,99 @@ def upgrade() -> None:
     op.create_index(op.f("ix_duplicates_merge"), "duplicates", ["merge"], unique=False, schema="core")
     op.create_index(op.f("ix_duplicates_second"), "duplicates", ["second"], unique=False, schema="core")
     op.create_table(
+        "entitlement_amounts",
+        sa.Column("payroll", sa.BigInteger(), nullable=False),
+        sa.Column("entitlement", sa.BigInteger(), nullable=False),
+        sa.Column("package_version", sa.BigInteger(), nullable=False),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("steps", postgresql.JSONB(astext_type=sa.Text()), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["entitlement"], ["core.entitlements.id"], name=op.f("fk_entitlement_amounts_entitlement")
+        ),
+        sa.ForeignKeyConstraint(["payroll"], ["core.payrolls.id"], name=op.f("fk_entitlement_amounts_payroll")),
+        sa.PrimaryKeyConstraint("payroll", "entitlement", name=op.f("pk_entitlement_amounts")),
+        schema="core",
+    )
+    op.create_table(
+        "entitlement_arrears",
+        sa.Column("cycle", sa.BigInteger(), nullable=False),
+        sa.Column("entitlement", sa.BigInteger(), nullable=False),
+        sa.Column("payroll", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["cycle"], ["core.cycles.id"], name=op.f("fk_entitlement_arrears_cycle")),
+        sa.ForeignKeyConstraint(
+            ["entitlement"], ["core.entitlements.id"], name=op.f("fk_entitlement_arrears_entitlement")
+        ),
+        sa.ForeignKeyConstraint(["payroll"], ["core.payrolls.id"], name=op.f("fk_entitlement_arrears_payroll")),
+        sa.PrimaryKeyConstraint("cycle", "entitlement", "payroll", name=op.f("pk_entitlement_arrears")),
+        schema="core",
+    )
+    op.create_table(
+        "entitlement_current",
+        sa.Column("entitlement", sa.BigInteger(), nullable=False),
+        sa.Column("payroll", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("amount_minor", sa.BigInteger(), nullable=False),
+        sa.Column("free", sa.Boolean(), server_default="false", nullable=False),
+        sa.ForeignKeyConstraint(
+            ["entitlement"], ["core.entitlements.id"], name=op.f("fk_entitlement_current_entitlement")
+        ),
+        sa.ForeignKeyConstraint(["payroll"], ["core.payrolls.id"], name=op.f("fk_entitlement_current_payroll")),
+        sa.PrimaryKeyConstraint("entitlement", name=op.f("pk_entitlement_current")),
+        schema="core",
+    )
+    op.create_index(
+        op.f("ix_entitlement_current_payroll"), "entitlement_current", ["payroll"], unique=False, schema="core"
+    )
+    op.create_table(
+        "entitlement_states",
+        sa.Column("entitlement", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("audit", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["entitlement"], ["core.entitlements.id"], name=op.f("fk_entitlement_states_entitlement")
+        ),
+        sa.PrimaryKeyConstraint("entitlement", "version", name=op.f("pk_entitlement_states")),
+        schema="core",
+    )
+    op.create_table(
+        "notification_current",
+        sa.Column("notification", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("attempts", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["notification"], ["core.notifications.id"], name=op.f("fk_notification_current_notification")
+        ),
+        sa.PrimaryKeyConstraint("notification", name=op.f("pk_notification_current")),
+        schema="core",
+    )
+    op.create_index(
+        "ix_notification_current_queued",
+        "notification_current",
+        ["notification"],
+        unique=False,
+        schema="core",
+        postgresql_where=sa.text("state = 'queued'"),
+    )
+    op.create_table(
+        "notification_states",
+        sa.Column("notification", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("notifier", sa.Text(), nullable=True),
+        sa.Column("audit", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["notification"], ["core.notifications.id"], name=op.f("fk_notification_states_notification")
+        ),
+        sa.PrimaryKeyConstraint("notification", "version", name=op.f("pk_notification_states")),
+        schema="core",
+    )
+    op.create_table(
         "order_current",
         sa.Column("order", sa.BigInteger(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
@@ -1565,6 +1804,10 @@ def upgrade() -> None:
     op.execute(
         "CREATE POLICY scope ON core.payment_requests_history USING ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])))"
     )
+    op.execute("ALTER TABLE core.payrolls_history ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON core.payrolls_history USING ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[])) WITH CHECK ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]))"
+    )
     op.execute("ALTER TABLE core.persons_history ENABLE ROW LEVEL SECURITY")
     op.execute(
         "CREATE POLICY scope ON core.persons_history USING ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]) OR id = ANY ((SELECT core.scope_persons())::bigint[])) WITH CHECK ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]) OR id = ANY ((SELECT core.scope_persons())::bigint[]))"
@@ -1603,6 +1846,15 @@ def upgrade() -> None:
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON core.approvals FOR EACH ROW EXECUTE FUNCTION core.next_version()"
+    )
+    op.execute(
+        'CREATE TRIGGER history_insert AFTER INSERT ON core.cycles REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "package", "code", "starts", "ends", "id", "version"\')'
+    )
+    op.execute(
+        'CREATE TRIGGER history_update AFTER UPDATE ON core.cycles REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "package", "code", "starts", "ends", "id", "version"\')'
+    )
+    op.execute(
+        "CREATE TRIGGER next_version BEFORE UPDATE ON core.cycles FOR EACH ROW EXECUTE FUNCTION core.next_version()"
     )
     op.execute(
         'CREATE TRIGGER history_insert AFTER INSERT ON core.employers REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "code", "name", "class", "place", "registered_on", "id", "version"\')'
@@ -1731,6 +1983,10 @@ def upgrade() -> None:
     op.execute(
         "CREATE POLICY scope ON core.employments USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.employers e WHERE e.id = employer) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.employers e WHERE e.id = employer) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))"
     )
+    op.execute("ALTER TABLE core.entitlements ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON core.entitlements USING ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[])) WITH CHECK ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]))"
+    )
     op.execute("ALTER TABLE core.exclusions ENABLE ROW LEVEL SECURITY")
     op.execute(
         'CREATE POLICY scope ON core.exclusions USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group") OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group") OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))'
@@ -1765,6 +2021,10 @@ def upgrade() -> None:
     op.execute(
         "CREATE POLICY scope ON core.merges USING ((SELECT core.scope_is_all()) OR (EXISTS (SELECT FROM core.persons p WHERE p.id = kept) AND EXISTS (SELECT FROM core.persons p WHERE p.id = dropped))) WITH CHECK ((SELECT core.scope_is_all()) OR (EXISTS (SELECT FROM core.persons p WHERE p.id = kept) AND EXISTS (SELECT FROM core.persons p WHERE p.id = dropped)))"
     )
+    op.execute("ALTER TABLE core.notifications ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON core.notifications USING ((SELECT core.scope_is_all()) OR person IS NULL OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR person IS NULL OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))"
+    )
     op.execute("ALTER TABLE core.orders ENABLE ROW LEVEL SECURITY")
     op.execute(
         "CREATE POLICY scope ON core.orders USING ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)) WITH CHECK ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])) OR EXISTS (SELECT FROM core.persons p WHERE p.id = person))"
@@ -1781,6 +2041,19 @@ def upgrade() -> None:
     op.execute("ALTER TABLE core.payment_requests ENABLE ROW LEVEL SECURITY")
     op.execute(
         "CREATE POLICY scope ON core.payment_requests USING ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])))"
+    )
+    op.execute(
+        'CREATE TRIGGER history_insert AFTER INSERT ON core.payrolls REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "package", "package_version", "cycle", "place", "currency", "state", "reason", "maker", "generated_at", "id", "version"\')'
+    )
+    op.execute(
+        'CREATE TRIGGER history_update AFTER UPDATE ON core.payrolls REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "package", "package_version", "cycle", "place", "currency", "state", "reason", "maker", "generated_at", "id", "version"\')'
+    )
+    op.execute(
+        "CREATE TRIGGER next_version BEFORE UPDATE ON core.payrolls FOR EACH ROW EXECUTE FUNCTION core.next_version()"
+    )
+    op.execute("ALTER TABLE core.payrolls ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON core.payrolls USING ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[])) WITH CHECK ((SELECT core.scope_is_all()) OR place = ANY ((SELECT core.scope_places())::bigint[]))"
     )
     op.execute(
         'CREATE TRIGGER history_insert AFTER INSERT ON core.recipients REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"scheme", "person", "provider", "payment_provider", "account", "pay_point", "active", "id", "version"\')'

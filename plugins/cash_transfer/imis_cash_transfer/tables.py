@@ -10,7 +10,21 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
 
-from imis_core.api import day, document, edited, identity, mass, minor, plugin_metadata, reference, text
+from imis_core.api import (
+    day,
+    document,
+    edited,
+    groups,
+    identity,
+    mass,
+    minor,
+    package_versions,
+    packages,
+    persons,
+    plugin_metadata,
+    reference,
+    text,
+)
 
 SCHEMA: Final = "cash_transfer"
 metadata: Final = plugin_metadata(SCHEMA)
@@ -25,10 +39,15 @@ _SEEN: Final[dict[str, Any]] = {
 }
 
 
+def _of(name: str, table: Table, *, nullable: bool = False, index: bool = False) -> Column[int]:
+    """A foreign key into the kernel's tables."""
+    return Column(name, sa.BigInteger, ForeignKey(table.c.id), nullable=nullable, index=index)
+
+
 def _holder() -> tuple[Any, ...]:
     return (
-        reference("group", "groups", nullable=True, index=True),
-        reference("person", "persons", nullable=True, index=True),
+        _of("group", groups, nullable=True, index=True),
+        _of("person", persons, nullable=True, index=True),
         CheckConstraint('("group" IS NULL) <> (person IS NULL)', name="holder"),
     )
 
@@ -38,8 +57,8 @@ scores = mass(
     "scores",
     metadata,
     identity(),
-    reference("package", "packages"),
-    reference("package_version", "package_versions"),
+    _of("package", packages),
+    _of("package_version", package_versions),
     *_holder(),
     day("scored_on"),  # the reference date
     Column("score", sa.Numeric, nullable=False),
@@ -54,7 +73,7 @@ score_current = Table(
     "score_current",
     metadata,
     reference("score_row", f"{SCHEMA}.scores", primary_key=True),
-    reference("package", "packages"),
+    _of("package", packages),
     *_holder(),
     Column("score", sa.Numeric, nullable=False),
     UniqueConstraint("package", "group"),
@@ -68,8 +87,8 @@ enrolments = edited(
     metadata,
     identity(),
     text("scheme"),
-    reference("package", "packages", index=True),
-    reference("package_version", "package_versions"),
+    _of("package", packages, index=True),
+    _of("package_version", package_versions),
     day("reference_date"),
     text("state"),  # awaiting_approval | approved
     Column("listed", sa.BigInteger, nullable=False),  # lines, whoever may see them
@@ -100,7 +119,7 @@ beneficiaries = mass(
     metadata,
     identity(),
     text("scheme"),
-    reference("package", "packages"),
+    _of("package", packages),
     *_holder(),
     UniqueConstraint("package", "group"),
     UniqueConstraint("package", "person"),
@@ -113,7 +132,7 @@ beneficiary_current = Table(
     "beneficiary_current",
     metadata,
     Column("beneficiary", sa.BigInteger, ForeignKey(f"{SCHEMA}.beneficiaries.id"), primary_key=True),
-    reference("package", "packages"),
+    _of("package", packages),
     text("state"),
     day("since"),
     Column("version", sa.Integer, nullable=False),

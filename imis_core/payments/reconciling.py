@@ -1,0 +1,179 @@
+"""Reconciliation: what payment providers report, row by row, against the orders that were sent through them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Any, Literal
+
+from attrs import frozen
+
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.database.bulk import insert_rows
+from imis_core.errors import Refusal, not_found
+from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders
+from imis_core.payments.settling import settle, settled_order
+from imis_core.payments.tables import payment_providers, reconciliation_rows
+from imis_core.values import Amount, NotExact, to_minor
+
+Outcome = Literal["matched", "already_reconciled", "wrong_amount", "conflicts", "unknown"]
+
+
+@frozen(kw_only=True)
+class ReportedPayment:
+    """`currency`, where a provider tells it, is that of the order; another one is a wrong amount."""
+
+    order: str
+    status: Literal["paid", "failed", "returned"]
+    amount: Amount
+    reference: str | None = None
+    reason: str | None = None
+    currency: str | None = None
+
+
+@frozen(kw_only=True)
+class Reconcile:
+    provider: str
+    rows: tuple[ReportedPayment, ...]
+
+
+@frozen(kw_only=True)
+class Reconciled:
+    matched: int
+    already_reconciled: int
+    wrong_amount: int
+    unknown: int
+    conflicts: int
+
+
+@frozen
+class Report:
+    """What was taken in: the rows with their places in the file (from 1), and the file's name if there is one."""
+
+    rows: Sequence[ReportedPayment]
+    places: Sequence[int]
+    file: str | None = None
+
+
+@command("payments.reconcile", input=Reconcile, result=Reconciled)
+def reconcile(context: Context, items: tuple[Reconcile, ...]) -> list[Reconciled | Refusal]:
+    """Take what a payment provider reports, row by row in its order; what is paid settles its source and posts."""
+    return [_reconcile(context, item) for item in items]
+
+
+COMMANDS = (reconcile,)
+
+
+def _reconcile(context: Context, item: Reconcile) -> Reconciled | Refusal:
+    counted = take_report(context, item.provider, Report(item.rows, range(1, len(item.rows) + 1)))
+    if isinstance(counted, Refusal):
+        return counted
+    return Reconciled(
+        matched=counted["matched"], already_reconciled=counted["already_reconciled"],
+        wrong_amount=counted["wrong_amount"], unknown=counted["unknown"], conflicts=counted["conflicts"],
+    )  # fmt: skip
+
+
+def take_report(context: Context, provider_name: str, report: Report) -> Counter[str] | Refusal:
+    """Judge the rows in order, move and settle the matched ones, and keep all with their outcomes; how many of each.
+
+    Source: contract-kernel.md, 'payments.reconcile'.
+    """
+    provider = next((row for _, row in context.named(payment_providers, [provider_name])), None)
+    if provider is None:
+        return not_found("provider", "payment provider", provider_name)
+    numbers = [context.ids.decode("orders", row.order) for row in report.rows]
+    known = locked_orders(context, [n for n in numbers if n is not None])
+    states = {
+        number: order.state for number, order in known.items() if order.payment_provider in (provider.id, None)
+    }
+    outcomes: list[Outcome] = []
+    moved: list[tuple[Any, ReportedPayment]] = []
+    for number, row in zip(numbers, report.rows, strict=True):
+        order = known[number] if number is not None and number in states else None
+        outcome: Outcome = "unknown" if order is None else _judge(row, order, states[order.id])
+        outcomes.append(outcome)
+        if outcome == "matched" and order is not None:
+            states[order.id] = row.status
+            moved.append((order, row))
+    _apply(context, moved)
+    _keep(context, provider.id, report, numbers, outcomes)
+    return Counter(outcomes)
+
+
+def _judge(row: ReportedPayment, order: Any, state: str) -> Outcome:
+    """What becomes of a row about an order that stands in `state`."""
+    if row.currency is not None and row.currency != order.currency:
+        return "wrong_amount"
+    try:
+        amount = to_minor(Decimal(row.amount), order.currency)
+    except NotExact:
+        return "wrong_amount"
+    if amount != order.amount_minor:
+        return "wrong_amount"
+    if state == row.status:
+        return "already_reconciled"
+    # What was never sent cannot have been paid: somebody has to look at it. What was held after it had been sent can.
+    sent = order.payment_provider is not None
+    return "matched" if sent and ORDER_STATES.allows(state, row.status) else "conflicts"
+
+
+def _apply(context: Context, moved: Sequence[tuple[Any, ReportedPayment]]) -> None:
+    """Move, post and settle in waves: an order that is paid and returned in one file goes through both in turn.
+
+    There are two waves at most: only a paid order moves again, and what came back is at its end.
+    """
+    wave: dict[int, tuple[Any, ReportedPayment]] = {}
+    before: dict[int, str] = {}
+    later: list[tuple[Any, ReportedPayment]] = []
+    for order, row in moved:
+        if order.id in wave:
+            later.append((order, row))
+            before[order.id] = wave[order.id][1].status
+        else:
+            wave[order.id] = (order, row)
+    _apply_wave(context, list(wave.values()), {})
+    _apply_wave(context, later, before)
+
+
+def _apply_wave(context: Context, wave: Sequence[tuple[Any, ReportedPayment]], before: dict[int, str]) -> None:
+    """`before`: the states of orders that moved in an earlier wave."""
+    if not wave:
+        return
+    move_orders(context, [Move(order.id, row.status, row.reason, row.reference) for order, row in wave])
+    moves = [
+        (order.source_kind, settled_order(order, row.status, was=before.get(order.id, order.state)))
+        for order, row in wave
+    ]
+    settle(context, moves, context.command)
+
+
+def _keep(
+    context: Context,
+    provider: int,
+    report: Report,
+    numbers: Sequence[int | None],
+    outcomes: Sequence[str],
+) -> None:
+    rows = report.rows
+    if rows:
+        insert_rows(
+            context.connection,
+            reconciliation_rows,
+            {
+                "payment_provider": [provider] * len(rows),
+                "file": [report.file] * len(rows),
+                "row": list(report.places),
+                "order_named": [row.order[:200] for row in rows],
+                "order": list(numbers),
+                "status": [row.status for row in rows],
+                "amount": [format(row.amount, "f") for row in rows],
+                "reference": [row.reference for row in rows],
+                "reason": [row.reason for row in rows],
+                "outcome": list(outcomes),
+                "received_on": [context.today] * len(rows),
+                "audit": [context.audit] * len(rows),
+            },
+        )

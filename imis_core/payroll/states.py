@@ -1,0 +1,41 @@
+"""The states of payrolls and of entitlements, and the moves that each allows."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from imis_core.states import StateTable
+
+# Source: domain/cash_transfer.md 3 and contract-kernel.md, cycles and payroll. `failed` leaves nothing behind.
+PAYROLL_STATES: Final = StateTable(
+    "payroll",
+    {
+        "generating": ("awaiting_approval", "failed"),
+        "failed": ("generating",),
+        "awaiting_approval": ("approved", "rejected", "deleted"),
+        "approved": ("paying", "reconciled", "rejected"),
+        "paying": ("reconciled", "rejected"),
+        "reconciled": ("paying", "closed"),
+        "closed": (),
+        "rejected": (),
+        "deleted": (),
+    },
+)
+# Payrolls to which somebody agreed, and which stand.
+AGREED: Final = ("approved", "paying", "reconciled", "closed")
+# A cancelled entitlement of a rejected or deleted payroll moves into the next one and is computed anew.
+ENTITLEMENT_STATES: Final = StateTable(
+    "payroll",
+    {
+        "generated": ("approved", "held", "cancelled"),
+        "awaiting_approval": ("approved", "held", "cancelled"),
+        "approved": ("held", "paid", "failed", "cancelled"),
+        "held": ("generated", "awaiting_approval", "approved", "paid", "failed", "cancelled"),
+        "paid": ("failed", "reversed"),
+        "failed": ("approved",),
+        "cancelled": ("generated", "awaiting_approval"),
+        "reversed": (),
+    },
+)
+# Where an entitlement stands for good, unless its payment is retried: nothing more is expected of its payroll.
+SETTLED: Final = ("paid", "cancelled", "reversed", "failed")
