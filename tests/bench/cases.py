@@ -43,7 +43,8 @@ def persons_file(folder: Path, count: int, first: int = 0) -> Path:
     return path
 
 
-def _places(app: TestApp) -> None:
+def places(app: TestApp) -> None:
+    """A region with a hundred villages."""
     app.do("locations.add", {"code": "R", "name": "Region", "level": "region"})
     app.do_all(
         "locations.add",
@@ -55,7 +56,7 @@ def import_persons(at: Bench, count: int, runs: int) -> Figure:
     """`imis import persons` of a CSV file: parsed, checked, with history, digests and audit."""
     prepared = at.clone(at.template())
     with at.app(prepared) as app:
-        _places(app)
+        places(app)
     with tempfile.TemporaryDirectory() as folder:
         path = persons_file(Path(folder), count)
 
@@ -68,7 +69,7 @@ def import_persons(at: Bench, count: int, runs: int) -> Figure:
 
 def insured_families(app: TestApp, families: int) -> None:
     """Families of four, enrolled and paid, with a package that covers every item."""
-    _places(app)
+    places(app)
     app.do("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"})
     items = [
         {"code": f"I{n:02d}", "name": f"Item {n}", "kind": ("product", "service")[n % 2], "price": str(10 + n)}

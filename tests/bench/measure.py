@@ -6,7 +6,7 @@ import resource
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
@@ -23,14 +23,21 @@ from imis_core.deployment import settings_from
 from imis_core.migrations.runner import tables_of
 from imis_core.opening import Playground
 from imis_core.testing.app import TestApp
-from tests.bench.floors import copy_floor, mark, written_since
+from tests.bench.floors import Written, copy_floor, mark, written_since
 
 TODAY = date(2021, 6, 1)
-SETTINGS = {
-    "deployment": {"name": "bench", "country": "XX", "currency": "USD"},
+DEPLOYMENT = {"name": "bench", "country": "XX", "currency": "USD"}
+HEALTH = {
+    "deployment": DEPLOYMENT,
     "plugins": {"enabled": ["health_insurance"]},
     "schemes": {"chf": {"type": "health_insurance"}},
 }
+CASH = {
+    "deployment": DEPLOYMENT,
+    "plugins": {"enabled": ["cash_transfer"]},
+    "schemes": {"nafa": {"type": "cash_transfer"}},
+}
+Floor = Callable[[psycopg.Connection[tuple[int]], Written], float]
 
 
 @define
@@ -39,6 +46,7 @@ class Bench:
 
     ground: Playground
     admin_url: str
+    settings: Mapping[str, Any]
     _count: int = field(default=0)
 
     def clone(self, template: str) -> str:
@@ -50,7 +58,7 @@ class Bench:
     @contextmanager
     def app(self, database: str, today: date = TODAY) -> Iterator[TestApp]:
         addresses = self.ground.databases.addresses(database)
-        with self.ground.on(addresses, settings_from(SETTINGS, "bench"), SetClock(today), kind=TestApp) as app:
+        with self.ground.on(addresses, settings_from(self.settings, "bench"), SetClock(today), kind=TestApp) as app:
             assert isinstance(app, TestApp)
             yield app
 
@@ -59,19 +67,19 @@ class Bench:
         return psycopg.connect(url.render_as_string(hide_password=False))
 
     def template(self) -> str:
-        return self.ground.template(settings_from(SETTINGS, "bench"))
+        return self.ground.template(settings_from(self.settings, "bench"))
 
     def drop(self, database: str) -> None:
         self.ground.databases.drop(database)
 
 
 @contextmanager
-def bench() -> Iterator[Bench]:
+def bench(settings: Mapping[str, Any] = HEALTH) -> Iterator[Bench]:
     folder = Path(tempfile.mkdtemp(prefix="imis-bench-"))
     folder.chmod(0o755)
     lease = embedded.acquire(folder / "postgres")
     try:
-        yield Bench(Playground(ThrowAway(lease.url(), "bench"), "bench"), lease.url())
+        yield Bench(Playground(ThrowAway(lease.url(), "bench"), "bench"), lease.url(), settings)
     finally:
         lease.release()
         embedded.remove(folder / "postgres")
@@ -79,9 +87,10 @@ def bench() -> Iterator[Bench]:
 
 @frozen
 class Figure:
-    """One figure: medians over the runs. `ratio` is floor / case: 1.0 would be as fast as COPY alone."""
+    """One figure: medians over the runs. `ratio` is floor / case: 1.0 would be as fast as the floor alone."""
 
     name: str
+    floor: str
     items: int
     seconds: float
     floor_seconds: float
@@ -97,12 +106,15 @@ class Figure:
     def line(self) -> str:
         return (
             f"| {self.name} | {self.items:,} | {self.seconds:.2f} s | {self.items / self.seconds:,.0f}/s "
-            f"| {self.floor_seconds:.2f} s | **{self.ratio:.2f}** | {self.rows:,} | {self.statements:,} "
+            f"| {self.floor} {self.floor_seconds:.2f} s | **{self.ratio:.2f}** | {self.rows:,} | {self.statements:,} "
             f"| {self.statements / self.items:.4f} | {self.wal_bytes / self.items:,.0f} | {self.peak_mb} MB |"
         )
 
 
-def compare(at: Bench, name: str, items: int, runs: int, prepared: str, case: Callable[[TestApp], Any]) -> Figure:
+def compare(
+    at: Bench, name: str, items: int, runs: int, prepared: str, case: Callable[[TestApp], Any],
+    *, floor: Floor = copy_floor, called: str = "COPY", updated: frozenset[str] = frozenset(),
+) -> Figure:  # fmt: skip
     """Run a case several times on clones of `prepared`, each beside its floor on another clone."""
     seconds, floors, wal, statements, rows = [], [], [], [], 0
     for _ in range(runs):
@@ -116,17 +128,17 @@ def compare(at: Bench, name: str, items: int, runs: int, prepared: str, case: Ca
             statements.append(app.database.statements - counted)
             wal.append(_lsn(watcher) - lsn)
             tables = [t.fullname for m in app.plugins.manifests.values() for t in tables_of(m)]
-            written = written_since(watcher, transaction, [t for t in tables if t not in UPDATED])
+            written = written_since(watcher, transaction, [t for t in tables if t not in UPDATED | updated])
         rows = written.rows
         beside = at.clone(prepared)
         with at.superuser(beside) as connection:
-            floors.append(copy_floor(connection, written))
+            floors.append(floor(connection, written))
         at.drop(database)
         at.drop(beside)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     return Figure(
-        name, items, statistics.median(seconds), statistics.median(floors), rows, int(statistics.median(statements)),
-        int(statistics.median(wal)), peak,
+        name, called, items, statistics.median(seconds), statistics.median(floors), rows,
+        int(statistics.median(statements)), int(statistics.median(wal)), peak,
     )  # fmt: skip
 
 

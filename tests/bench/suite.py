@@ -3,19 +3,30 @@
 from __future__ import annotations
 
 from tests.bench import cases
-from tests.bench.measure import Figure, bench
+from tests.bench import payroll as payrolls
+from tests.bench.measure import CASH, Figure, bench
 
 
-def persons(small: bool, runs: int) -> Figure:
+def persons(small: bool, runs: int) -> list[Figure]:
     with bench() as at:
-        return cases.import_persons(at, 5_000 if small else 50_000, runs)
+        return [cases.import_persons(at, 5_000 if small else 50_000, runs)]
 
 
-def claims(small: bool, runs: int) -> Figure:
+def claims(small: bool, runs: int) -> list[Figure]:
     with bench() as at:
-        return cases.claims(at, 2_000 if small else 20_000, 500 if small else 5_000, runs)
+        return [cases.claims(at, 2_000 if small else 20_000, 500 if small else 5_000, runs)]
 
 
 def statements(small: bool, runs: int) -> list[str]:
     with bench() as at:
         return cases.statements_per_batch(at, 200)
+
+
+def payroll(small: bool, runs: int) -> list[Figure]:
+    with bench(CASH) as at:
+        return payrolls.generate(at, 5_000 if small else 100_000, runs)
+
+
+def payroll_statements(small: bool, runs: int) -> list[str]:
+    with bench(CASH) as at:
+        return payrolls.statements(at)
