@@ -31,6 +31,11 @@ from imis_core.claims.events import ClaimsValuated
 from imis_core.commands import Command, command
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND, coverage_covers_sql
+from imis_core.criteria.checks import problems_of as expression_problems
+from imis_core.criteria.compiling import Criteria, Value
+from imis_core.criteria.criterion import Criterion
+from imis_core.criteria.expressions import Expression, ExpressionError, count_of, equals
+from imis_core.criteria.parser import parse_expression
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.database.tables import (
     day,
@@ -56,6 +61,8 @@ from imis_core.employment.lookup import (
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
+from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
+from imis_core.notifications.outbox import Message, notify
 from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
@@ -66,6 +73,7 @@ from imis_core.places.tables import locations, providers
 from imis_core.plugins import Manifest
 from imis_core.queries import Listing, Query, query
 from imis_core.recurrence import Recurrence
+from imis_core.reports.reports import Report
 from imis_core.states import StateTable
 from imis_core.values import (
     INT64_MAX,
@@ -94,21 +102,29 @@ __all__ = [
     "ClaimsValuated",
     "Command",
     "Context",
+    "Criteria",
+    "Criterion",
     "CycleRow",
     "EmployerRow",
     "Enrollee",
     "EnrolmentCase",
+    "Expression",
+    "ExpressionError",
     "Invalid",
     "InvalidInput",
     "Job",
     "Listing",
     "Manifest",
+    "Message",
     "Money",
     "MonthDay",
     "MonthWage",
     "NewFile",
     "NewOrder",
     "NotExact",
+    "Notifier",
+    "Outcome",
+    "Outgoing",
     "PaymentChannel",
     "PaymentTerms",
     "PayrollRun",
@@ -120,22 +136,27 @@ __all__ = [
     "Rate",
     "Recurrence",
     "Refusal",
+    "Report",
     "SchemeType",
     "Settled",
     "SourceKind",
     "Spell",
     "StateTable",
     "TermsCheck",
+    "Value",
     "Version",
     "WageCase",
     "WageContribution",
     "add_months",
     "command",
+    "count_of",
     "coverage_covers_sql",
     "day",
     "day_before",
     "document",
     "edited",
+    "equals",
+    "expression_problems",
     "full_years",
     "groups",
     "hookimpl",
@@ -150,11 +171,13 @@ __all__ = [
     "minor",
     "move_orders_of",
     "not_found",
+    "notify",
     "outside_name",
     "package_currencies",
     "package_versions",
     "packages",
     "parse",
+    "parse_expression",
     "parsed_terms",
     "persons",
     "place_orders",

@@ -26,8 +26,8 @@ from imis_core.errors import WORD_MAX, ImisError, Problem, Refusal, suggestion
 from imis_core.events import hook_of
 from imis_core.ids import KERNEL_NOUNS, Ids
 from imis_core.jobs import Job, Queue
-from imis_core.parsing import InvalidInput, parse
 from imis_core.notifications.notifiers import Notifier
+from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.sources import SourceKind
 from imis_core.plugins import KERNEL, PluginErrors, Plugins

@@ -425,6 +425,9 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
+    own = getattr(type(value), "__plain__", None)
+    if own is not None:
+        return own(value)  # what a class that reads itself was read from
     if attrs.has(type(value)):
         return {name: plain(getattr(value, attribute)) for attribute, name in _names(cast(Hashable, type(value)))}
     if isinstance(value, datetime):

@@ -272,9 +272,7 @@ def change_persons(context: Context, items: tuple[ChangePerson, ...]) -> list[Pe
 _UNNAMED = invalid(Problem("person", "required", "name the person by `person` or by `number`"))
 
 
-def _change_wave(
-    context: Context, items: Sequence[tuple[ChangePerson, str | None]]
-) -> list[FullPerson | Refusal]:
+def _change_wave(context: Context, items: Sequence[tuple[ChangePerson, str | None]]) -> list[FullPerson | Refusal]:
     """Change persons of whom no two items name the same."""
     found = resolve_persons(context, {reference for _, reference in items if reference is not None})
     people = locked_persons(context, {row.id for row in found.values()})

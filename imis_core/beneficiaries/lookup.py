@@ -93,9 +93,13 @@ def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
 def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
     """Persons outside the caller's scope by exact number, each find logged."""
     ids = [
-        row.id
+        row.key
         for row in context.execute(
-            sa.text("SELECT id FROM core.find_persons(CAST(:numbers AS text[])) ORDER BY id"), {"numbers": numbers}
+            sa.text(
+                "SELECT DISTINCT key FROM core.find_persons(CAST(:numbers AS text[])) f "
+                "CROSS JOIN unnest(ARRAY[f.id, coalesce(f.merged_into, f.id)]) AS key ORDER BY key"
+            ),
+            {"numbers": numbers},
         )
     ]
     if not ids:

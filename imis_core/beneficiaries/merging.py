@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
 
 from imis_core import hookspecs
+from imis_core.beneficiaries.attributes import not_unique
 from imis_core.beneficiaries.changing import (
     ChangedPerson,
     Changes,
@@ -25,7 +26,6 @@ from imis_core.beneficiaries.changing import (
     taken_by_others,
     write_changes,
 )
-from imis_core.beneficiaries.attributes import not_unique
 from imis_core.beneficiaries.groups import WorkGroup, Workshop, hidden_members
 from imis_core.beneficiaries.tables import attribute_values, identifiers, memberships, merges, persons
 from imis_core.context import Context
@@ -122,9 +122,7 @@ def merge_persons(context: Context, pairs: Sequence[Pair]) -> list[int | Refusal
     return [d if isinstance(d, Refusal) else d.id for d in drafts]
 
 
-def _draft(
-    shop: Workshop, changes: Changes, pair: Pair, kept: FullPerson, dropped: FullPerson
-) -> _Merging | Refusal:
+def _draft(shop: Workshop, changes: Changes, pair: Pair, kept: FullPerson, dropped: FullPerson) -> _Merging | Refusal:
     for person in (kept, dropped):
         if person.merged_into is not None:
             return Refusal("registry.wrong_state", f"person {person.number!r} was merged into another one already")

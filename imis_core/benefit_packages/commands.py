@@ -103,7 +103,6 @@ def define_package(context: Context, items: tuple[Define, ...]) -> list[Defined 
 def _judge(context: Context, items: Sequence[Define]) -> list[_Judged | Refusal]:
     """Scheme, dates, place and terms of every item, with two look-ups for the whole batch."""
     kinds = [scheme_type(context, item.scheme) for item in items]
-    places = resolve_locations(context, {item.location for item in items if item.location is not None})
     read = [
         _read_terms(item.terms, kind.terms) if isinstance(kind, SchemeType) else (None, [])
         for item, kind in zip(items, kinds, strict=True)
@@ -115,6 +114,14 @@ def _judge(context: Context, items: Sequence[Define]) -> list[_Judged | Refusal]
         for code in kind.item_codes(terms)
     }
     known = frozenset(code for code, item in resolve_items(context, codes).items() if item.code == code)  # never an id
+    named = {
+        code
+        for kind, (terms, _) in zip(kinds, read, strict=True)
+        if isinstance(kind, SchemeType) and terms is not None
+        for code in kind.location_codes(terms)
+    }
+    places = resolve_locations(context, {*named, *(item.location for item in items if item.location is not None)})
+    known_places = frozenset(code for code in named if code in places and places[code].code == code)
     judged: list[_Judged | Refusal] = []
     for item, kind, (terms, problems) in zip(items, kinds, read, strict=True):
         if isinstance(kind, Refusal):
@@ -129,7 +136,13 @@ def _judge(context: Context, items: Sequence[Define]) -> list[_Judged | Refusal]
             continue
         if terms is not None:
             currency = context.settings.currency_of(item.scheme)
-            check = TermsCheck(currency, context.app.features_of(item.scheme), known & kind.item_codes(terms))
+            check = TermsCheck(
+                currency,
+                context.app.features_of(item.scheme),
+                known & kind.item_codes(terms),
+                known_places & kind.location_codes(terms),
+                context.settings.deployment.attributes,
+            )
             problems = [*problems, *kind.check_terms(terms, check)]
         if problems:
             judged.append(_invalid_terms(item, problems))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 from attrs import field, frozen
 
+from imis_core.deployment import AttributeRule
 from imis_core.errors import Problem, Refusal
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ class TermsCheck:
     currency: str
     features: Mapping[str, bool]
     item_codes: frozenset[str]  # of the items that the terms name and the catalogue knows
+    location_codes: frozenset[str] = frozenset()  # of the locations that the terms name and the places know
+    attributes: Mapping[str, AttributeRule] | None = None  # those declared; None: attributes are free
 
 
 @frozen
@@ -139,6 +142,7 @@ class SchemeType:
     features: Mapping[str, bool] = field(factory=dict)
     check_terms: Callable[[Any, TermsCheck], Sequence[Problem]]
     item_codes: Callable[[Any], frozenset[str]] = field(default=lambda terms: frozenset())
+    location_codes: Callable[[Any], frozenset[str]] = field(default=lambda terms: frozenset())
     store_package: Callable[[Context, Sequence[tuple[int, Any]]], None] | None = None
     enrolment: Callable[[Sequence[EnrolmentCase]], Sequence[Quote | Refusal]] | None = None
     payment_terms: Callable[[Any], PaymentTerms] | None = None

@@ -56,7 +56,7 @@ Literal_: TypeAlias = Number | Text | Boolean | Day
 
 @frozen
 class Name:
-    """A built-in name or an attribute; `of` the head or primary recipient of a household; `on` fixes the day of `age`."""
+    """A built-in name or an attribute; `of` a household's head or primary recipient; `on` fixes the day of `age`."""
 
     name: str
     of: Who | None = None

@@ -63,10 +63,10 @@ class _Parser:
         self._times = 0
 
     def whole(self) -> Expression:
-        if self._token.kind == "end":
+        if self._ended:
             raise ExpressionError("the expression is empty", 1)
         expression = self._any_of()
-        if self._token.kind != "end":
+        if not self._ended:
             raise self._unexpected("an operator or the end")
         return expression
 
@@ -75,6 +75,10 @@ class _Parser:
     @property
     def _token(self) -> Token:
         return self._tokens[self._at]
+
+    @property
+    def _ended(self) -> bool:
+        return self._token.kind == "end"
 
     def _next_is(self, value: str) -> bool:
         token = self._tokens[min(self._at + 1, len(self._tokens) - 1)]

@@ -95,12 +95,18 @@ entitlement_current = Table(
     "entitlement_current",
     metadata,
     foreign("entitlement", "entitlements", primary_key=True),
-    foreign("payroll", "payrolls", index=True),  # every move of a whole payroll begins here
+    foreign("payroll", "payrolls"),
     text("state"),
     Column("version", sa.Integer, nullable=False),
     minor("amount_minor"),
     # Cancelled together with its payroll: it moves into the next one. One that was cancelled by itself does not.
     Column("free", sa.Boolean, nullable=False, server_default="false"),
+    # What a payroll still has to settle: its approval, its rejection, and whether anything is left after a payment.
+    Index(
+        "ix_entitlement_current_open",
+        "payroll",
+        postgresql_where=sa.text("state IN ('generated', 'awaiting_approval', 'approved', 'held')"),
+    ),
 )
 
 # Earlier cycles that an entitlement makes good, as its payroll computed it: they count as having theirs.

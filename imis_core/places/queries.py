@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.context import Context
 from imis_core.database.tables import CORE
 from imis_core.errors import Refusal, not_found
-from imis_core.places.lookup import location_codes, places_below, resolve_locations, resolve_providers
+from imis_core.places.lookup import location_codes, places_below, resolve_locations
 from imis_core.places.tables import location_periods, locations, provider_price_lists, providers
 from imis_core.queries import Listing, query
 
@@ -24,6 +24,8 @@ _price_lists = sa.table("price_lists", sa.column("id"), sa.column("code"), schem
 class ListLocations:
     """`parent`: only those directly below it on that day; `name`: how it begins; `on`: by default today."""
 
+    id: str | None = None
+    code: str | None = None
     parent: str | None = None
     level: str | None = None
     name: str | None = None
@@ -38,6 +40,8 @@ class LocationShown:
     level: str
     parent: str | None
     closed_on: date | None
+    parent_id: str | None
+    version: int
 
 
 @query("locations.list", input=ListLocations, result=LocationShown, listing=True)
@@ -46,8 +50,10 @@ def list_locations(context: Context, wanted: ListLocations) -> Listing | Refusal
     on = wanted.on or context.today
     period = location_periods.c
     statement = sa.select(
-        locations.c.id, locations.c.code, period.name, locations.c.level, period.parent, locations.c.closed_on
-    ).join(location_periods, sa.and_(period.location == locations.c.id, period.valid.contains(on)))
+        locations.c.id, locations.c.code, period.name, locations.c.level, period.parent, locations.c.closed_on,
+        locations.c.version,
+    ).join(location_periods, sa.and_(period.location == locations.c.id, period.valid.contains(on)))  # fmt: skip
+    statement = statement.where(*_named(context, locations, wanted.id, wanted.code))
     if wanted.parent is not None:
         parent = resolve_locations(context, [wanted.parent]).get(wanted.parent)
         if parent is None:
@@ -61,19 +67,41 @@ def list_locations(context: Context, wanted: ListLocations) -> Listing | Refusal
     def build(rows: Sequence[sa.Row[Any]]) -> list[LocationShown]:
         ids = context.ids.encode_all("locations", [row.id for row in rows])
         codes = location_codes(context, [row.parent for row in rows])
+        parents = _location_ids(context, [row.parent for row in rows])
         return [
-            LocationShown(id_, row.code, row.name, row.level, codes.get(row.parent), row.closed_on)
+            LocationShown(
+                id_, row.code, row.name, row.level, codes.get(row.parent), row.closed_on, parents.get(row.parent),
+                row.version,
+            )
             for id_, row in zip(ids, rows, strict=True)
-        ]
+        ]  # fmt: skip
 
     sortable = {"code": locations.c.code, "name": period.name, "level": locations.c.level}
     return Listing(statement, [locations.c.id], build, sortable)
+
+
+def _named(context: Context, table: sa.Table, outside: str | None, code: str | None) -> list[sa.ColumnElement[bool]]:
+    """The conditions of the filters `id` and `code`; what is no id of the table's noun is nobody's."""
+    found: list[sa.ColumnElement[bool]] = []
+    if outside is not None:
+        number = context.ids.decode(table.info["noun"], outside)
+        found.append(sa.false() if number is None else table.c.id == number)
+    if code is not None:
+        found.append(table.c.code == code)
+    return found
+
+
+def _location_ids(context: Context, numbers: Iterable[int | None]) -> dict[int | None, str]:
+    wanted = sorted({number for number in numbers if number is not None})
+    return dict(zip(wanted, context.ids.encode_all("locations", wanted), strict=True))
 
 
 @frozen(kw_only=True)
 class ListProviders:
     """`location`: that place and those below it; `name`: how it begins."""
 
+    id: str | None = None
+    code: str | None = None
     location: str | None = None
     kind: str | None = None
     level: str | None = None
@@ -103,12 +131,14 @@ class ProviderShown:
     price_lists: tuple[str, ...]
     contract: ContractShown | None
     closed_on: date | None
+    location_id: str | None
+    version: int
 
 
 @query("providers.list", input=ListProviders, result=ProviderShown, listing=True)
 def list_providers(context: Context, wanted: ListProviders) -> Listing | Refusal:
     """Providers in the order of registration."""
-    statement = sa.select(providers)
+    statement = sa.select(providers).where(*_named(context, providers, wanted.id, wanted.code))
     if wanted.location is not None:
         place = resolve_locations(context, [wanted.location]).get(wanted.location)
         if place is None:
@@ -128,7 +158,7 @@ def list_providers(context: Context, wanted: ListProviders) -> Listing | Refusal
 @query("providers.show", input=ShowProvider, result=ProviderShown)
 def show_provider(context: Context, wanted: ShowProvider) -> ProviderShown | Refusal:
     """One provider, by code or id."""
-    found = resolve_providers(context, [wanted.provider]).get(wanted.provider)
+    found = dict(context.named(providers, [wanted.provider])).get(wanted.provider)
     if found is None:
         return not_found("provider", "provider", wanted.provider)
     return _shown(context, [found])[0]
@@ -137,6 +167,7 @@ def show_provider(context: Context, wanted: ShowProvider) -> ProviderShown | Ref
 def _shown(context: Context, rows: Sequence[Any]) -> list[ProviderShown]:
     numbers = [row.id for row in rows]
     codes = location_codes(context, [row.location for row in rows])
+    places = _location_ids(context, [row.location for row in rows])
     lists: dict[int, list[str]] = {}
     for row in context.execute(
         sa.select(provider_price_lists.c.provider, _price_lists.c.code)
@@ -150,6 +181,7 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ProviderShown]:
             id_, row.code, row.name, row.kind, row.level, row.care_type, codes.get(row.location),
             tuple(lists.get(row.id, ())),
             None if row.contract_from is None else ContractShown(row.contract_from, row.contract_to), row.closed_on,
+            places.get(row.location), row.version,
         )
         for id_, row in zip(context.ids.encode_all("providers", numbers), rows, strict=True)
     ]  # fmt: skip

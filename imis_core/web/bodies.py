@@ -18,7 +18,8 @@ _CHARSETS: Final = frozenset({"", "utf-8", "utf8", "us-ascii"})
 def read_body(body: bytes, content_type: str | None, *, exact: bool = False) -> Any:
     """The body's one object or list. Raises `input.invalid` with the position, or `http.unsupported_media_type`.
 
-    Fractions arrive as floats, which no exact field takes, or with `exact` as decimals; NaN, lone surrogates and other encodings are refused here.
+    Fractions arrive as floats, which no exact field takes, or with `exact` as decimals; NaN, lone surrogates and other
+    encodings are refused here.
     """
     _check_content_type(content_type or "")
     try:

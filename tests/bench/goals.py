@@ -27,7 +27,7 @@ import psutil
 
 from imis_core.database import embedded
 from tests.bench import cases
-from tests.bench.measure import SETTINGS, bench
+from tests.bench.measure import HEALTH, bench
 
 IMIS: Final = str(Path(sys.executable).with_name("imis"))
 PASSWORD: Final = "a long bench password"
@@ -36,7 +36,7 @@ FAMILIES: Final = 200
 TOML: Final = f"""
 [deployment]
 name = "bench"
-country = "{SETTINGS["deployment"]["country"]}"
+country = "{HEALTH["deployment"]["country"]}"
 currency = "USD"
 [plugins]
 enabled = ["health_insurance"]

@@ -79,7 +79,7 @@ def generate(at: Bench, count: int, runs: int) -> list[Figure]:
             floor=insert_floor,
             called="INSERT..SELECT",
             updated=changed,
-        )  # fmt: skip
+        )
     )
     return figures
 
