@@ -35,6 +35,7 @@ from imis_core.criteria.checks import problems_of as expression_problems
 from imis_core.criteria.compiling import Criteria, Value
 from imis_core.criteria.criterion import Criterion
 from imis_core.criteria.expressions import Expression, ExpressionError, count_of, equals
+from imis_core.criteria.kinds import kinds_of
 from imis_core.criteria.parser import parse_expression
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.database.tables import (
@@ -166,6 +167,7 @@ __all__ = [
     "instant",
     "invalid",
     "items",
+    "kinds_of",
     "locations",
     "mass",
     "minor",

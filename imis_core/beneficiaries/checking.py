@@ -1,4 +1,4 @@
-"""The check of new members before they are registered: what plugins and the registry object to, asked once per batch."""
+"""The check of new members before they are registered: what the registry and plugins object to, once per batch."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 class BeneficiaryBatch:
     """Groups that are about to be registered or to take a member: equally long columns, one position per item.
 
-    `places` are keys of locations, None for a group without one. `context.approved_change` says whether the command runs
-    as a change request that a second person approved.
+    `places` are keys of locations, None for a group without one. `context.approved_change` says whether the
+    command runs as a change request that a second person approved.
     """
 
     command: str

@@ -84,8 +84,14 @@ class Step:
 
 @frozen(kw_only=True)
 class ShownLine:
+    """A line as it was claimed and as it was judged; `claimed` is quantity x price, rounded half up."""
+
     line: int
     item: str
+    kind: str
+    quantity: str
+    price: Money
+    claimed: Money
     status: str
     rejection: str | None
     rejection_code: int | None
@@ -99,14 +105,23 @@ class ShownLine:
 
 @frozen(kw_only=True)
 class ShownClaim:
+    """A claim in full; `version` counts the states that it has gone through."""
+
     id: str
     code: str
     scheme: str
     provider: str
+    provider_id: str
     number: str
+    person_id: str
     from_: date
     to: date
+    claimed_on: date
+    visit_type: str
     diagnosis: str
+    secondary: tuple[str, ...]
+    currency: str
+    version: int
     status: str
     rejection: str | None
     rejection_code: int | None

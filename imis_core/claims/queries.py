@@ -22,10 +22,16 @@ from imis_core.places.tables import providers
 from imis_core.queries import Listing, query
 from imis_core.values import Money, thousandths_text
 
+_SECONDARY: Final = (
+    "(SELECT array_agg(d.code ORDER BY s.n) FROM unnest(claims.secondary) WITH ORDINALITY AS s(id, n)"
+    " JOIN core.diagnoses d ON d.id = s.id)"
+)
 _HEAD: Final = (
     sa.select(
         claims,
         claim_current.c.state,
+        claim_current.c.version,
+        sa.literal_column(_SECONDARY).label("secondary_codes"),
         claim_states.c.rejection,
         claim_valuations.c.approved_minor,
         claim_valuations.c.payable_minor,
@@ -48,13 +54,13 @@ _HEAD: Final = (
 )
 _LINES: Final = sa.text(
     """
-    SELECT l.line, i.code, l.price_minor, k.rejection, k.quantity_thousandths, r.unit_price_minor, r.limited_milli,
+    SELECT l.claim, l.line, i.code, i.kind, l.quantity_thousandths AS asked_thousandths, l.price_minor, k.rejection, k.quantity_thousandths, r.unit_price_minor, r.limited_milli,
            r.deducted_milli, r.shared_minor, r.above_ceiling_minor, r.payable_minor
     FROM core.claim_lines l JOIN core.items i ON i.id = l.item
     JOIN core.claim_line_checks k ON k.claim = l.claim AND k.line = l.line
     JOIN core.claim_current t ON t.claim = l.claim
     LEFT JOIN core.claim_results r ON r.claim = l.claim AND r.line = l.line AND r.valuation = t.valuation
-    WHERE l.claim = :claim ORDER BY l.line
+    WHERE l.claim = ANY(:claims) ORDER BY l.claim, l.line
     """
 )
 
@@ -67,26 +73,55 @@ def show(context: Context, asked: ShowClaim) -> ShownClaim | Refusal:
     row = context.execute(_HEAD.where(by_name, context.scoped(claims))).first()
     if row is None:
         return not_found("claim", "claim", asked.claim)
-    lines = context.execute(_LINES, {"claim": row.id}).all()
-    name, code = _rejection(row.rejection)
-    return ShownClaim(
-        id=context.ids.encode("claims", row.id),
-        code=row.code,
-        scheme=row.scheme,
-        provider=row.provider_code,
-        number=row.number or "",
-        from_=row.from_date,
-        to=row.to_date,
-        diagnosis=row.diagnosis_code,
-        status=NAMES[row.state],
-        rejection=name,
-        rejection_code=code,
-        category=row.category,
-        claimed=Money(row.claimed_minor, row.currency),
-        approved=_amount(row, row.approved_minor),
-        payable=_amount(row, row.payable_minor),
-        lines=tuple(_line(line, row.currency) for line in lines),
-    )
+    return _shown(context, [row])[0]
+
+
+def _shown(context: Context, rows: Sequence[Any]) -> list[ShownClaim]:
+    """Claims in full, in order; one statement for the lines of all."""
+    lines: dict[int, list[Any]] = {}
+    for line in context.execute(_LINES, {"claims": [row.id for row in rows]}):
+        lines.setdefault(line.claim, []).append(line)
+    return [
+        ShownClaim(
+            **_head(row, identity),
+            provider_id=provider,
+            person_id=person,
+            claimed_on=row.claimed_on,
+            visit_type=row.visit_type,
+            secondary=tuple(row.secondary_codes or ()),
+            currency=row.currency,
+            version=row.version,
+            rejection_code=_rejection(row.rejection)[1],
+            lines=tuple(_line(line, row.currency) for line in lines.get(row.id, ())),
+        )
+        for row, identity, provider, person in zip(
+            rows,
+            context.ids.encode_all("claims", [row.id for row in rows]),
+            context.ids.encode_all("providers", [row.provider for row in rows]),
+            context.ids.encode_all("persons", [row.person for row in rows]),
+            strict=True,
+        )
+    ]
+
+
+def _head(row: Any, identity: str) -> dict[str, Any]:
+    """What listings and single claims tell alike."""
+    return {
+        "id": identity,
+        "code": row.code,
+        "scheme": row.scheme,
+        "provider": row.provider_code,
+        "number": row.number or "",
+        "from_": row.from_date,
+        "to": row.to_date,
+        "diagnosis": row.diagnosis_code,
+        "category": row.category,
+        "status": NAMES[row.state],
+        "rejection": _rejection(row.rejection)[0],
+        "claimed": Money(row.claimed_minor, row.currency),
+        "approved": _amount(row, row.approved_minor),
+        "payable": _amount(row, row.payable_minor),
+    }
 
 
 def _rejection(number: int | None) -> tuple[str | None, int | None]:
@@ -112,6 +147,10 @@ def _line(row: Any, currency: str) -> ShownLine:
     return ShownLine(
         line=row.line,
         item=row.code,
+        kind=row.kind,
+        quantity=thousandths_text(row.asked_thousandths),
+        price=Money(row.price_minor, currency),
+        claimed=Money(_whole(row.asked_thousandths * row.price_minor), currency),
         status="passed" if row.rejection is None else "rejected",
         rejection=name,
         rejection_code=code,
@@ -140,8 +179,13 @@ def _steps(row: Any, currency: str) -> tuple[Step, ...]:
 
 @frozen(kw_only=True)
 class ListClaims:
+    """`provider` by code or id, `person` by id or number; `number`: the person's."""
+
+    id: str | None = None
+    code: str | None = None
     scheme: str | None = None
     provider: str | None = None
+    person: str | None = None
     number: str | None = None
     status: str | None = None
     from_: date | None = None
@@ -169,11 +213,45 @@ class ListedClaim:
 @query("claims.list", input=ListClaims, result=ListedClaim, listing=True)
 def list_claims(context: Context, asked: ListClaims) -> Listing | Refusal:
     """Claims by scheme, provider, person, status and target date, in order of submission."""
+    select = _listed(context, asked)
+    if isinstance(select, Refusal):
+        return select
+
+    def build(rows: Sequence[Any]) -> list[ListedClaim]:
+        ids = context.ids.encode_all("claims", [row.id for row in rows])
+        return [ListedClaim(**_head(row, identity)) for identity, row in zip(ids, rows, strict=True)]
+
+    return Listing(select, (claims.c.id,), build, _SORTABLE)
+
+
+@query("claims.list_in_full", input=ListClaims, result=ShownClaim, listing=True, permission="claims.show")
+def list_in_full(context: Context, asked: ListClaims) -> Listing | Refusal:
+    """Claims as `claims.show` tells them, with their lines, in order of submission."""
+    select = _listed(context, asked)
+    if isinstance(select, Refusal):
+        return select
+    return Listing(select, (claims.c.id,), lambda rows: _shown(context, rows), _SORTABLE)
+
+
+_SORTABLE: Final = {"code": claims.c.code, "target_date": claims.c.target_date}
+
+
+def _listed(context: Context, asked: ListClaims) -> sa.Select[Any] | Refusal:
+    """The claims that are asked for, as far as the caller sees them."""
     select = _HEAD.where(context.scoped(claims))
+    if asked.id is not None:
+        number = context.ids.decode("claims", asked.id)
+        select = select.where(sa.false() if number is None else claims.c.id == number)
+    if asked.code is not None:
+        select = select.where(claims.c.code == asked.code)
     if asked.scheme is not None:
         select = select.where(claims.c.scheme == asked.scheme)
     if asked.provider is not None:
-        select = select.where(providers.c.code == asked.provider)
+        of_provider = context.ids.decode("providers", asked.provider)
+        select = select.where(sa.or_(providers.c.code == asked.provider, claims.c.provider == of_provider))
+    if asked.person is not None:
+        of_person = context.ids.decode("persons", asked.person)
+        select = select.where(sa.or_(persons.c.number == asked.person, claims.c.person == of_person))
     if asked.number is not None:
         select = select.where(persons.c.number == asked.number)
     if asked.status is not None:
@@ -185,21 +263,7 @@ def list_claims(context: Context, asked: ListClaims) -> Listing | Refusal:
         select = select.where(claims.c.target_date >= asked.from_)
     if asked.to is not None:
         select = select.where(claims.c.target_date <= asked.to)
-
-    def build(rows: Sequence[Any]) -> list[ListedClaim]:
-        ids = context.ids.encode_all("claims", [row.id for row in rows])
-        return [
-            ListedClaim(
-                id=identity, code=row.code, scheme=row.scheme, provider=row.provider_code, number=row.number or "",
-                from_=row.from_date, to=row.to_date, diagnosis=row.diagnosis_code, category=row.category,
-                status=NAMES[row.state], rejection=_rejection(row.rejection)[0],
-                claimed=Money(row.claimed_minor, row.currency), approved=_amount(row, row.approved_minor),
-                payable=_amount(row, row.payable_minor),
-            )
-            for identity, row in zip(ids, rows, strict=True)
-        ]  # fmt: skip
-
-    return Listing(select, (claims.c.id,), build, {"code": claims.c.code, "target_date": claims.c.target_date})
+    return select
 
 
-QUERIES = (show, list_claims)
+QUERIES = (show, list_claims, list_in_full)

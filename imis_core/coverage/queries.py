@@ -1,17 +1,21 @@
-"""Queries of coverage: one policy, and lists of policies."""
+"""Queries of coverage: one policy, lists of policies, and lists of the covers that they give to single persons."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from datetime import date
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.tables import groups, memberships, persons
+from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import COLUMNS, NOUN, PolicyShown, load_policies, policy, show_policies
+from imis_core.coverage.states import state_on
 from imis_core.coverage.tables import coverage_members, coverages
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
@@ -72,4 +76,118 @@ def list_coverages(context: Context, asked: ListCoverages) -> Listing | Refusal:
     return Listing(select, (coverages.c.id,), build, {"starts": coverages.c.starts, "ends": coverages.c.ends})
 
 
-QUERIES = (show_coverage, list_coverages)
+@frozen(kw_only=True)
+class ListCovered:
+    """`person` by id or number; `group` by id or code."""
+
+    id: str | None = None
+    coverage: str | None = None
+    scheme: str | None = None
+    group: str | None = None
+    person: str | None = None
+
+
+@frozen(kw_only=True)
+class CoveredPerson:
+    """One person's cover under a policy; `coverage` is the policy's id.
+
+    `effective_from` is absent until the policy is paid; `effective_to` is the last day: of the policy, or of this
+    person's part in it if death, leaving or termination comes first. `status` is the policy's, `expired` after
+    `effective_to`. `version` grows with every change.
+    """
+
+    id: str
+    coverage: str
+    scheme: str
+    package: str
+    status: str
+    starts: date
+    ends: date
+    effective_from: date | None
+    effective_to: date
+    number: str
+    person_id: str
+    group: str | None
+    group_id: str | None
+    version: int
+
+
+@query("coverage.list_covered", input=ListCovered, result=CoveredPerson, listing=True, permission="coverage.list")
+def list_covered(context: Context, asked: ListCovered) -> Listing | Refusal:
+    """List the persons of policies, each with the days of the own cover, in order of enrolment."""
+    m = coverage_members.c
+    select = _COVERED.where(context.scoped(coverages), context.scoped(persons))
+    for noun, column, outside in (("coverage_members", m.id, asked.id), (NOUN, coverages.c.id, asked.coverage)):
+        if outside is not None:
+            number = context.ids.decode(noun, outside)
+            select = select.where(sa.false() if number is None else column == number)
+    if asked.scheme is not None:
+        select = select.where(coverages.c.scheme == asked.scheme)
+    if asked.group is not None:
+        group = resolve_groups(context, {asked.group}).get(asked.group)
+        if group is None:
+            return not_found("group", "group", asked.group)
+        select = select.where(coverages.c.group == group.id)
+    if asked.person is not None:
+        person = resolve_persons(context, {asked.person}).get(asked.person)
+        if person is None:
+            return not_found("person", "person", asked.person)
+        select = select.where(m.person == person.id)
+    return Listing(select, (m.id,), lambda rows: _covered(context, rows))
+
+
+_LEFT: Final = (
+    sa.select(sa.func.min(memberships.c.left_on))
+    .where(
+        memberships.c.group == coverages.c.group,
+        memberships.c.person == coverage_members.c.person,
+        memberships.c.left_on > coverages.c.enrolled_on,
+    )
+    .scalar_subquery()
+)
+_COVERED: Final = (
+    sa.select(
+        coverage_members.c.id,
+        coverage_members.c.person,
+        sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from).label("effective_from"),
+        sa.func.least(coverages.c.ends, coverages.c.terminated_on, persons.c.death_date, _LEFT).label("effective_to"),
+        (coverage_members.c.version + coverages.c.version).label("changes"),
+        coverages.c.id.label("policy"),
+        coverages.c.scheme,
+        coverages.c.state,
+        coverages.c.starts,
+        coverages.c.ends,
+        coverages.c.group,
+        packages.c.code.label("package_code"),
+        persons.c.number,
+        groups.c.code.label("group_code"),
+    )
+    .join_from(coverage_members, coverages, coverages.c.id == coverage_members.c.coverage)
+    .join(packages, packages.c.id == coverages.c.package)
+    .join(persons, persons.c.id == coverage_members.c.person)
+    .outerjoin(groups, groups.c.id == coverages.c.group)
+)
+
+
+def _covered(context: Context, rows: Sequence[Any]) -> list[CoveredPerson]:
+    held = sorted({row.group for row in rows if row.group is not None})
+    of_groups = dict(zip(held, context.ids.encode_all("groups", held), strict=True))
+    return [
+        CoveredPerson(
+            id=identity, coverage=policy_id, scheme=row.scheme, package=row.package_code, starts=row.starts,
+            status=state_on(row.state, row.effective_to, context.today), ends=row.ends,
+            effective_from=row.effective_from, effective_to=row.effective_to, number=row.number, person_id=person,
+            group=row.group_code, group_id=of_groups.get(row.group),
+            version=row.changes + int(context.today > row.effective_to),  # its end changes it too
+        )
+        for row, identity, policy_id, person in zip(
+            rows,
+            context.ids.encode_all("coverage_members", [row.id for row in rows]),
+            context.ids.encode_all(NOUN, [row.policy for row in rows]),
+            context.ids.encode_all("persons", [row.person for row in rows]),
+            strict=True,
+        )
+    ]  # fmt: skip
+
+
+QUERIES = (show_coverage, list_coverages, list_covered)

@@ -69,8 +69,8 @@ def main() -> int:
             *goals(),
             "",
             "Required: import of persons at least 0.25 x COPY, claims at least 0.2 x COPY, a payroll of 100,000",
-            "generated at least 0.3 x INSERT..SELECT in a constant number of statements. `claims.process` works in chunks",
-            "of 20,000 claims with the same number of statements each.",
+            "generated at least 0.3 x INSERT..SELECT in a constant number of statements. `claims.process` works in",
+            "chunks of 20,000 claims with the same number of statements each.",
             "",
         ]
     )

@@ -2,11 +2,40 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
 from imis_core.api import Manifest, hookimpl
+
+if TYPE_CHECKING:
+    from imis_core.api import SchemeType
 
 
 @hookimpl
 def imis_plugin() -> Manifest:
     from imis_cash_transfer import __version__
 
-    return Manifest(name="cash_transfer", version=__version__, kernel=">=0.1,<0.2", nouns={"targeting": 1010})
+    return Manifest(
+        name="cash_transfer",
+        version=__version__,
+        kernel=">=0.1,<0.2",
+        nouns={"targeting": 1010, "cash_transfer_beneficiaries": 1011, "cash_transfer_scores": 1012},
+        migrations="imis_cash_transfer.migrations",
+        tables="imis_cash_transfer.tables",
+    )
+
+
+@hookimpl
+def imis_register_scheme_types() -> Iterable[SchemeType]:
+    from imis_cash_transfer import terms
+    from imis_core.api import SchemeType
+
+    return [
+        SchemeType(
+            name="cash_transfer",
+            terms=terms.CashTransferTerms,
+            check_terms=terms.check_terms,
+            location_codes=terms.location_codes,
+            frequency=terms.frequency,
+        )
+    ]
