@@ -57,7 +57,7 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
     context = MigrationContext.configure(dialect=dialect, opts={"target_metadata": tables[0].metadata})
     body = render_python_code(
-        ops.UpgradeOps(steps), sqlalchemy_module_prefix="sa.", migration_context=context, render_item=_render
+        ops.UpgradeOps(steps), sqlalchemy_module_prefix="sa.", migration_context=context, render_item=render_item
     )
     title = f"The first tables of {schema}."
     return (
@@ -65,7 +65,7 @@ def first_revision(schema: str, tables: list[sa.Table]) -> str:
     )
 
 
-def _render(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
+def render_item(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
     if kind == "type" and type(item).__name__ == "TransactionId":
         return "_Xid8()"
     return False

@@ -58,11 +58,11 @@ def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> 
             with connection.begin():
                 connection.execute(sa.text(f'CREATE SCHEMA IF NOT EXISTS "{manifest.name}"'))
                 before = _current(connection, manifest.name)
-            config = _config(manifest, connection)
+            config = config_of(manifest, connection)
             head = ScriptDirectory.from_config(config).get_current_head()
             assert head is not None
             floor = manifest.kernel_revision
-            if floor is not None and floor not in _revisions(_config(manifests[KERNEL], connection)):
+            if floor is not None and floor not in _revisions(config_of(manifests[KERNEL], connection)):
                 raise refused(
                     "database.kernel_too_old",
                     f"plugin {manifest.name!r} stands on the kernel's revision {floor}, which this one does not have; "
@@ -89,7 +89,7 @@ def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list
     """Where every history stands; for `imis check` and for refusing to serve a database that is behind or ahead."""
     found = []
     for manifest in _ordered(manifests):
-        config = _config(manifest, connection)
+        config = config_of(manifest, connection)
         head = ScriptDirectory.from_config(config).get_current_head()
         assert head is not None
         current = _current(connection, manifest.name)
@@ -102,7 +102,8 @@ def _ordered(manifests: Mapping[str, Manifest]) -> list[Manifest]:
     return sorted(with_tables, key=lambda m: (m.name != KERNEL, m.name))
 
 
-def _config(manifest: Manifest, connection: sa.Connection) -> Config:
+def config_of(manifest: Manifest, connection: sa.Connection) -> Config:
+    """Alembic's configuration for one history on a connection."""
     assert manifest.migrations is not None
     config = Config()
     config.set_main_option("script_location", str(HERE))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
+import sqlalchemy as sa
 from attrs import frozen
+
+from imis_core.payroll.tables import entitlement_arrears, entitlement_current, entitlements
 
 if TYPE_CHECKING:
     from imis_core.context import Context
+
+REGULAR: Final = "regular"  # the source of what a beneficiary gets each cycle, without an item of its own
 
 
 @frozen
@@ -25,8 +30,10 @@ class CycleRow:
 class PayrollRun:
     """One generation of a payroll.
 
-    `package` and `version` are primary keys, `terms` those of the version in force on the cycle's first day.
-    `active_on` is the cycle's last day or today, whichever is earlier: who is active then gets an entitlement.
+    `package` and `version` are primary keys, `terms` those of the version in force on the cycle's first day (else of
+    the earliest one that begins within the cycle). `active_on` is the cycle's last day or today, whichever is earlier:
+    who is active then gets an entitlement. `earlier` are the opened cycles of the package that began before this one,
+    in order; `entitled()` says who has a regular entitlement of which cycle, so that arrears can be told.
     """
 
     scheme: str
@@ -39,3 +46,35 @@ class PayrollRun:
     active_on: date
     today: date
     context: Context
+    earlier: tuple[CycleRow, ...] = ()
+
+    def entitled(self) -> sa.Select[Any]:
+        """A select of `cycle`, `group`, `person`: regular entitlements of the package, and cycles made good by others.
+
+        Entitlements that were cancelled with a rejected payroll do not count: they are made anew.
+        """
+        of_package = sa.and_(
+            entitlements.c.package == self.package,
+            entitlements.c.source_kind == REGULAR,
+            entitlement_current.c.free.is_(False),
+        )
+        own = (
+            sa.select(entitlements.c.cycle, entitlements.c.group, entitlements.c.person)
+            .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
+            .where(of_package)
+        )
+        # Arrears count as their latest payroll computed them.
+        made_good = (
+            sa.select(entitlement_arrears.c.cycle, entitlements.c.group, entitlements.c.person)
+            .join(entitlements, entitlements.c.id == entitlement_arrears.c.entitlement)
+            .join(
+                entitlement_current,
+                sa.and_(
+                    entitlement_current.c.entitlement == entitlement_arrears.c.entitlement,
+                    entitlement_current.c.payroll == entitlement_arrears.c.payroll,
+                ),
+            )
+            .where(of_package)
+        )
+        both = sa.union_all(own, made_good).subquery("entitled")
+        return sa.select(both.c.cycle, both.c.group, both.c.person)

@@ -16,12 +16,15 @@ from attrs import frozen
 from imis_core.api import Manifest, Percent, SchemeType, WageCase, WageContribution, hookimpl, share_half_up
 
 
+NOTHING = Percent(Decimal(0))
+
+
 @frozen(kw_only=True)
 class Terms:
     """Contributions as a percentage for each party; an empty package has none."""
 
     employee: Percent | None = None
-    employer: Percent = Percent(Decimal(0))
+    employer: Percent = NOTHING
 
 
 def rates(cases: Sequence[WageCase]) -> list[WageContribution]:

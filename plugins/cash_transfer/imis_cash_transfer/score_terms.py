@@ -27,6 +27,7 @@ from imis_core.api import (
 Read = Callable[[Any, Any], Any]
 
 DECIMALS_MAX: Final = 20  # of a score
+_ONE: Final = Rate(Decimal(1))
 
 
 @frozen
@@ -132,7 +133,7 @@ class Ratio:
     kind: Literal["ratio"]
     over: Criterion
     under: Criterion
-    under_min: Rate = Rate(Decimal(1))
+    under_min: Rate = _ONE
     weight: ByArea
     missing: MissingAnswer | None = None
 
@@ -279,7 +280,7 @@ def literal_of(variable: Equals, unit: Any, attributes: Any) -> bool | int | Dec
         reader = {"number": Rate, "date": date}.get(own or "text")
         if reader is not None:
             try:
-                return parse(value, reader)  # type: ignore[arg-type]
+                return parse(value, reader)
             except InvalidInput:
                 return value  # the check of the terms says that the two are never comparable
     return value

@@ -1,0 +1,337 @@
+"""Generating a payroll: who is owed what for a cycle, written in one statement however many they are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
+
+from imis_core import hookspecs
+from imis_core.benefit_packages.lookup import Version, parsed_terms, scheme_type
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.runs import CycleRow, PayrollRun
+from imis_core.payroll.showing import PayrollShown
+from imis_core.payroll.tables import (
+    cycles,
+    entitlement_amounts,
+    entitlement_arrears,
+    entitlement_current,
+    entitlement_states,
+    entitlements,
+    payrolls,
+)
+from imis_core.payroll.versions import packages_named, version_for, versions_of
+from imis_core.places.lookup import places_below, resolve_locations
+from imis_core.places.tables import locations
+
+_NOBODY: Final = 0  # stands for no group or no person in keys: a null equals nothing
+
+
+@frozen(kw_only=True)
+class GeneratePayroll:
+    """`location`: only that place and those below it."""
+
+    scheme: str
+    package: str
+    cycle: str
+    location: str | None = None
+
+
+@frozen
+class _Reach:
+    """Whose entitlements: `root` the payroll's own place, `places` that one and all below; None: everybody's."""
+
+    root: int | None
+    places: tuple[int, ...] | None
+
+
+@command("payroll.generate", input=GeneratePayroll, result=PayrollShown)
+def generate(context: Context, items: tuple[GeneratePayroll, ...]) -> list[PayrollShown | Refusal]:
+    """Make a payroll of a cycle: an entitlement for everyone who has none yet; it waits for somebody's approval."""
+    return [_generate(context, item) for item in items]
+
+
+def _generate(context: Context, item: GeneratePayroll) -> PayrollShown | Refusal:
+    kind = scheme_type(context, item.scheme)
+    if isinstance(kind, Refusal):
+        return kind
+    speakers = _speakers(context, item.scheme)
+    if not speakers:
+        message = f"no plugin that speaks for {item.scheme!r} knows who is owed what in a cycle"
+        return invalid(Problem("scheme", "no_payroll", message))
+    package = packages_named(context, {(item.scheme, item.package)}).get((item.scheme, item.package))
+    if package is None:
+        return not_found("package", "benefit package", item.package)
+    # Generations of one package follow each other: what one writes, the next one leaves out.
+    context.execute(sa.text("SELECT FROM core.packages WHERE id = :package FOR NO KEY UPDATE"), {"package": package.id})
+    opened = _cycles_of(context, item.scheme, package.id)
+    cycle = _named_cycle(context, item, opened)
+    if isinstance(cycle, Refusal):
+        return cycle
+    reach = _reach(context, item.location)
+    if isinstance(reach, Refusal):
+        return reach
+    version = version_for(versions_of(context, (package.id,))[package.id], cycle.starts, cycle.ends)
+    if version is None:
+        message = f"no version of {package.code} is in force in the cycle {cycle.code}"
+        return invalid(Problem("package", "no_version", message))
+    run = _run(context, item.scheme, version, cycle, opened)
+    with whole_payrolls(context):
+        return _written(context, run, reach, [s for name in speakers for s in _lines_of(context, name, run)])
+
+
+def _run(context: Context, scheme: str, version: Version, cycle: CycleRow, opened: Sequence[CycleRow]) -> PayrollRun:
+    return PayrollRun(
+        scheme=scheme,
+        currency=context.settings.currency_of(scheme),
+        package=version.package,
+        package_code=version.code,
+        version=version.id,
+        terms=parsed_terms(context, (version,))[version.id],
+        cycle=cycle,
+        active_on=min(cycle.ends, context.today),
+        today=context.today,
+        context=context,
+        earlier=tuple(c for c in opened if c.starts < cycle.starts),
+    )
+
+
+def _speakers(context: Context, scheme: str) -> list[str]:
+    implementing = context.app.plugins.implementers(hookspecs.imis_payroll_lines_sql)
+    return [name for name in context.app.speakers(scheme) if name in implementing]
+
+
+def _lines_of(context: Context, plugin: str, run: PayrollRun) -> Sequence[sa.Select[Any]]:
+    return context.app.plugins.call_plugin(plugin, hookspecs.imis_payroll_lines_sql, run)
+
+
+def _cycles_of(context: Context, scheme: str, package: int) -> list[CycleRow]:
+    """The opened cycles that a package goes through, by their first days."""
+    rows = context.execute(
+        sa.select(cycles.c.id, cycles.c.code, cycles.c.starts, cycles.c.ends)
+        .where(cycles.c.scheme == scheme, sa.or_(cycles.c.package.is_(None), cycles.c.package == package))
+        .order_by(cycles.c.starts, cycles.c.id)
+    )
+    return [CycleRow(*row) for row in rows]
+
+
+def _named_cycle(context: Context, item: GeneratePayroll, opened: Sequence[CycleRow]) -> CycleRow | Refusal:
+    number = context.ids.decode("cycles", item.cycle)
+    found = [c for c in opened if c.code == item.cycle] or [c for c in opened if c.id == number]
+    if found:
+        return found[0]
+    other = context.execute(
+        sa.select(cycles.c.id).where(
+            cycles.c.scheme == item.scheme, sa.or_(cycles.c.code == item.cycle, cycles.c.id == number)
+        )
+    ).first()
+    if other is not None:
+        message = f"the cycle {item.cycle!r} is of another package"
+        return invalid(Problem("cycle", "other_package", message))
+    return not_found("cycle", "cycle", item.cycle)
+
+
+def _reach(context: Context, location: str | None) -> _Reach | Refusal:
+    """The places of a payroll: those named, within the caller's own."""
+    if location is not None:
+        found = resolve_locations(context, {location}, within_scope=True).get(location)
+        if found is None:
+            return not_found("location", "location", location)
+        return _Reach(found.id, places_below(context.connection, (found.id,)))
+    if context.caller.everywhere:
+        return _Reach(None, None)
+    roots = context.execute(
+        sa.select(locations.c.id).where(
+            locations.c.id == _any(context.caller.places),
+            sa.or_(locations.c.parent.is_(None), locations.c.parent != sa.all_(_array(context.caller.places))),
+        )
+    ).all()
+    if len(roots) != 1:
+        return invalid(Problem("location", "required", "you have several places, or none; name the one to be paid"))
+    return _Reach(roots[0].id, context.caller.places)
+
+
+def _written(context: Context, run: PayrollRun, reach: _Reach, lines: Sequence[sa.Select[Any]]) -> PayrollShown:
+    """The payroll with its entitlements: two statements."""
+    number: int = context.execute(
+        sa.insert(payrolls)
+        .values(
+            scheme=run.scheme, package=run.package, package_version=run.version, cycle=run.cycle.id, place=reach.root,
+            currency=run.currency, state="awaiting_approval", maker=context.caller.user, generated_at=context.now,
+        )
+        .returning(payrolls.c.id)
+    ).scalar_one()  # fmt: skip
+    shown = {"id": context.ids.encode("payrolls", number), "status": "awaiting_approval"}
+    if not lines:
+        return PayrollShown(**shown, beneficiaries=0, amount=context.money(0, run.scheme), by_state={})
+    row = context.execute(_insertion(context, run, reach, number, lines)).one()
+    states = {"awaiting_approval": row.waiting, "generated": row.entitlements - row.waiting}
+    return PayrollShown(
+        **shown, beneficiaries=row.beneficiaries, amount=context.money(row.amount_minor, run.scheme),
+        by_state={state: count for state, count in states.items() if count},
+    )  # fmt: skip
+
+
+def _insertion(
+    context: Context, run: PayrollRun, reach: _Reach, payroll: int, lines: Sequence[sa.Select[Any]]
+) -> sa.Select[Any]:
+    """All rows of a payroll in one statement, whatever their number; answers the sums that are shown."""
+    asked = sa.union_all(*[_columns(select) for select in lines]).subquery("asked")
+    line = sa.select(asked, *_keys(asked.c)).subquery("line")
+    existing = _existing(run)
+    covered = _covered(run)
+    # An entitlement that was cancelled with its payroll takes up its place again; every other one stays as it is.
+    fresh = (
+        sa.select(
+            sa.func.coalesce(existing.c.id, sa.literal_column("nextval('core.entitlements_id_seq')")).label("id"),
+            existing.c.id.is_not(None).label("moved"),
+            (sa.func.coalesce(existing.c.version, 0) + 1).label("version"),
+            line.c.person, line.c.group, line.c.place, line.c.source_kind, line.c.source, line.c.once,
+            line.c.package_version, line.c.amount_minor, line.c.steps, line.c.waits, line.c.arrears,
+        )
+        .select_from(line.outerjoin(existing, _same(line, existing)))
+        .where(
+            sa.or_(existing.c.id.is_(None), existing.c.free),
+            sa.not_(sa.exists().where(sa.not_(line.c.once), _same(line, covered))),
+            sa.true() if reach.places is None else line.c.place == _any(reach.places),
+        )
+        .cte("fresh")
+        .prefix_with("MATERIALIZED")
+    )  # fmt: skip
+    beneficiaries = sa.select(fresh.c.group, fresh.c.person).distinct().subquery("beneficiaries")
+    return sa.select(
+        sa.func.count().label("entitlements"),
+        sa.func.count().filter(fresh.c.waits).label("waiting"),
+        sa.cast(sa.func.coalesce(sa.func.sum(fresh.c.amount_minor), 0), sa.BigInteger).label("amount_minor"),
+        sa.select(sa.func.count()).select_from(beneficiaries).scalar_subquery().label("beneficiaries"),
+    ).add_cte(*_writes(context, run, payroll, fresh))
+
+
+def _columns(select: sa.Select[Any]) -> sa.Select[Any]:
+    """A plugin's select by names and types, in whatever order it lists them."""
+    given = select.subquery()
+    types: dict[str, Any] = {
+        "person": sa.BigInteger, "group": sa.BigInteger, "place": sa.BigInteger, "source_kind": sa.Text,
+        "source": sa.BigInteger, "once": sa.Boolean, "package_version": sa.BigInteger, "amount_minor": sa.BigInteger,
+        "steps": JSONB, "waits": sa.Boolean, "arrears": ARRAY(sa.BigInteger),
+    }  # fmt: skip
+    return sa.select(*[sa.cast(given.c[name], kind).label(name) for name, kind in types.items()])
+
+
+def _keys(columns: Any) -> list[sa.ColumnElement[Any]]:
+    """Beneficiary keys that hash and compare: what is paid once is known by its source alone."""
+    return [
+        sa.case((columns.once, _NOBODY), else_=sa.func.coalesce(columns[name], _NOBODY)).label(f"{name}_key")
+        for name in ("group", "person")
+    ]
+
+
+def _existing(run: PayrollRun) -> sa.Subquery:
+    """Entitlements of the cycle, and of sources that are paid once in all cycles."""
+    return (
+        sa.select(
+            entitlements.c.id, entitlements.c.source_kind, entitlements.c.source, entitlements.c.once,
+            entitlement_current.c.version, entitlement_current.c.free, *_keys(entitlements.c),
+        )
+        .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
+        .where(
+            entitlements.c.package == run.package,
+            sa.or_(entitlements.c.cycle == run.cycle.id, entitlements.c.once),
+        )
+        .subquery("existing")
+    )  # fmt: skip
+
+
+def _covered(run: PayrollRun) -> sa.Subquery:
+    """Beneficiaries for whom a later entitlement made this cycle good."""
+    return (
+        sa.select(
+            entitlements.c.source_kind, entitlements.c.source, entitlements.c.once, *_keys(entitlements.c),
+        )
+        .select_from(entitlement_arrears)
+        .join(entitlements, entitlements.c.id == entitlement_arrears.c.entitlement)
+        .join(
+            entitlement_current,
+            sa.and_(
+                entitlement_current.c.entitlement == entitlement_arrears.c.entitlement,
+                entitlement_current.c.payroll == entitlement_arrears.c.payroll,
+            ),
+        )
+        .where(
+            entitlement_arrears.c.cycle == run.cycle.id,
+            entitlements.c.package == run.package,
+            sa.not_(entitlement_current.c.free),
+        )
+        .subquery("covered")
+    )  # fmt: skip
+
+
+def _same(line: sa.Subquery, other: sa.Subquery) -> sa.ColumnElement[bool]:
+    names = ("group_key", "person_key", "source_kind", "source", "once")
+    return sa.and_(*[line.c[name] == other.c[name] for name in names])
+
+
+def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE) -> list[sa.CTE]:
+    """The rows of every table of a payroll's entitlements."""
+    state = sa.case((fresh.c.waits, sa.literal_column("'awaiting_approval'")), else_=sa.literal_column("'generated'"))
+    audit = sa.cast(context.audit, sa.BigInteger)
+    number = sa.cast(payroll, sa.BigInteger)
+    new = sa.not_(fresh.c.moved)
+
+    def insertion(name: str, table: sa.Table, values: dict[str, Any], *chosen: sa.ColumnElement[bool]) -> sa.CTE:
+        source = sa.select(*values.values()).select_from(fresh).where(*chosen)
+        return sa.insert(table).from_select(list(values), source).cte(name)
+
+    same_names = ("group", "person", "place", "source_kind", "source", "once")
+    identity = {
+        "id": fresh.c.id,
+        "scheme": sa.cast(run.scheme, sa.Text),
+        "package": sa.cast(run.package, sa.BigInteger),
+        "cycle": sa.cast(run.cycle.id, sa.BigInteger),
+        **{name: fresh.c[name] for name in same_names},
+        "audit": audit,
+    }
+    computed = {
+        "payroll": number,
+        "entitlement": fresh.c.id,
+        **{name: fresh.c[name] for name in ("package_version", "amount_minor", "steps")},
+    }
+    moved = {"entitlement": fresh.c.id, "version": fresh.c.version, "state": state, "audit": audit}
+    current = {
+        "entitlement": fresh.c.id, "payroll": number, "state": state, "version": fresh.c.version,
+        "amount_minor": fresh.c.amount_minor,
+    }  # fmt: skip
+    again = (
+        sa.update(entitlement_current)
+        .where(entitlement_current.c.entitlement == fresh.c.id, fresh.c.moved)
+        .values(
+            payroll=number, state=state, version=fresh.c.version, amount_minor=fresh.c.amount_minor, free=sa.false()
+        )
+        .cte("again")
+    )
+    made_good = {"cycle": sa.func.unnest(fresh.c.arrears), "entitlement": fresh.c.id, "payroll": number}
+    return [
+        insertion("identified", entitlements, identity, new),
+        insertion("computed", entitlement_amounts, computed),
+        insertion("stated", entitlement_states, moved),
+        insertion("standing", entitlement_current, current, new),
+        again,
+        insertion("made_good", entitlement_arrears, made_good, fresh.c.arrears.is_not(None)),
+    ]
+
+
+def _array(numbers: Sequence[int]) -> sa.ColumnElement[Any]:
+    return sa.literal(list(numbers), ARRAY(sa.BigInteger))
+
+
+def _any(numbers: Sequence[int]) -> Any:
+    return sa.any_(_array(numbers))
+
+
+COMMANDS = (generate,)
