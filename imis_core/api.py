@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imis_core.attachments.store import NewFile, store_files
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.merging import PersonMove
 from imis_core.beneficiaries.tables import groups, persons
 from imis_core.benefit_packages.lookup import (
     Version,
@@ -28,6 +29,7 @@ from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.catalogue.lookup import resolve_items
 from imis_core.catalogue.tables import items
 from imis_core.claims.events import ClaimsValuated
+from imis_core.claims.tables import claims
 from imis_core.commands import Command, command
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND, coverage_covers_sql
@@ -50,6 +52,7 @@ from imis_core.database.tables import (
     reference,
     text,
 )
+from imis_core.eligibility.rejections import Rejection
 from imis_core.employment.lookup import (
     EmployerRow,
     MonthWage,
@@ -59,23 +62,29 @@ from imis_core.employment.lookup import (
     spells_sql,
     wages_of_window,
 )
-from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
+from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
+from imis_core.naming import code_problem, name_problem
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
 from imis_core.notifications.outbox import Message, notify
 from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
+from imis_core.payments.tables import orders
 from imis_core.payroll.runs import CycleRow, PayrollRun
 from imis_core.places.lookup import resolve_locations
 from imis_core.places.tables import locations, providers
 from imis_core.plugins import Manifest
 from imis_core.queries import Listing, Query, query
 from imis_core.recurrence import Recurrence
+from imis_core.registry.exclusion import self_excluded_groups_sql, self_excluded_persons_sql
 from imis_core.reports.reports import Report
+from imis_core.resource_mappings import MappingEntry, MappingFilter, ResourceMapping
+from imis_core.routes import Answer, Refused, Route, RouteRequest
 from imis_core.states import StateTable
+from imis_core.users.lookup import UserRow, resolve_users, user_names
 from imis_core.values import (
     INT64_MAX,
     Amount,
@@ -98,6 +107,7 @@ __all__ = [
     "COVERAGE_KIND",
     "INT64_MAX",
     "Amount",
+    "Answer",
     "Batch",
     "ClaimCase",
     "ClaimsValuated",
@@ -111,11 +121,14 @@ __all__ = [
     "EnrolmentCase",
     "Expression",
     "ExpressionError",
+    "ImisError",
     "Invalid",
     "InvalidInput",
     "Job",
     "Listing",
     "Manifest",
+    "MappingEntry",
+    "MappingFilter",
     "Message",
     "Money",
     "MonthDay",
@@ -130,6 +143,7 @@ __all__ = [
     "PaymentTerms",
     "PayrollRun",
     "Percent",
+    "PersonMove",
     "Problem",
     "Quantity",
     "Query",
@@ -137,18 +151,26 @@ __all__ = [
     "Rate",
     "Recurrence",
     "Refusal",
+    "Refused",
+    "Rejection",
     "Report",
+    "ResourceMapping",
+    "Route",
+    "RouteRequest",
     "SchemeType",
     "Settled",
     "SourceKind",
     "Spell",
     "StateTable",
     "TermsCheck",
+    "UserRow",
     "Value",
     "Version",
     "WageCase",
     "WageContribution",
     "add_months",
+    "claims",
+    "code_problem",
     "command",
     "count_of",
     "coverage_covers_sql",
@@ -172,8 +194,10 @@ __all__ = [
     "mass",
     "minor",
     "move_orders_of",
+    "name_problem",
     "not_found",
     "notify",
+    "orders",
     "outside_name",
     "package_currencies",
     "package_versions",
@@ -194,7 +218,10 @@ __all__ = [
     "resolve_items",
     "resolve_locations",
     "resolve_persons",
+    "resolve_users",
     "scheme_type",
+    "self_excluded_groups_sql",
+    "self_excluded_persons_sql",
     "share_half_up",
     "spells_of",
     "spells_sql",
@@ -205,6 +232,7 @@ __all__ = [
     "thousandths_text",
     "to_minor",
     "to_thousandths",
+    "user_names",
     "versions_by_id",
     "versions_on",
     "wages_of_window",

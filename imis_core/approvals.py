@@ -39,6 +39,31 @@ STATES: Final = StateTable(
 )
 
 
+def store(
+    context: Context, definition: Command, items: Sequence[Any], single: bool, *, change: bool = False,
+    because: str | None = None,
+) -> int:  # fmt: skip
+    """Store a request whose form is right; its number. `change`: a change request of the registry, with its reason."""
+    number: int = context.execute(
+        sa.insert(approvals)
+        .values(
+            command=definition.name,
+            request=plain(items),
+            single=single,
+            business_date=context.today,
+            maker=context.caller.user,
+            requested_at=context.now,
+            expires_at=context.now + EXPIRY,
+            state="awaiting_approval",
+            approvers=[],
+            change=change,
+            asked_because=because,
+        )
+        .returning(approvals.c.id)
+    ).scalar_one()
+    return number
+
+
 def hold(context: Context, definition: Command, items: Sequence[Any], single: bool) -> Reply:
     """Store a request for a second person. A request whose form is wrong is refused at once, as a whole."""
     outcomes: list[Any] = []
@@ -55,21 +80,7 @@ def hold(context: Context, definition: Command, items: Sequence[Any], single: bo
                 for o in outcomes
             )
         )
-    number: int = context.execute(
-        sa.insert(approvals)
-        .values(
-            command=definition.name,
-            request=plain(items),
-            single=single,
-            business_date=context.today,
-            maker=context.caller.user,
-            requested_at=context.now,
-            expires_at=context.now + EXPIRY,
-            state="awaiting_approval",
-            approvers=[],
-        )
-        .returning(approvals.c.id)
-    ).scalar_one()
+    number = store(context, definition, items, single)
     answer = {"approval": context.ids.encode("approvals", number), "status": "awaiting_approval"}
     digest = digest_of(context.app, definition, items)
     write_entry(context, len(items), 0, digest, mask(definition.input, items if len(items) == 1 else None))

@@ -28,10 +28,10 @@ from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
 from imis_core.notifications.notifiers import FILE
+from imis_core.payments import cash_lists, recipients, reconciling, reconciling_files
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
-from imis_core.payments import reconciling, recipients
 from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycles
@@ -84,6 +84,8 @@ def imis_register_commands() -> Iterable[Command]:
         *payments_commands.COMMANDS,
         *payments_moving.COMMANDS,
         *reconciling.COMMANDS,
+        *reconciling_files.COMMANDS,
+        *cash_lists.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,

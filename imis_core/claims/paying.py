@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final
@@ -19,6 +20,7 @@ from imis_core.claims.tables import (
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
+from imis_core.ledger.book import EXPENSE, PAYABLE, post
 from imis_core.payments.orders import NewOrder, place_orders
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.places.lookup import resolve_providers
@@ -247,7 +249,11 @@ _OF_ORDERS: Final = (
 
 
 def settle(context: Context, settled: Sequence[Settled]) -> None:
-    """Claims whose order was paid are paid; those whose payment came back stand as valuated again."""
+    """Claims whose order was paid are paid; those whose payment came back stand as valuated again.
+
+    What a cancelled or reversed order owed is owed no more: its expense is taken back, and its claims stay where they
+    are, in a request that holds them, so that nobody asks for them again (contract.md, 'Ledger accounts').
+    """
     for order_state, from_state, to_state in (("paid", VALUATED, PAID), ("returned", PAID, VALUATED)):
         chosen = [s for s in settled if s.state == order_state]
         if chosen:
@@ -255,6 +261,12 @@ def settle(context: Context, settled: Sequence[Settled]) -> None:
                 context, from_state, to_state, _OF_ORDERS,
                 requests=[s.source for s in chosen], providers=[s.entitlement for s in chosen],
             )  # fmt: skip
+    given_up: Counter[str] = Counter()
+    for move in settled:
+        if move.state in ("cancelled", "reversed"):
+            given_up[move.scheme] += move.amount_minor
+    for scheme, amount in sorted(given_up.items()):
+        post(context, scheme, context.command, {EXPENSE: -amount, PAYABLE: amount})
 
 
 def find_batch(context: Context, name: str) -> Batch | None:

@@ -69,11 +69,11 @@ def _ours(name: str | None, kind: str, parents: Any, schema: str) -> bool:
 
 def new_functions(manifest: Manifest) -> list[str]:
     """SQL functions of the tables' module that no revision makes as they stand now."""
-    assert manifest.tables is not None and manifest.migrations is not None
-    texts = "".join(
-        path.read_text("utf-8") for path in Path(str(files(manifest.migrations))).glob("0*.py")
-    )  # as they are written into the revisions, escapes and all
+    assert manifest.tables is not None
+    assert manifest.migrations is not None
+    texts = "".join(path.read_text("utf-8") for path in Path(str(files(manifest.migrations))).glob("0*.py"))
     wanted = import_module(manifest.tables).metadata.info.get("functions", ())
+    # In a revision a function stands as Python writes it, escapes and all.
     return [sql.strip() for sql in wanted if repr(sql.strip())[1:-1] not in texts and sql.strip() not in texts]
 
 

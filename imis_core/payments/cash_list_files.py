@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -27,7 +27,7 @@ XLSX_MEDIA_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsh
 _WIDTHS: Final = (38, 16, 32, 18, 14, 10, 30)  # characters
 _ROW_HEIGHT: Final = 28  # points; room for a signature
 # Every workbook carries when it was made; the same list has the same bytes.
-_MADE_AT: Final = datetime(2000, 1, 1)
+_MADE_AT: Final = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @frozen

@@ -136,11 +136,12 @@ def _lists(context: Context, batch: str, rows: Sequence[Any]) -> list[tuple[Any,
         for part in range(parts):
             chosen = group[part * ORDERS_MAX : (part + 1) * ORDERS_MAX]
             first = chosen[0]
+            outside = context.ids.encode_all("orders", [row.id for row in chosen])
             listed = [
-                CashListRow(identity, row.recipient, row.name, row.beneficiary or "", Money(row.amount_minor, row.currency))
-                for identity, row in zip(
-                    context.ids.encode_all("orders", [row.id for row in chosen]), chosen, strict=True
+                CashListRow(
+                    identity, row.recipient, row.name, row.beneficiary or "", Money(row.amount_minor, row.currency)
                 )
+                for identity, row in zip(outside, chosen, strict=True)
             ]
             found.append(
                 (

@@ -41,7 +41,7 @@ def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
         return batch
     kind, source = batch
     if not source.approved:
-        return Refusal(f"{kind}.wrong_state", "the batch is not approved, or no longer; orders of approved ones are sent")
+        return Refusal(f"{kind}.wrong_state", "only an approved batch is sent, and this one is not (or no longer)")
     submitted, failed = submit_orders(context, kind, source.number)
     tell = context.app.sources[kind].submitted
     # A further statement sees what another submission has sent meanwhile: the first is told of once.

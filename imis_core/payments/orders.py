@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -313,11 +313,7 @@ def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int,
         .cte("sent")
     )
     written = (sent.c.order, sent.c.version, sa.literal_column("'submitted'"), sa.cast(context.audit, sa.BigInteger))
-    kept = (
-        sa.insert(order_states)
-        .from_select(["order", "version", "state", "audit"], sa.select(*written))
-        .cte("kept")
-    )
+    kept = sa.insert(order_states).from_select(["order", "version", "state", "audit"], sa.select(*written)).cte("kept")
     waiting = (
         sa.update(order_current)
         .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_(None))

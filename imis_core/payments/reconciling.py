@@ -86,9 +86,7 @@ def take_report(context: Context, provider_name: str, report: Report) -> Counter
         return not_found("provider", "payment provider", provider_name)
     numbers = [context.ids.decode("orders", row.order) for row in report.rows]
     known = locked_orders(context, [n for n in numbers if n is not None])
-    states = {
-        number: order.state for number, order in known.items() if order.payment_provider in (provider.id, None)
-    }
+    states = {number: order.state for number, order in known.items() if order.payment_provider in (provider.id, None)}
     outcomes: list[Outcome] = []
     moved: list[tuple[Any, ReportedPayment]] = []
     for number, row in zip(numbers, report.rows, strict=True):

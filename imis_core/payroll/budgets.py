@@ -151,7 +151,11 @@ def show_budget(context: Context, asked: AskBudget) -> BudgetShown | Refusal:
             budgets.c.package == package.id
         )
     ).first()
-    return _shown(context, asked.scheme, Budget(*row) if row is not None else Budget(None, 0, 0))
+    return _shown(
+        context,
+        asked.scheme,
+        Budget(None, 0, 0) if row is None else Budget(row.budget_minor, row.reserved_minor, row.spent_minor),
+    )
 
 
 def _shown(context: Context, scheme: str, budget: Budget) -> BudgetShown:

@@ -118,7 +118,7 @@ def _cycles_of(context: Context, scheme: str, package: int) -> list[CycleRow]:
         .where(cycles.c.scheme == scheme, sa.or_(cycles.c.package.is_(None), cycles.c.package == package))
         .order_by(cycles.c.starts, cycles.c.id)
     )
-    return [CycleRow(*row) for row in rows]
+    return [CycleRow(row.id, row.code, row.starts, row.ends) for row in rows]
 
 
 def _named_cycle(context: Context, item: GeneratePayroll, opened: Sequence[CycleRow]) -> CycleRow | Refusal:

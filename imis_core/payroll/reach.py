@@ -15,8 +15,8 @@ from imis_core.database.engine import set_scope
 def whole_payrolls(context: Context) -> Iterator[None]:
     """Look beyond the caller's places for a while.
 
-    The caller has been judged already: the payroll, the entitlement or the order is theirs. Its members, recipients,
-    orders and other payrolls may stand elsewhere, and half a payroll must not be rejected, nor half a household counted.
+    The caller has been judged already: the payroll, the entitlement or the order is theirs. Its members, recipients
+    and orders may stand elsewhere, and half a payroll must not be rejected, nor half a household counted.
     """
     caller = context.caller
     if caller.everywhere:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,10 +10,11 @@ import attrs
 import sqlalchemy as sa
 from attrs import frozen
 
+from imis_core.beneficiaries.queries import MASK, UNMASK
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
-from imis_core.registry.import_rows import FIELDS
+from imis_core.registry.import_rows import ATTRIBUTE, FIELDS
 from imis_core.registry.imports import Imported, imported
 from imis_core.registry.tables import registry_import_rows, registry_imports
 from imis_core.security.tables import users
@@ -52,12 +53,9 @@ def show_import(context: Context, asked: ShowImport) -> ImportShown | Refusal:
     row = _found(context, asked.import_)
     if row is None:
         return not_found("import", "import", asked.import_)
-    names = {
-        user.id: user.name
-        for user in context.execute(
-            sa.select(users.c.id, users.c.name).where(users.c.id.in_([row.maker, row.approver]))
-        )
-    }
+    u = users.c
+    rows = context.execute(sa.select(u.id, u.name).where(u.id.in_([row.maker, row.approver])))
+    names = {user.id: user.name for user in rows}
     return ImportShown(
         **attrs.asdict(imported(context, row), recurse=False), kind=row.kind, file=row.file,
         by=names.get(row.maker, "system"), at=row.requested_at,
@@ -98,6 +96,8 @@ def import_rows(context: Context, asked: ListImportRows) -> Listing | Refusal:
     found = _found(context, asked.import_)
     if found is None:
         return not_found("import", "import", asked.import_)
+    declared = context.settings.deployment.attributes or {}
+    masked = {name for name, rule in declared.items() if rule.masked and not context.caller.may(UNMASK)}
     r = registry_import_rows.c
     select = sa.select(r.row, r.data, r.errors).where(r["import"] == found.id)
     if asked.valid is not None:
@@ -105,20 +105,21 @@ def import_rows(context: Context, asked: ListImportRows) -> Listing | Refusal:
         select = select.where((r.errors == nothing) if asked.valid else (r.errors != nothing))
 
     def build(rows: Sequence[Any]) -> list[ImportRow]:
-        return [_shown(row) for row in rows]
+        return [_shown(row, masked) for row in rows]
 
     return Listing(select, (r.row,), build)
 
 
-def _shown(row: Any) -> ImportRow:
+def _shown(row: Any, masked: Collection[str]) -> ImportRow:
     data = dict(row.data)
     known = {name: data.pop(name, None) for name in FIELDS}
     attributes = known.pop("attributes")
-    others = {name.removeprefix("attributes."): value for name, value in data.items()}
+    others = {name.removeprefix(ATTRIBUTE): value for name, value in data.items()}
+    shown = {**(attributes if isinstance(attributes, dict) else {}), **others}
     return ImportRow(
         row=row.row,
         **known,
-        attributes={**(attributes if isinstance(attributes, dict) else {}), **others},
+        attributes={name: MASK if name in masked else value for name, value in shown.items()},
         errors="; ".join(f"{error['field']}: {error['code']}" for error in row.errors),
     )
 

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects.postgresql import insert
 
 from imis_core.beneficiaries.persons import assign, write_persons
 from imis_core.commands import command
@@ -111,7 +112,7 @@ def _earlier(context: Context, digest: bytes) -> sa.Row[Any] | None:
 def _keep(context: Context, item: ImportPersons, digest: bytes, checked: Sequence[StagedRow]) -> sa.Row[Any]:
     errors = sum(not row.valid for row in checked)
     number = context.execute(
-        sa.dialects.postgresql.insert(registry_imports)
+        insert(registry_imports)
         .values(
             kind=item.kind,
             file=item.file,

@@ -69,7 +69,7 @@ def run_report(context: Context, asked: RunReport) -> Any:
     if not context.caller.may(answering.permission):
         return denied(answering.permission)
     try:
-        filters = parse(asked.with_, answering.input)
+        filters: Any = parse(asked.with_, answering.input)
     except InvalidInput as error:
         return invalid(*[problem.at("with") for problem in error.problems])
     return as_rows(answering.handler(context, filters))

@@ -22,12 +22,18 @@ from tests.criteria.worlds import TODAY, World, build, context_of
 
 DECLARED = {
     "person": {"flag": "bool", "amount": "decimal", "day": "date", "water": "text"},
+    "group": {"rooms": "int", "roof": "choice", "since": "date", "owned": "bool"},
 }
 KINDS = ("number", "text", "bool", "date")
 
 
 def _declaration() -> dict[str, Any]:
-    return {name: {"type": kind, "of": "person"} for name, kind in DECLARED["person"].items()}
+    choices = {"choice": {"choices": ["well", "river"]}}
+    return {
+        name: {"type": kind, "of": of, **choices.get(kind, {})}
+        for of in DECLARED
+        for name, kind in DECLARED[of].items()
+    }
 
 
 @pytest.fixture(scope="module", params=["free", "declared"])
@@ -39,10 +45,11 @@ def populated(request: pytest.FixtureRequest, playground: Playground) -> Iterato
 
 
 LITERALS = (
-    "0", "1", "2", "3.5", "0.1", "18", "60", "'well'", "'river'", "''", "'o''k'", "'F'", "'D1'", "'H01'", "true", "false",
-    "date '2020-02-29'", "date '2003-03-01'", "date '2021-03-01'", "date '0001-01-01'", "date '9999-12-31'",
+    "0", "1", "2", "3.5", "0.1", "18", "60", "'well'", "'river'", "''", "'o''k'", "'F'", "'D1'", "'H01'", "true",
+    "false", "date '2020-02-29'", "date '2003-03-01'", "date '2021-03-01'", "date '0001-01-01'", "date '9999-12-31'",
 )  # fmt: skip
 ATTRIBUTES = ("flag", "amount", "day", "water", "`odd name`")
+OF_GROUPS = ("rooms", "roof", "since", "owned")
 OF_PERSON = ("sex", "age", "age on date '2020-02-29'", "birth_date", "number", "location", "relationship", "recipient")
 OF_HOUSEHOLD = ("code", "location", "size")
 
@@ -51,7 +58,12 @@ def _names(unit: str) -> list[str]:
     persons = [*OF_PERSON, *ATTRIBUTES]
     if unit != "household":
         return persons
-    return [*OF_HOUSEHOLD, *ATTRIBUTES, *(f"{who}.{name}" for who in ("head", "primary") for name in persons)]
+    return [
+        *OF_HOUSEHOLD,
+        *ATTRIBUTES,
+        *OF_GROUPS,
+        *(f"{who}.{name}" for who in ("head", "primary") for name in persons),
+    ]
 
 
 @st.composite

@@ -18,7 +18,7 @@ from imis_core.testing.app import TestApp
 from tests.criteria.oracle import Row
 
 TODAY = date(2021, 3, 1)
-NAMES = ("flag", "amount", "day", "water", "odd name")
+NAMES = ("flag", "amount", "day", "water", "odd name", "rooms", "roof", "since", "owned")
 VALUES: tuple[Any, ...] = (
     True, False, 0, 1, 2, -3, 7, Decimal("0.1"), Decimal("1.50"), Decimal("0.30"), 2**62, "", "well", "river", "Well",
     "o'k", "12", "-1.5", "1e3", "2020-02-29", "2021-02-29", "2021-03-01", "2019-11-31", "0000-01-01", "20210301",

@@ -15,7 +15,7 @@ from imis_core.database import embedded
 from imis_core.database.embedded import EmbeddedServerError
 from imis_core.demo.months import cut
 from imis_core.demo.run import MARKER, run
-from imis_core.demo.summary import Summary
+from imis_core.demo.summary import SchemeSummary, Summary
 from imis_core.errors import ImisError
 from imis_core.files import read_table
 
@@ -53,6 +53,10 @@ def demo(folder: Path, data: Path | None = None, households: int = 40) -> Summar
     return summary
 
 
+def scheme(summary: Summary, code: str = "borsa") -> SchemeSummary:
+    return next(one for one in summary.schemes if one.scheme == code)
+
+
 def copy_of_real(target: Path, *, maps: bool) -> Path:
     shutil.copytree(REAL / "sample", target)
     if maps:
@@ -67,11 +71,12 @@ def test_the_demo_begins_anew_each_time(base: Path) -> None:
     first = demo(folder)
     assert first.balanced
     assert first.households == 40
-    assert first.paid > 0
-    assert first.claims["paid"] > 0
+    assert scheme(first).counts["paid"] > 0
+    assert [one.scheme for one in first.schemes] == ["borsa", "soutien", "travail"]
+    assert all(one.money.paid > 0 for one in first.schemes)
     (folder / "imis.toml").write_text("spoilt")
     second = demo(folder)
-    assert (second.persons, second.claims, second.paid) == (first.persons, first.claims, first.paid)
+    assert (second.persons, second.schemes) == (first.persons, first.schemes)
     assert second.listed == first.listed
     assert not list((folder / "var" / "demo").glob("*.lines.csv")), "no month lists another month's lines"
     with embedded.acquire(folder / "var" / "postgres"), pytest.raises(ImisError) as caught:
@@ -114,22 +119,22 @@ def test_real_files_with_mappings_and_packages_run_a_year(base: Path) -> None:
     (data / "packages" / "family.toml").write_text(PACKAGE + covered)
     summary = demo(base / "demo", data)
     assert summary.balanced
-    assert (summary.currency, summary.persons, summary.households) == ("USD", 134, 60)
-    assert summary.claims["paid"] > 0
-    assert summary.paid > 0
+    assert (scheme(summary).money.currency, summary.persons, summary.households) == ("USD", 134, 60)
+    assert scheme(summary).counts["paid"] > 0
+    assert scheme(summary).money.paid > 0
     claims = sum(read_table(path).row_count for path in (base / "demo" / "var" / "demo").glob("claims-??.csv"))
-    assert sum(summary.claims.values()) + summary.listed == claims == 4555
+    assert sum(scheme(summary).counts.values()) + summary.listed == claims == 4555
 
 
 def test_files_of_another_system_run_as_they_are(base: Path) -> None:
     """Without any mapping or answer: places by their names, deaths as the year goes by, a currency that fits."""
     summary = demo(base / "demo", REAL / "sample")
     assert summary.balanced
-    assert (summary.currency, summary.persons, summary.households) == ("USD", 134, 60)
-    assert summary.claims["paid"] > 0
-    assert summary.claims["person_invalid"] > 0
+    assert (scheme(summary).money.currency, summary.persons, summary.households) == ("USD", 134, 60)
+    assert scheme(summary).counts["paid"] > 0
+    assert scheme(summary).counts["person_invalid"] > 0
     claims = sum(read_table(path).row_count for path in (base / "demo" / "var" / "demo").glob("claims-??.csv"))
-    assert sum(summary.claims.values()) + summary.listed == claims == 4555
+    assert sum(scheme(summary).counts.values()) + summary.listed == claims == 4555
 
 
 def test_plain_files_run_a_year_with_a_starter_package(base: Path) -> None:
@@ -137,7 +142,7 @@ def test_plain_files_run_a_year_with_a_starter_package(base: Path) -> None:
     data = copy_of_real(base / "data", maps=False)
     summary = demo(base / "demo", data)
     assert summary.balanced
-    assert summary.paid > 0
+    assert scheme(summary).money.paid > 0
     starter = base / "demo" / "packages" / "borsa" / "starter.toml"
     assert starter.read_text().count("percent = 80") == 254
     assert not (data / "packages").exists()

@@ -15,7 +15,6 @@ from attrs import frozen
 
 from imis_core.api import Manifest, Percent, SchemeType, WageCase, WageContribution, hookimpl, share_half_up
 
-
 NOTHING = Percent(Decimal(0))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from collections.abc import Callable
 from datetime import date
@@ -25,7 +26,7 @@ Scaffold = Callable[..., Path]
 @pytest.fixture
 def scaffold(tmp_path: Path) -> Scaffold:
     def make(preset: str, **answers: Any) -> Path:
-        folder = tmp_path / preset
+        folder = tmp_path / str(answers.get("deployment", preset))
         render(TEMPLATE, folder, {"preset": preset, **answers}, None)
         return folder
 
@@ -35,7 +36,7 @@ def scaffold(tmp_path: Path) -> Scaffold:
 def test_the_presets_are_those_that_are_described() -> None:
     """A preset is a folder, a choice and a table of answers."""
     text = (TEMPLATE / "copier.yml").read_text("utf-8")
-    assert presets(TEMPLATE) == ["blank", "chad-borsa"]
+    assert presets(TEMPLATE) == ["blank", "chad-borsa", "gambia-nafa"]
     assert all(f"{name}: " in text for name in presets(TEMPLATE))
 
 
@@ -55,10 +56,14 @@ def test_a_preset_is_a_deployment_that_loads(scaffold: Scaffold, playground: Pla
         assert again.problems == []
         assert sum(file.loaded for file in again.files) == 0
         assert drift(app, paths) == []
-    assert len(report.files) == (5 if preset == "chad-borsa" else 0)
+    assert len(report.files) == {"blank": 0, "chad-borsa": 5, "gambia-nafa": 1}[preset]
 
 
-SCENARIOS = sorted(path.relative_to(TEMPLATE / "presets") for path in (TEMPLATE / "presets").glob("*/scenarios/*.toml"))
+# The files as they are called in a deployment: in the template a name may hang on an answer.
+SCENARIOS = sorted(
+    path.relative_to(TEMPLATE / "presets").with_name(re.sub(r"{%.*?%}|\.jinja$", "", path.name))
+    for path in (TEMPLATE / "presets").glob("*/scenarios/*.toml*")
+)
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=str)
@@ -70,9 +75,22 @@ def test_a_scenario_of_a_preset_passes(scaffold: Scaffold, playground: Playgroun
     assert result.steps > 0
 
 
-def test_the_health_preset_has_scenarios() -> None:
+def test_every_preset_with_a_scheme_has_scenarios() -> None:
     """A rule that no scenario shows is a rule that nobody has checked."""
-    assert len(SCENARIOS) >= 2
+    assert {path.parts[0] for path in SCENARIOS} == {name for name in presets(TEMPLATE) if name != "blank"}
+
+
+@pytest.mark.parametrize("preset", presets(TEMPLATE))
+def test_questions_switch_plugins_on(scaffold: Scaffold, preset: str) -> None:
+    """Grievances and FHIR are asked for: in the settings, and among what is to be installed."""
+    folder = scaffold(preset, grievances=True, fhir=True)
+    settings = load_settings(folder)
+    Composition(settings, str(folder / "imis.toml"))
+    assert {"grievance", "fhir"} <= set(settings.enabled)
+    wanted = (folder / "requirements.txt").read_text("utf-8").splitlines()
+    assert {"imis-grievance ~= 0.1.0", "imis-fhir ~= 0.1.0"} <= set(wanted)
+    without = load_settings(scaffold(preset, grievances=False, fhir=False, deployment="plain"))
+    assert not {"grievance", "fhir"} & set(without.enabled)
 
 
 @pytest.mark.parametrize("preset", presets(TEMPLATE))

@@ -1609,7 +1609,12 @@ def upgrade() -> None:
         schema="core",
     )
     op.create_index(
-        op.f("ix_entitlement_current_payroll"), "entitlement_current", ["payroll"], unique=False, schema="core"
+        "ix_entitlement_current_open",
+        "entitlement_current",
+        ["payroll"],
+        unique=False,
+        schema="core",
+        postgresql_where=sa.text("state IN ('generated', 'awaiting_approval', 'approved', 'held')"),
     )
     op.create_table(
         "entitlement_states",

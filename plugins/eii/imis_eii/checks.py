@@ -5,10 +5,10 @@ Every problem comes with its path. A field that is not computed is refused (`not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
-from typing import Any, Final, get_args, get_type_hints
+from typing import Any, Final, cast, get_args, get_type_hints
 
 import attrs
 
@@ -100,8 +100,6 @@ def _permanent(permanent: PermanentTerms | None) -> Iterator[Problem]:
     method = permanent.method
     if method == "months_x_degree" and permanent.months is None:
         yield Problem("months", "required", 'method = "months_x_degree" needs `months`')
-    if method == "degree_x_rate" and permanent.pension_from_degree > 0 and permanent.months is None:
-        yield Problem("months", "required", "below pension_from_degree a lump sum is paid; give its `months`")
     if method == "age_factor":
         yield from _ages("factors", permanent.factors, 'method = "age_factor" needs `factors` by age')
     elif permanent.factors is not None:
@@ -112,6 +110,8 @@ def _permanent(permanent: PermanentTerms | None) -> Iterator[Problem]:
         for name in ("interest", "until_age"):
             if getattr(permanent, name) is None:
                 yield Problem(name, "required", f'method = "present_value" needs `{name}`')
+        if permanent.per == "day":
+            yield Problem("per", "excluded", 'method = "present_value" sums months; write per = "month"')
         if permanent.mortality is not None:
             yield from _ages("mortality", permanent.mortality, "give the survivors by age")
     else:
@@ -199,7 +199,7 @@ def _indexation(indexation: IndexationTerms | None) -> Iterator[Problem]:
 
 def _numbers(value: Any, currency: str) -> Iterator[Problem]:
     """Whole numbers and rates within their ranges, amounts exact in the currency, wherever they stand."""
-    for attribute, is_amount in _leaves(type(value)):
+    for attribute, is_amount in _leaves(cast(Hashable, type(value))):
         inner = getattr(value, attribute.name)
         if inner is not None:
             found = _number(inner, is_amount, attribute.metadata, currency)

@@ -82,7 +82,7 @@ class WageTerms:
     window_months: int = field(default=12, metadata={"min": 1, "max": WINDOW_MAX})
     method: Literal["mean", "best_of", "last", "minimum_wage"] = "mean"
     best: int | None = field(default=None, metadata={"min": 1, "max": WINDOW_MAX})
-    divisor: Divisor = Divisor(30)  # noqa: RUF009 - frozen
+    divisor: Divisor = Divisor(30)
     ceiling: Amount | None = None
     minimum: Amount | None = None
     maximum: Amount | None = None
@@ -175,7 +175,7 @@ class SurvivorsTerms:
     until_age: int = field(default=CHILD_AGE, metadata={"min": 1, "max": 150})
     student_until: int | None = field(default=None, metadata={"min": 1, "max": 150})
     disabled_for_life: bool = True
-    remarriage: Remarriage = Remarriage()  # noqa: RUF009 - frozen
+    remarriage: Remarriage = Remarriage()
     reshare: bool = True
 
     def of(self, relationship: str) -> RelationshipTerms | None:
@@ -206,7 +206,7 @@ class CareTerms:
 class MedicalTerms:
     """Medical care by kind of accident; `commuting` absent: as at work."""
 
-    work: CareTerms = CareTerms()  # noqa: RUF009 - frozen
+    work: CareTerms = CareTerms()
     commuting: CareTerms | None = None
     non_work: CareTerms | None = None
 
@@ -253,7 +253,7 @@ class EiiTerms:
     """All terms of a package, in the order of the contract. Absent: the package does not have that benefit."""
 
     contribution: ContributionTerms | None = None
-    wage: WageTerms = WageTerms()  # noqa: RUF009 - frozen
+    wage: WageTerms = WageTerms()
     temporary: TemporaryTerms | None = None
     permanent: PermanentTerms | None = None
     survivors: SurvivorsTerms | None = None
@@ -261,7 +261,7 @@ class EiiTerms:
     medical: MedicalTerms | None = None
     indexation: IndexationTerms | None = None
     review: MonthsTerms | None = None
-    deadlines: DeadlineTerms = DeadlineTerms()  # noqa: RUF009 - frozen
+    deadlines: DeadlineTerms = DeadlineTerms()
     minimum: Amount | None = None  # of a pension per month
     maximum: Amount | None = None
     offset: tuple[Offset, ...] | None = None

@@ -1,0 +1,143 @@
+"""What approvals make and what cancellations take back: orders, reserved budgets and the expense in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.beneficiaries.tables import memberships
+from imis_core.context import Context
+from imis_core.ledger.book import EXPENSE, PAYABLE, post
+from imis_core.payments.orders import place_orders_from
+from imis_core.payroll.tables import entitlement_current, entitlement_states, entitlements
+
+SOURCE: Final = "payroll"  # the kind of source under which payments know payrolls
+NO_RECIPIENT: Final = "no_recipient"  # why an entitlement is held when nobody can be paid for it
+
+
+def post_expense(context: Context, scheme: str, amount_minor: int) -> None:
+    """Benefits that are owed from now on; a negative amount takes them back (contract.md, ledger accounts)."""
+    post(context, scheme, context.command, {EXPENSE: amount_minor, PAYABLE: -amount_minor})
+
+
+def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> sa.Select[Any]:
+    """Entitlements of a payroll with whom to pay: the person, or the household's primary recipient as it is now."""
+    select = (
+        sa.select(
+            entitlements.c.id.label("entitlement"),
+            sa.func.coalesce(entitlements.c.person, memberships.c.person).label("person"),
+            entitlement_current.c.amount_minor,
+        )
+        .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
+        .outerjoin(
+            memberships,
+            sa.and_(
+                memberships.c.group == entitlements.c.group,
+                memberships.c.recipient == "primary",
+                memberships.c.left_on.is_(None),
+            ),
+        )
+        .where(
+            entitlement_current.c.payroll == payroll,
+            # Written out: the index of open entitlements answers only for states that the planner reads.
+            entitlement_current.c.state.in_([sa.literal_column(f"'{state}'") for state in states]),
+        )
+    )
+    return select if chosen is None else select.where(entitlements.c.id == sa.any_(_array(chosen)))
+
+
+def payable(context: Context, payroll: int, states: Sequence[str], chosen: Sequence[int]) -> dict[int, int]:
+    """Of the chosen entitlements those that somebody can be paid for, with their amounts in minor units."""
+    owed = _owed(payroll, states, chosen).subquery()
+    rows = context.execute(sa.select(owed.c.entitlement, owed.c.amount_minor).where(owed.c.person.is_not(None)))
+    return {row.entitlement: row.amount_minor for row in rows}
+
+
+def owed_in_all(context: Context, payroll: int, states: Sequence[str]) -> int:
+    """The sum of a payroll's entitlements in these states that somebody can be paid for, in minor units."""
+    owed = _owed(payroll, states, None).subquery()
+    total = sa.cast(sa.func.coalesce(sa.func.sum(owed.c.amount_minor), 0), sa.BigInteger)
+    return int(context.execute(sa.select(total).where(owed.c.person.is_not(None))).scalar_one())
+
+
+def order(
+    context: Context,
+    scheme: str,
+    payroll: int,
+    states: Sequence[str],
+    *,
+    chosen: Sequence[int] | None = None,
+    available: int | None = None,
+    reason: str | None = None,
+) -> int:
+    """Approve a payroll's entitlements in `states` (or the chosen ones) and order their payment; what they sum up to.
+
+    One statement, whatever their number. An entitlement that nobody can be paid for is held instead. If the sum is
+    above `available` nothing is written. Amounts in minor units.
+    """
+    owed = _owed(payroll, states, chosen).cte("owed").prefix_with("MATERIALIZED")
+    total = sa.func.coalesce(sa.func.sum(owed.c.amount_minor).filter(owed.c.person.is_not(None)), 0)
+    fits: sa.ColumnElement[bool] = sa.true()
+    if available is not None:
+        fits = sa.select(total <= available).select_from(owed).scalar_subquery()
+    nobody = owed.c.person.is_(None)
+    moved = (
+        sa.update(entitlement_current)
+        .where(entitlement_current.c.entitlement == owed.c.entitlement, fits)
+        .values(
+            state=sa.case((nobody, sa.literal_column("'held'")), else_=sa.literal_column("'approved'")),
+            version=entitlement_current.c.version + 1,
+        )
+        .returning(entitlement_current.c.entitlement, entitlement_current.c.version, entitlement_current.c.state)
+        .cte("approved_now")
+    )
+    why = sa.case((moved.c.state == "held", NO_RECIPIENT), else_=sa.cast(reason, sa.Text))
+    history = sa.select(moved.c.entitlement, moved.c.version, moved.c.state, why, sa.cast(context.audit, sa.BigInteger))
+    kept = (
+        sa.insert(entitlement_states)
+        .from_select(["entitlement", "version", "state", "reason", "audit"], history)
+        .cte("approved_history")
+    )
+    select = (
+        sa.select(
+            owed.c.entitlement, owed.c.person, sa.cast(sa.null(), sa.BigInteger).label("provider"), owed.c.amount_minor
+        )
+        .where(owed.c.person.is_not(None), fits)
+        .add_cte(kept)
+    )
+    _, amount = place_orders_from(context, scheme, SOURCE, payroll, select)
+    return amount
+
+
+def move_entitlements(context: Context, moves: Sequence[tuple[int, str, str | None]]) -> None:
+    """Move single entitlements, judged already: (entitlement, state, reason); the history in the same statement."""
+    if moves:
+        context.execute(
+            _MOVE,
+            {
+                "entitlements": [number for number, _, _ in moves],
+                "states": [state for _, state, _ in moves],
+                "reasons": [reason for _, _, reason in moves],
+                "audit": context.audit,
+            },
+        )
+
+
+_MOVE: Final = sa.text(
+    """
+    WITH moved AS (
+        UPDATE core.entitlement_current t SET state = n.state, version = t.version + 1
+        FROM unnest(CAST(:entitlements AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]))
+             AS n(entitlement, state, reason)
+        WHERE t.entitlement = n.entitlement RETURNING t.entitlement, t.version, n.state, n.reason)
+    INSERT INTO core.entitlement_states (entitlement, version, state, reason, audit)
+    SELECT entitlement, version, state, reason, :audit FROM moved
+    """
+)
+
+
+def _array(numbers: Sequence[int]) -> sa.ColumnElement[Any]:
+    return sa.literal(list(numbers), ARRAY(sa.BigInteger))
