@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from imis_core.attachments.store import NewFile, store_files
+from imis_core.beneficiaries.checking import BeneficiaryBatch
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.memberships import person_reference
 from imis_core.beneficiaries.merging import PersonMove
 from imis_core.beneficiaries.tables import groups, persons
 from imis_core.benefit_packages.lookup import (
@@ -39,8 +41,9 @@ from imis_core.criteria.criterion import Criterion
 from imis_core.criteria.expressions import Expression, ExpressionError, count_of, equals
 from imis_core.criteria.kinds import kinds_of
 from imis_core.criteria.parser import parse_expression
-from imis_core.database.bulk import insert_returning, insert_rows, take_ids
+from imis_core.database.bulk import array_literal, insert_returning, insert_rows, take_ids
 from imis_core.database.tables import (
+    ALL_SEEN,
     day,
     document,
     edited,
@@ -62,6 +65,7 @@ from imis_core.employment.lookup import (
     spells_sql,
     wages_of_window,
 )
+from imis_core.employment.tables import employers, employments
 from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
@@ -74,6 +78,7 @@ from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, pl
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payments.tables import orders
 from imis_core.payroll.runs import CycleRow, PayrollRun
+from imis_core.payroll.versions import version_for, versions_of
 from imis_core.places.lookup import resolve_locations
 from imis_core.places.tables import locations, providers
 from imis_core.plugins import Manifest
@@ -83,10 +88,12 @@ from imis_core.registry.exclusion import self_excluded_groups_sql, self_excluded
 from imis_core.reports.reports import Report
 from imis_core.resource_mappings import MappingEntry, MappingFilter, ResourceMapping
 from imis_core.routes import Answer, Refused, Route, RouteRequest
+from imis_core.security.caller import denied
 from imis_core.states import StateTable
 from imis_core.users.lookup import UserRow, resolve_users, user_names
 from imis_core.values import (
     INT64_MAX,
+    MINOR_UNITS,
     Amount,
     Money,
     MonthDay,
@@ -104,11 +111,14 @@ from imis_core.values import (
 )
 
 __all__ = [
+    "ALL_SEEN",
     "COVERAGE_KIND",
     "INT64_MAX",
+    "MINOR_UNITS",
     "Amount",
     "Answer",
     "Batch",
+    "BeneficiaryBatch",
     "ClaimCase",
     "ClaimsValuated",
     "Command",
@@ -169,6 +179,7 @@ __all__ = [
     "WageCase",
     "WageContribution",
     "add_months",
+    "array_literal",
     "claims",
     "code_problem",
     "command",
@@ -176,8 +187,11 @@ __all__ = [
     "coverage_covers_sql",
     "day",
     "day_before",
+    "denied",
     "document",
     "edited",
+    "employers",
+    "employments",
     "equals",
     "expression_problems",
     "full_years",
@@ -205,6 +219,7 @@ __all__ = [
     "parse",
     "parse_expression",
     "parsed_terms",
+    "person_reference",
     "persons",
     "place_orders",
     "place_orders_from",
@@ -233,7 +248,9 @@ __all__ = [
     "to_minor",
     "to_thousandths",
     "user_names",
+    "version_for",
     "versions_by_id",
+    "versions_of",
     "versions_on",
     "wages_of_window",
 ]

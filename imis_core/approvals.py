@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import attrs
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
 from imis_core.audit import write_entry
 from imis_core.commands import Command, Reply, command, digest_of, mask, perform
@@ -111,13 +111,13 @@ def _state(row: Any, now: datetime) -> str:
     return "expired" if row.state == "awaiting_approval" and row.expires_at <= now else str(row.state)
 
 
-def _decidable(context: Context, row: Any, wanted: str) -> Refusal | None:
+def _decidable(context: Context, row: Any, wanted: str, noun: str = "approvals") -> Refusal | None:
     state = _state(row, context.now)
     if not STATES.allows(state, wanted):
-        return STATES.refusal("the request", state, wanted)
+        return evolve(STATES, noun=noun).refusal("the request", state, wanted)
     if wanted in ("approved", "rejected"):
         if row.maker == context.caller.user and wanted == "approved":
-            return Refusal("approvals.same_person", "whoever asked for it does not approve it; ask somebody else")
+            return Refusal(f"{noun}.same_person", "whoever asked for it does not approve it; ask somebody else")
         roles = context.settings.approvals[row.command].roles if row.command in context.settings.approvals else ()
         if roles and not set(roles) & set(context.caller.roles) and "administrator" not in context.caller.roles:
             return Refusal("permission.denied", f"only these roles decide on {row.command}: {', '.join(roles)}")
@@ -129,18 +129,17 @@ def _decidable(context: Context, row: Any, wanted: str) -> Refusal | None:
 @command("approvals.approve", input=Decide, result=Decided, approval=True)
 def approve(context: Context, items: tuple[Decide, ...]) -> list[Decided | Refusal]:
     """Agree to somebody else's request; with the last approver needed it runs."""
-    return [_approve(context, item) for item in items]
+    return [_approve(context, _locked(context, item.approval), item) for item in items]
 
 
-def _approve(context: Context, item: Decide) -> Decided | Refusal:
-    row = _locked(context, item.approval)
+def _approve(context: Context, row: Any, item: Decide, noun: str = "approvals") -> Decided | Refusal:
     if row is None:
         return not_found("approval", "approval", item.approval)
-    refusal = _decidable(context, row, "approved")
+    refusal = _decidable(context, row, "approved", noun)
     if refusal is not None:
         return refusal
     if context.caller.user in row.approvers:
-        return Refusal("approvals.same_person", "you have approved it already; another person is needed")
+        return Refusal(f"{noun}.same_person", "you have approved it already; another person is needed")
     approvers = [*row.approvers, context.caller.user]
     table = context.settings.approvals.get(row.command)
     if table is not None and len(approvers) < table.approvers:
@@ -168,6 +167,7 @@ def _run(context: Context, row: Any) -> Any:
         context.execute(sa.text("SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)")).scalar_one()
     )
     inner = Context(context.app, context.connection, maker, context.now, row.business_date, audit, definition.name)
+    inner.approved_change = row.change
     set_scope(context.connection, maker)
     digest = digest_of(context.app, definition, row.request)
     try:
@@ -191,24 +191,36 @@ def _update(context: Context, number: int, **values: Any) -> None:
 @command("approvals.reject", input=Decide, result=Decided, approval=True)
 def reject(context: Context, items: tuple[Decide, ...]) -> list[Decided | Refusal]:
     """Refuse somebody's request."""
-    return [_end(context, item, "rejected") for item in items]
+    return [_end(context, _locked(context, item.approval), item, "rejected") for item in items]
 
 
 @command("approvals.withdraw", input=Decide, result=Decided, approval=True)
 def withdraw(context: Context, items: tuple[Decide, ...]) -> list[Decided | Refusal]:
     """Take back one's own request."""
-    return [_end(context, item, "withdrawn") for item in items]
+    return [_end(context, _locked(context, item.approval), item, "withdrawn") for item in items]
 
 
-def _end(context: Context, item: Decide, state: str) -> Decided | Refusal:
-    row = _locked(context, item.approval)
+def _end(context: Context, row: Any, item: Decide, state: str, noun: str = "approvals") -> Decided | Refusal:
     if row is None:
         return not_found("approval", "approval", item.approval)
-    refusal = _decidable(context, row, state)
+    refusal = _decidable(context, row, state, noun)
     if refusal is not None:
         return refusal
     _update(context, row.id, state=state, reason=item.reason, request=[])
     return Decided(status=state)
+
+
+def decide_change(
+    context: Context, name: str, wanted: Literal["approved", "rejected"], reason: str | None
+) -> Decided | Refusal:
+    """Decide on a change request as the registry does; its refusals carry the registry's codes."""
+    row = _locked(context, name)
+    if row is None or not row.change:
+        return not_found("change", "change request", name)
+    item = Decide(approval=name, reason=reason)
+    if wanted == "approved":
+        return _approve(context, row, item, "registry")
+    return _end(context, row, item, wanted, "registry")
 
 
 @frozen(kw_only=True)
@@ -225,6 +237,7 @@ class Pending:
     on: date
     summary: str
     error: object = None
+    reason: str | None = None  # of a change request
 
 
 @query("approvals.pending", input=PendingInput, result=Pending, listing=True)
@@ -241,7 +254,7 @@ def pending(context: Context, asked: PendingInput) -> Listing:
         return [
             Pending(
                 id=identity, command=row.command, by=row.maker_name, at=row.requested_at, on=row.business_date,
-                summary=_summary(context, row), error=row.error,
+                summary=_summary(context, row), error=row.error, reason=row.asked_because,
             )
             for identity, row in zip(ids, rows, strict=True)
         ]  # fmt: skip
@@ -264,4 +277,4 @@ def _summary(context: Context, row: Any) -> str:
 COMMANDS = (approve, reject, withdraw)
 QUERIES = (pending,)
 
-__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "hold"]
+__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "decide_change", "hold", "store"]

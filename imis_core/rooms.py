@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from imis_core import __version__, approvals, audit_trail, deliveries, jobs
@@ -36,17 +36,24 @@ from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycles
 from imis_core.payroll import queries as payroll_queries
+from imis_core.payroll.settling import PAYROLL_SOURCE
+from imis_core.person_moves import PERSON_MOVES
 from imis_core.places import commands as places_commands
 from imis_core.places import providers
 from imis_core.places import queries as places_queries
 from imis_core.plugins import KERNEL, Manifest
 from imis_core.registry import commands as registry_commands
+from imis_core.registry import periods
 from imis_core.registry import queries as registry_queries
 from imis_core.reports import queries as reports_queries
 from imis_core.users import commands as users
 
 if TYPE_CHECKING:
+    from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.merging import PersonMove
     from imis_core.commands import Command
+    from imis_core.context import Context
+    from imis_core.errors import Refusal
     from imis_core.jobs import Job
     from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
@@ -139,4 +146,14 @@ def imis_register_payment_channels() -> Iterable[PaymentChannel]:
 
 @hookimpl
 def imis_register_payment_sources() -> Iterable[SourceKind]:
-    return (claims_paying.CLAIMS_SOURCE,)
+    return (claims_paying.CLAIMS_SOURCE, PAYROLL_SOURCE)
+
+
+@hookimpl
+def imis_beneficiary_check_batch(context: Context, batch: BeneficiaryBatch) -> Mapping[int, Refusal]:
+    return periods.check_periods(context, batch)
+
+
+@hookimpl
+def imis_person_merge_sql() -> Iterable[PersonMove]:
+    return PERSON_MOVES

@@ -193,7 +193,7 @@ def write_changes(context: Context, changed: Sequence[ChangedPerson]) -> None:
     if not changed:
         return
     rows = [c.now for c in changed]
-    columns = {
+    columns: dict[str, list[Any]] = {
         "ids": [r.id for r in rows],
         "numbers": [r.number for r in rows],
         "given": [r.given_name for r in rows],
@@ -355,6 +355,3 @@ def _write_identifiers(context: Context, wanted: Sequence[tuple[int, tuple[Ident
             identifiers,
             {"person": [r[0] for r in new], "system": [r[1] for r in new], "value": [r[2] for r in new]},
         )
-
-
-COMMANDS = (change_persons,)

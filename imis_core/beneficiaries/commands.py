@@ -9,6 +9,8 @@ from typing import Any
 from attrs import define, frozen
 
 from imis_core.beneficiaries.attributes import AttributeRules, CheckedAttributes, not_unique, taken_values
+from imis_core.beneficiaries.changing import change_persons
+from imis_core.beneficiaries.checking import BeneficiaryBatch, check_batch
 from imis_core.beneficiaries.groups import WorkGroup, Workshop, already_member, taken_codes
 from imis_core.beneficiaries.households import Household
 from imis_core.beneficiaries.lookup import PersonRow
@@ -130,8 +132,19 @@ def register_groups(context: Context, items: tuple[RegisterGroup, ...]) -> list[
     names = [item.location for item in items] + [m.location for item in items for m in item.members]
     places = Places(context, names)
     outcomes = [_checked(item, checks, attribute_rules, places) for item in items]
+    _ask(context, outcomes)
     _plan(context, checks, outcomes)
     return _results(context, outcomes)
+
+
+def _ask(context: Context, outcomes: list[_NewGroup | Refusal]) -> None:
+    """Refuse what the registry or a plugin objects to."""
+    fine = [(position, o) for position, o in enumerate(outcomes) if isinstance(o, _NewGroup)]
+    kinds, places = tuple(o.item.kind for _, o in fine), tuple(o.place for _, o in fine)
+    objections = check_batch(context, BeneficiaryBatch("beneficiaries.register_group", kinds, places))
+    for (position, _), objection in zip(fine, objections, strict=True):
+        if objection is not None:
+            outcomes[position] = objection
 
 
 def _checked(
@@ -309,6 +322,7 @@ def _results(context: Context, outcomes: Sequence[_NewGroup | Refusal]) -> list[
 COMMANDS = (
     register_persons,
     register_groups,
+    change_persons,
     add_members,
     remove_members,
     change_heads,

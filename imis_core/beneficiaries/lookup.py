@@ -76,7 +76,7 @@ def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
     table = persons.c
     columns = (table.id, table.number, table.sex, table.birth_date, table.death_date, table.status, table.place)
     rows = context.named(persons, wanted, *columns, table.merged_into, by="number")
-    found = {name: PersonRow(*row[:-1]) for name, row in rows if row.merged_into is None}
+    found = {name: _person(row) for name, row in rows if row.merged_into is None}
     merged = {name: row.merged_into for name, row in rows if row.merged_into is not None}
     if merged:
         kept = context.execute(
@@ -85,9 +85,13 @@ def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
                 context.scoped(persons),
             )
         )
-        by_key = {row.id: PersonRow(*row) for row in kept}
+        by_key = {row.id: _person(row) for row in kept}
         found |= {name: by_key[key] for name, key in merged.items() if key in by_key}
     return found
+
+
+def _person(row: Any) -> PersonRow:
+    return PersonRow(row.id, row.number, row.sex, row.birth_date, row.death_date, row.status, row.place)
 
 
 def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:

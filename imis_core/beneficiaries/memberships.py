@@ -9,6 +9,7 @@ from typing import Any, Literal, Protocol, TypeVar
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
+from imis_core.beneficiaries.checking import BeneficiaryBatch, check_batch
 from imis_core.beneficiaries.groups import (
     GroupShown,
     MemberShown,
@@ -123,9 +124,11 @@ def add_members(context: Context, items: tuple[AddMember, ...]) -> list[GroupSho
     shop = Workshop.load(context, {item.group for item in items}, {r for r in references if isinstance(r, str)})
     checks = PersonChecks(context)
     places = Places(context, [item.location for item in items])
-    drafts = [
-        _draft(item, shop.groups.get(item.group), checks, places) if reference is None else reference
-        for item, reference in zip(items, references, strict=True)
+    joined = [shop.groups.get(item.group) for item in items]
+    objections = _objections(context, joined)
+    drafts: list[NewPerson | str | Refusal] = [
+        objection or (_draft(item, group, checks, places) if reference is None else reference)
+        for item, reference, group, objection in zip(items, references, joined, objections, strict=True)
     ]
     new_people = [d for d in drafts if isinstance(d, NewPerson)]
     taken = Taken(context, new_people)
@@ -160,6 +163,14 @@ def add_members(context: Context, items: tuple[AddMember, ...]) -> list[GroupSho
     write_persons(context, written)
     shop.write()
     return shop.show(snapshots)
+
+
+def _objections(context: Context, joined: Sequence[WorkGroup | None]) -> list[Refusal | None]:
+    """What the registry or a plugin has against each group that takes a member."""
+    known = [group for group in joined if group is not None]
+    kinds, places = tuple(group.kind for group in known), tuple(group.place for group in known)
+    objections = iter(check_batch(context, BeneficiaryBatch("beneficiaries.add_member", kinds, places)))
+    return [None if group is None else next(objections) for group in joined]
 
 
 def _draft(item: AddMember, group: WorkGroup | None, checks: PersonChecks, places: Places) -> NewPerson | Refusal:

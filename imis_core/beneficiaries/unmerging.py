@@ -53,7 +53,7 @@ def locked_merges(context: Context, ids: Iterable[int]) -> dict[int, MergeRow]:
         .order_by(m.id)
         .with_for_update()
     )
-    return {row.id: MergeRow(*row) for row in rows}
+    return {row.id: MergeRow(row.id, row.kept, row.dropped, row.state, row.undo) for row in rows}
 
 
 def undo_merges(context: Context, rows: Sequence[MergeRow]) -> list[Refusal | None]:
@@ -181,7 +181,7 @@ def _restore_values(context: Context, fine: Sequence[MergeRow], people: dict[int
     gone: list[tuple[int, str, str]] = []
     for row in fine:
         kept = people[row.kept]
-        fields = {
+        fields: dict[str, Any] = {
             name: date.fromisoformat(before) if name == "birth_date" else before
             for name, (before, after) in row.undo["values"].items()
             if plain(getattr(kept, name)) == after

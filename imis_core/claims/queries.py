@@ -55,7 +55,8 @@ _HEAD: Final = (
 _LINES: Final = sa.text(
     """
     SELECT l.claim, l.line, i.code, i.kind, l.quantity_thousandths AS asked_thousandths, l.price_minor, k.rejection,
-           k.quantity_thousandths, r.unit_price_minor, r.limited_milli, r.deducted_milli, r.shared_minor, r.above_ceiling_minor, r.payable_minor
+           k.quantity_thousandths, r.unit_price_minor, r.limited_milli, r.deducted_milli, r.shared_minor,
+           r.above_ceiling_minor, r.payable_minor
     FROM core.claim_lines l JOIN core.items i ON i.id = l.item
     JOIN core.claim_line_checks k ON k.claim = l.claim AND k.line = l.line
     JOIN core.claim_current t ON t.claim = l.claim

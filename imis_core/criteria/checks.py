@@ -124,7 +124,7 @@ class _Check:
             wanted: Kind | None = "number" if aggregate.function == "sum" else None
             yield from member.of(aggregate.argument, wanted)
             if member._kinds(aggregate.argument).own == "bool" and wanted is None:
-                yield f"{aggregate.argument} is {_SAID['bool']}; true and false have no least and no greatest"
+                yield f"{_shown(aggregate.argument)} is {_SAID['bool']}; true and false have no least and no greatest"
         if aggregate.where is not None:
             yield from member.of(aggregate.where, "bool")
 

@@ -59,8 +59,8 @@ def _approve(context: Context, name: str) -> PayrollShown | Refusal:
         return same_person()
     with whole_payrolls(context):
         budget = locked_budgets(context, (payroll.package,))[payroll.package]
-        amount = order(context, payroll.scheme, payroll.id, _GENERATED, available=budget.available)
-        if amount == 0 and budget.available is not None:
+        amount = order(context, payroll.scheme, payroll.id, _GENERATED, available=budget.limit)
+        if amount == 0 and budget.limit is not None:
             # Nothing was ordered: there was nothing to order, or it is more than the budget has left.
             refusal = budget.refusal(context, payroll.scheme, owed_in_all(context, payroll.id, _GENERATED))
             if refusal is not None:

@@ -30,11 +30,16 @@ class Budget:
     def available(self) -> int | None:
         return None if self.granted is None else self.granted - self.reserved - self.spent
 
+    @property
+    def limit(self) -> int | None:
+        """What an approval may reserve: nothing costs nothing, also where more was spent than is granted now."""
+        return None if self.available is None else max(self.available, 0)
+
     def refusal(self, context: Context, scheme: str, amount_minor: int) -> Refusal | None:
         """`payroll.over_budget` for an amount above what is available."""
-        if self.available is None or amount_minor <= self.available:
+        if self.limit is None or amount_minor <= self.limit:
             return None
-        wanted, left = (context.money(minor, scheme) for minor in (amount_minor, self.available))
+        wanted, left = (context.money(minor, scheme) for minor in (amount_minor, self.limit))
         return Refusal("payroll.over_budget", f"{wanted} is above the {left} that the budget has left; raise it first")
 
 

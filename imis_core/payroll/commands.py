@@ -1,10 +1,7 @@
-"""Commands of the room payroll."""
+"""Commands of the room payroll, from the modules that hold its subjects."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from imis_core.payroll import approving, budgets, generating, holding
 
-if TYPE_CHECKING:
-    from imis_core.commands import Command
-
-COMMANDS: Final[tuple[Command, ...]] = ()
+COMMANDS = (*generating.COMMANDS, *approving.COMMANDS, *holding.COMMANDS, *budgets.COMMANDS)

@@ -233,19 +233,18 @@ def _keys(columns: Any) -> list[sa.ColumnElement[Any]]:
 
 
 def _existing(run: PayrollRun) -> sa.Subquery:
-    """Entitlements of the cycle, and of sources that are paid once in all cycles."""
-    return (
+    """Entitlements of the cycle, and those of other cycles that are paid once in all: each found by its own index."""
+    select = (
         sa.select(
             entitlements.c.id, entitlements.c.source_kind, entitlements.c.source, entitlements.c.once,
             entitlement_current.c.version, entitlement_current.c.free, *_keys(entitlements.c),
         )
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
-        .where(
-            entitlements.c.package == run.package,
-            sa.or_(entitlements.c.cycle == run.cycle.id, entitlements.c.once),
-        )
-        .subquery("existing")
+        .where(entitlements.c.package == run.package)
     )  # fmt: skip
+    of_cycle = select.where(entitlements.c.cycle == run.cycle.id)
+    once = select.where(entitlements.c.once, entitlements.c.cycle != run.cycle.id)
+    return sa.union_all(of_cycle, once).subquery("existing")
 
 
 def _covered(run: PayrollRun) -> sa.Subquery:

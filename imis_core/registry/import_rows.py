@@ -92,7 +92,7 @@ class RowChecks:
         self._unique_numbers(drafts)
         self._unique_values(drafts)
         for row, data in zip(staged, self._rows, strict=True):
-            order = {name: index for index, name in enumerate((*FIELDS, *data))}
+            order = {name: index for index, name in enumerate(dict.fromkeys((*FIELDS, *data)))}
             row.errors.sort(key=lambda error: order.get(error.field.partition(".")[0], len(order)))
             if row.errors:
                 row.person = None
@@ -230,12 +230,12 @@ def _identifiers(data: Mapping[str, Any], say: Any) -> tuple[Identifier, ...]:
         except (InvalidInput, Invalid):
             say("identifiers", "format", "write identifiers as tables of system and value")
             return ()
-    system, value = _cell(data, "identifier_system"), _cell(data, "identifier_value")
-    if system is not None and value is not None:
-        found.append(Identifier(system=system, value=value))
-    elif value is not None:
+    giver, given = _cell(data, "identifier_system"), _cell(data, "identifier_value")
+    if giver is not None and given is not None:
+        found.append(Identifier(system=giver, value=given))
+    elif given is not None:
         say("identifier_system", "required", "say which system gave the identifier")
-    elif system is not None:
+    elif giver is not None:
         say("identifier_value", "required", "the identifier is missing")
     return tuple(found)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from imis_core.api import Manifest, hookimpl
 
 if TYPE_CHECKING:
-    from imis_core.api import SchemeType
+    import sqlalchemy as sa
+
+    from imis_core.api import Command, PayrollRun, Query, SchemeType
 
 
 @hookimpl
@@ -39,3 +41,24 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             frequency=terms.frequency,
         )
     ]
+
+
+@hookimpl
+def imis_register_commands() -> Iterable[Command]:
+    from imis_cash_transfer import enrolling, reviews, scores, standing
+
+    return [*scores.COMMANDS, *enrolling.COMMANDS, *standing.COMMANDS, *reviews.COMMANDS]
+
+
+@hookimpl
+def imis_register_queries() -> Iterable[Query]:
+    from imis_cash_transfer import enrolling, standing
+
+    return [*enrolling.QUERIES, *standing.QUERIES]
+
+
+@hookimpl
+def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:
+    from imis_cash_transfer.payroll import lines
+
+    return lines(run)

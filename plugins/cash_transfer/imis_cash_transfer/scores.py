@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY, array
 
+from imis_cash_transfer.columns import Sql, apart
 from imis_cash_transfer.score_terms import (
     Banded,
     ByArea,
@@ -39,7 +40,6 @@ from imis_cash_transfer.targets import (
 )
 from imis_core.api import Context, Criteria, Problem, Refusal, command, equals, insert_rows, invalid, take_ids
 
-Sql: TypeAlias = sa.ColumnElement[Any]
 STEP_DECIMALS: Final = 30  # shown of what a ratio adds; the score itself is rounded once, from the exact number
 
 
@@ -192,7 +192,7 @@ def _answers(context: Context, target: Target, rule: Score) -> sa.CTE:
                 answer = criteria.value(of.expression, "number").column
         columns.append(answer.label(f"answer{index}"))
     select = sa.select(*columns).select_from(criteria.from_clause()).where(registered(context, target))
-    return _apart(select)
+    return apart(select)
 
 
 def _terms(rule: Score, answers: sa.CTE) -> sa.CTE:
@@ -228,7 +228,7 @@ def _terms(rule: Score, answers: sa.CTE) -> sa.CTE:
         columns += [absent.label(f"absent{index}"), sa.case((absent, instead), else_=add).label(f"add{index}")]
         if by is not None:
             columns.append(by.label(f"by{index}"))
-    return _apart(sa.select(*columns))
+    return apart(sa.select(*columns))
 
 
 def _totals(rule: Score, terms: sa.CTE) -> sa.CTE:
@@ -248,7 +248,7 @@ def _totals(rule: Score, terms: sa.CTE) -> sa.CTE:
     if rule.area is not None and any(number.areas for _, number in rule.numbers()):
         missing.insert(0, sa.case((terms.c.area.is_(None), sa.literal(rule.area.text, sa.Text))))
     adds = [_shown(variable, terms.c[f"add{i}"], terms.c.get(f"by{i}")) for i, variable in variables]
-    return _apart(
+    return apart(
         sa.select(
             terms.c.id, terms.c.code, terms.c.area,
             (terms.c.scale * total).label("scaled"), divisor.label("divisor"),
@@ -303,11 +303,6 @@ def _sum(values: Sequence[Sql]) -> Sql:
         return values[0]
     middle = len(values) // 2
     return _sum(values[:middle]) + _sum(values[middle:])
-
-
-def _apart(select: sa.Select[Any]) -> sa.CTE:
-    """A sub-select computed once, not written again wherever one of its columns is used."""
-    return select.cte().prefix_with("MATERIALIZED", dialect="postgresql")
 
 
 COMMANDS = (score,)

@@ -28,6 +28,7 @@ from imis_core.api import (
     resolve_groups,
     resolve_persons,
     scheme_type,
+    versions_of,
     versions_on,
 )
 
@@ -142,6 +143,37 @@ def resolve_targets(context: Context, items: Sequence[Asked], *, future: bool = 
             answers.append(only)
         else:
             answers.append(Target(version=version, terms=terms[version.id], on=day, only=only))
+    return answers
+
+
+def resolve_standing(context: Context, items: Sequence[Asked]) -> list[Target | Refusal]:
+    """As `resolve_targets`, also for a package that has ended or not begun: who is in it is still moved.
+
+    Where no version is in force on the day, the last one before it holds, else the first.
+    """
+    names = {item.package for item in items}
+    found = {(row.scheme, name): row for name, row in context.named(packages, names)}
+    of_package = versions_of(context, {row.id for row in found.values()})
+    days = [item.on or context.today for item in items]
+    chosen: dict[tuple[str, str, date], Version] = {}
+    for item, day in zip(items, days, strict=True):
+        package = found.get((item.scheme, item.package))
+        versions = of_package[package.id] if package is not None else []
+        if versions:
+            begun = [v for v in versions if v.valid_from <= day]
+            chosen[item.scheme, item.package, day] = begun[-1] if begun else versions[0]
+    ours = [v for v in chosen.values() if context.app.type_of(v.scheme).name == TYPE]
+    terms = parsed_terms(context, ours)
+    answers: list[Target | Refusal] = []
+    for item, day in zip(items, days, strict=True):
+        refusal = scheme_refusal(context, item.scheme)
+        version = chosen.get((item.scheme, item.package, day))
+        if refusal is None and day > context.today:
+            refusal = future_refusal(context)
+        if refusal is None and version is not None:
+            answers.append(Target(version=version, terms=terms[version.id], on=day))
+        else:
+            answers.append(refusal or not_found("package", "benefit package", item.package))
     return answers
 
 

@@ -1,0 +1,271 @@
+"""Single entitlements: approved above the limit, held, released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import define, field, frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.commands import command
+from imis_core.context import Context
+from imis_core.errors import Refusal, not_found
+from imis_core.payments.orders import Move, move_orders
+from imis_core.payroll.approving import same_person
+from imis_core.payroll.budgets import Budget, locked_budgets, move_budgets
+from imis_core.payroll.owing import (
+    NO_RECIPIENT,
+    SOURCE,
+    move_entitlements,
+    order,
+    payable,
+    post_expense,
+)
+from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.showing import locked_payrolls
+from imis_core.payroll.states import ENTITLEMENT_STATES
+from imis_core.payroll.tables import entitlement_current, entitlements
+
+_BEFORE_APPROVAL: Final = ("generated", "awaiting_approval")
+_PAYABLE_NOW: Final = ("approved", "paying")  # payrolls that entitlements can still be approved in
+
+
+@frozen(kw_only=True)
+class NameEntitlement:
+    entitlement: str
+
+
+@frozen(kw_only=True)
+class HoldEntitlement:
+    entitlement: str
+    reason: str
+
+
+@frozen(kw_only=True)
+class EntitlementMoved:
+    state: str
+
+
+@define
+class _Held:
+    """An entitlement under the locks of its order and its payroll; `state` follows the items of a batch.
+
+    `order` is its latest one, None if it was never approved; `sent` once that went to a payment provider. `before` is
+    the state from which it came into the present one.
+    """
+
+    number: int
+    payroll: Any
+    state: str
+    amount_minor: int
+    before: str | None
+    order: int | None
+    order_state: str | None
+    sent: bool
+    reason: str | None = field(default=None)
+
+
+def _locked(context: Context, items: Sequence[Any]) -> list[_Held | Refusal]:
+    """The named entitlements that the caller may see, locked: first their orders, then their payrolls."""
+    numbers = [context.ids.decode("entitlements", item.entitlement) for item in items]
+    seen = set(
+        context.execute(
+            sa.select(entitlements.c.id).where(
+                entitlements.c.id == _any(n for n in numbers if n is not None), context.scoped(entitlements)
+            )
+        ).scalars()
+    )
+    found: dict[int, _Held] = {}
+    if seen:
+        with whole_payrolls(context):
+            found = _read(context, sorted(seen))
+    return [
+        found[number] if number in found else not_found("entitlement", "entitlement", item.entitlement)
+        for item, number in zip(items, numbers, strict=True)
+    ]
+
+
+def _read(context: Context, numbers: Sequence[int]) -> dict[int, _Held]:
+    context.execute(_LOCK_ORDERS, {"kind": SOURCE, "entitlements": numbers})
+    of_payroll = context.execute(
+        sa.select(entitlement_current.c.payroll).where(entitlement_current.c.entitlement == _any(numbers)).distinct()
+    ).scalars()
+    payrolls = locked_payrolls(context, of_payroll)
+    # Only a further statement sees what others did before these locks were free.
+    rows: Iterable[Any] = context.execute(_STANDING, {"kind": SOURCE, "entitlements": numbers})
+    return {
+        row.entitlement: _Held(
+            row.entitlement, payrolls[row.payroll], row.state, row.amount_minor, row.before,
+            row.order, row.order_state, row.sent,
+        )
+        for row in rows
+        if row.payroll in payrolls and payrolls[row.payroll].state != "deleted"
+    }  # fmt: skip
+
+
+_LOCK_ORDERS: Final = sa.text(
+    """
+    SELECT o.id FROM core.orders o JOIN core.order_current t ON t."order" = o.id
+    JOIN core.entitlement_current e ON e.payroll = o.source AND e.entitlement = o.entitlement
+    WHERE o.source_kind = :kind AND e.entitlement = ANY(CAST(:entitlements AS bigint[])) ORDER BY o.id FOR UPDATE OF t
+    """
+)
+_STANDING: Final = sa.text(
+    """
+    SELECT e.entitlement, e.payroll, e.state, e.amount_minor, s.state AS before, o."order", o.state AS order_state,
+           coalesce(o.payment_provider IS NOT NULL, false) AS sent
+    FROM core.entitlement_current e
+    LEFT JOIN core.entitlement_states s ON s.entitlement = e.entitlement AND s.version = e.version - 1
+    LEFT JOIN LATERAL (
+        SELECT t."order", t.state, t.payment_provider
+        FROM core.orders o JOIN core.order_current t ON t."order" = o.id
+        WHERE o.source_kind = :kind AND o.source = e.payroll AND o.entitlement = e.entitlement
+        ORDER BY o.attempt DESC LIMIT 1) o ON true
+    WHERE e.entitlement = ANY(CAST(:entitlements AS bigint[]))
+    """
+)
+
+
+@command("payroll.hold", input=HoldEntitlement, result=EntitlementMoved)
+def hold(context: Context, items: tuple[HoldEntitlement, ...]) -> list[EntitlementMoved | Refusal]:
+    """Keep an entitlement from being paid; one whose order was sent cannot be held any more."""
+    outcomes: list[EntitlementMoved | Refusal] = []
+    moved: dict[int, _Held] = {}
+    for item, one in zip(items, _locked(context, items), strict=True):
+        if isinstance(one, Refusal):
+            outcomes.append(one)
+        elif one.state not in (*_BEFORE_APPROVAL, "approved") or one.sent:
+            outcomes.append(_wrong_state(one, "held"))
+        else:
+            one.state, one.reason = "held", item.reason
+            moved[one.number] = one
+            outcomes.append(EntitlementMoved(state="held"))
+    _move_with_orders(context, moved)
+    return outcomes
+
+
+@command("payroll.release", input=HoldEntitlement, result=EntitlementMoved)
+def release(context: Context, items: tuple[HoldEntitlement, ...]) -> list[EntitlementMoved | Refusal]:
+    """Let a held entitlement go on from where it was held."""
+    named = _locked(context, items)
+    outcomes: list[Any] = [None] * len(items)
+    moved: dict[int, _Held] = {}
+    unordered: list[tuple[int, _Held]] = []
+    for position, (item, one) in enumerate(zip(items, named, strict=True)):
+        if isinstance(one, Refusal):
+            outcomes[position] = one
+            continue
+        wanted = _released_to(one)
+        if wanted is None:
+            outcomes[position] = _wrong_state(one, "approved")
+        elif wanted == "approved" and one.order is None:
+            outcomes[position] = same_person() if one.payroll.maker == context.caller.user else None
+            if outcomes[position] is None:
+                one.state, one.reason = wanted, item.reason
+                unordered.append((position, one))
+        else:
+            one.state, one.reason = wanted, item.reason
+            moved[one.number] = one
+            outcomes[position] = EntitlementMoved(state=wanted)
+    _move_with_orders(context, moved)
+    for position, outcome in _ordered(context, unordered, ("held",)).items():
+        outcomes[position] = outcome
+    return outcomes
+
+
+def _released_to(one: _Held) -> str | None:
+    """Where a held entitlement goes on; None: nowhere now."""
+    if one.state != "held" or one.sent:
+        return None  # what was sent waits for its provider's report
+    if one.order is not None or one.before == "generated":
+        if one.payroll.state in _PAYABLE_NOW:
+            return "approved"
+        return "generated" if one.order is None and one.payroll.state == "awaiting_approval" else None
+    return one.before if one.payroll.state in ("awaiting_approval", *_PAYABLE_NOW) else None
+
+
+def _move_with_orders(context: Context, moved: Mapping[int, _Held]) -> None:
+    """Entitlements move, and the orders of those that have one follow."""
+    move_entitlements(context, [(one.number, one.state, one.reason) for one in moved.values()])
+    orders = [Move(one.order, one.state, one.reason) for one in moved.values() if one.order is not None]
+    with whole_payrolls(context):
+        move_orders(context, orders)
+
+
+@command("payroll.approve_entitlement", input=NameEntitlement, result=EntitlementMoved, approval=True)
+def approve_entitlement(context: Context, items: tuple[NameEntitlement, ...]) -> list[EntitlementMoved | Refusal]:
+    """Agree to an entitlement above the approval limit, in somebody else's approved payroll."""
+    outcomes: list[Any] = [None] * len(items)
+    chosen: list[tuple[int, _Held]] = []
+    for position, one in enumerate(_locked(context, items)):
+        if isinstance(one, Refusal):
+            outcomes[position] = one
+        elif one.state != "awaiting_approval" or one.payroll.state not in _PAYABLE_NOW:
+            outcomes[position] = _wrong_state(one, "approved")
+        elif one.payroll.maker == context.caller.user:
+            outcomes[position] = same_person()
+        else:
+            one.state = "approved"  # named twice, it is refused the second time
+            chosen.append((position, one))
+    for position, outcome in _ordered(context, chosen, ("awaiting_approval",)).items():
+        outcomes[position] = outcome
+    return outcomes
+
+
+def _ordered(
+    context: Context, chosen: Sequence[tuple[int, _Held]], states: Sequence[str]
+) -> dict[int, EntitlementMoved | Refusal]:
+    """Approve entitlements with an order each, as far as the budgets go; the outcomes by position.
+
+    One that nobody can be paid for is held: if it was held before, it stays so, and that is a refusal.
+    """
+    outcomes: dict[int, EntitlementMoved | Refusal] = {}
+    if not chosen:
+        return outcomes
+    with whole_payrolls(context):
+        budgets = locked_budgets(context, {one.payroll.package for _, one in chosen})
+        for payroll in {one.payroll.id: one.payroll for _, one in chosen}.values():
+            own = [(position, one) for position, one in chosen if one.payroll.id == payroll.id]
+            amounts = payable(context, payroll.id, states, [one.number for _, one in own])
+            accepted: list[_Held] = []
+            for position, one in own:
+                if one.number not in amounts and "held" in states:
+                    message = "nobody can be paid for this entitlement; name a recipient of the household first"
+                    outcomes[position] = Refusal(f"payroll.{NO_RECIPIENT}", message)
+                    continue
+                budget = budgets[payroll.package]
+                amount = amounts.get(one.number, 0)
+                refusal = budget.refusal(context, payroll.scheme, amount)
+                if refusal is not None:
+                    outcomes[position] = refusal
+                    continue
+                budgets[payroll.package] = Budget(budget.granted, budget.reserved + amount, budget.spent)
+                accepted.append(one)
+                outcomes[position] = EntitlementMoved(state="approved" if one.number in amounts else "held")
+            if accepted:
+                amount = order(
+                    context, payroll.scheme, payroll.id, states,
+                    chosen=[one.number for one in accepted], reason=accepted[0].reason,
+                )  # fmt: skip
+                move_budgets(context, {payroll.package: (amount, 0)})
+                post_expense(context, payroll.scheme, amount)
+    return outcomes
+
+
+def _wrong_state(one: _Held, wanted: str) -> Refusal:
+    if not ENTITLEMENT_STATES.allows(one.state, wanted):
+        return ENTITLEMENT_STATES.refusal("the entitlement", one.state, wanted)
+    sent = ", its order was sent" if one.sent else ""
+    return Refusal(
+        "payroll.wrong_state",
+        f"the entitlement is {one.state}{sent} and its payroll is {one.payroll.state}; it cannot become {wanted}",
+    )
+
+
+def _any(numbers: Iterable[int]) -> Any:
+    return sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger)))
+
+
+COMMANDS = (approve_entitlement, hold, release)

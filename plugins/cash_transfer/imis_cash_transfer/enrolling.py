@@ -1,0 +1,209 @@
+"""Preview, enrolment and approval: a selection is shown, proposed as it stands, and agreed to by somebody else.
+
+Source: contract-cash-transfer.md, 'Selection and enrolment'.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from datetime import date
+from decimal import Decimal
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_cash_transfer.moves import Move, write_moves
+from imis_cash_transfer.selection import NOT_SELECTED, SELECTED, selection
+from imis_cash_transfer.selection import WAITING as TO_WAIT
+from imis_cash_transfer.states import ACTIVE, APPROVED, AWAITING, ENROLMENTS, WAITING
+from imis_cash_transfer.tables import enrolment_lines, enrolments
+from imis_cash_transfer.targets import Target, any_of, lock_packages, resolve_targets
+from imis_core.api import (
+    Context,
+    Money,
+    Refusal,
+    command,
+    insert_rows,
+    not_found,
+    parsed_terms,
+    query,
+    versions_by_id,
+)
+
+NOUN: Final = "targeting"
+
+
+@frozen(kw_only=True)
+class Select:
+    """Who is to be looked at: everybody registered, or those named."""
+
+    scheme: str
+    package: str
+    groups: tuple[str, ...] | None = None
+    persons: tuple[str, ...] | None = None
+    on: date | None = None
+
+
+@frozen
+class Line:
+    """`rank` within the place if there is a quota, else overall; `reason` why not selected."""
+
+    beneficiary: str
+    outcome: str
+    rank: int | None
+    score: Decimal | None
+    reason: str | None
+
+
+@frozen(kw_only=True)
+class Preview:
+    candidates: int
+    selected: int
+    waiting: int
+    not_selected: int
+    cost_per_cycle: Money
+    list_: tuple[Line, ...]
+
+
+@frozen(kw_only=True)
+class Enrolled(Preview):
+    id: str
+    status: str
+
+
+@frozen(kw_only=True)
+class Approve:
+    enrolment: str
+
+
+@frozen(kw_only=True)
+class Approved:
+    status: str
+    enrolled: int
+    waiting: int
+    refused: int
+
+
+@query("targeting.preview", input=Select, result=Preview)
+def preview(context: Context, asked: Select) -> Preview | Refusal:
+    """Who would be selected, who would wait or not be selected and why, and what a cycle would cost."""
+    (target,) = resolve_targets(context, (asked,), future=True)
+    if isinstance(target, Refusal):
+        return target
+    rows = context.execute(selection(context, target)).all()
+    return Preview(**_fields(target, rows))
+
+
+@command("targeting.enrol", input=Select, result=Enrolled)
+def enrol(context: Context, items: tuple[Select, ...]) -> list[Enrolled | Refusal]:
+    """Propose a selection as it stands now; nobody is enrolled before somebody else approves it."""
+    targets = resolve_targets(context, items)
+    return [t if isinstance(t, Refusal) else _enrol(context, t) for t in targets]
+
+
+def _enrol(context: Context, target: Target) -> Enrolled:
+    rows = context.execute(selection(context, target)).all()
+    shown = _fields(target, rows)
+    number: int = context.execute(
+        sa.insert(enrolments)
+        .values(
+            scheme=target.version.scheme, package=target.package, package_version=target.version.id,
+            reference_date=target.on, state=AWAITING, listed=len(rows), cost_minor=shown["cost_per_cycle"].minor,
+            currency=target.version.currency, proposed_by=context.caller.user,
+        )
+        .returning(enrolments.c.id)
+    ).scalar_one()  # fmt: skip
+    insert_rows(
+        context.connection,
+        enrolment_lines,
+        {
+            "enrolment": [number] * len(rows),
+            target.holder: [row.id for row in rows],
+            **{name: [getattr(row, name) for row in rows] for name in ("outcome", "rank", "score", "reason")},
+        },
+    )
+    return Enrolled(**shown, id=context.ids.encode(NOUN, number), status=AWAITING)
+
+
+def _fields(target: Target, rows: Sequence[Any]) -> dict[str, Any]:
+    """The fields of a preview; what a cycle costs is the sum of the amounts of the selected."""
+    counts = Counter(row.outcome for row in rows)
+    cost = sum(row.amount_minor for row in rows if row.outcome == SELECTED)
+    return {
+        "candidates": len(rows),
+        "selected": counts[SELECTED],
+        "waiting": counts[TO_WAIT],
+        "not_selected": counts[NOT_SELECTED],
+        "cost_per_cycle": Money(int(cost), target.version.currency),
+        "list_": tuple(Line(row.code, row.outcome, row.rank, row.score, row.reason) for row in rows),
+    }
+
+
+@command("targeting.approve", input=Approve, result=Approved, approval=True)
+def approve(context: Context, items: tuple[Approve, ...]) -> list[Approved | Refusal]:
+    """Agree to somebody else's enrolment: who still fits is active from today, as far as there are places."""
+    numbers = [context.ids.decode(NOUN, item.enrolment) for item in items]
+    proposed = {
+        row.id: row
+        for row in context.execute(
+            sa.select(enrolments)
+            .where(enrolments.c.id == any_of({n for n in numbers if n is not None}))
+            .order_by(enrolments.c.id)
+            .with_for_update()
+        )
+    }
+    lock_packages(context, [row.package for row in proposed.values()])
+    versions = versions_by_id(context, {row.package_version for row in proposed.values()})
+    terms = parsed_terms(context, versions.values())
+    states = {number: row.state for number, row in proposed.items()}
+    outcomes: list[Approved | Refusal] = []
+    for item, number in zip(items, numbers, strict=True):
+        row = None if number is None else proposed.get(number)
+        if row is None:
+            outcomes.append(not_found("enrolment", "enrolment", item.enrolment))
+        elif row.proposed_by == context.caller.user:
+            message = "whoever proposed the enrolment does not approve it; ask somebody else"
+            outcomes.append(Refusal("targeting.same_person", message))
+        elif not ENROLMENTS.allows(states[row.id], APPROVED):
+            outcomes.append(ENROLMENTS.refusal("the enrolment", states[row.id], APPROVED))
+        else:
+            version = versions[row.package_version]
+            target = Target(version=version, terms=terms[version.id], on=row.reference_date)
+            outcome = _approve(context, item, row, target)
+            if isinstance(outcome, Approved):
+                states[row.id] = APPROVED
+            outcomes.append(outcome)
+    return outcomes
+
+
+def _approve(context: Context, item: Approve, row: Any, target: Target) -> Approved | Refusal:
+    """Judge the frozen list again, under the package's lock: nobody twice, no place above the maximum or a quota."""
+    agreed = sa.func.count().filter(enrolment_lines.c.outcome != NOT_SELECTED)
+    seen = context.execute(
+        sa.select(sa.func.count().label("listed"), agreed.label("agreed")).where(
+            enrolment_lines.c.enrolment == row.id, context.scoped(enrolment_lines)
+        )
+    ).one()
+    if seen.listed != row.listed:
+        return not_found("enrolment", "enrolment", item.enrolment)  # it lists others than the caller may see
+    judged = context.execute(selection(context, target, frozen=row.id)).all()
+    moves = [
+        Move(
+            target, one.id, ACTIVE if one.agreed and one.outcome == SELECTED else WAITING, context.today,
+            one.reason, row.id,
+        )
+        for one in judged
+        if one.outcome != NOT_SELECTED
+    ]  # fmt: skip
+    write_moves(context, moves, changes_only=True)
+    context.execute(
+        sa.update(enrolments).where(enrolments.c.id == row.id).values(state=APPROVED, approved_by=context.caller.user)
+    )
+    enrolled = sum(move.state == ACTIVE for move in moves)
+    return Approved(status=APPROVED, enrolled=enrolled, waiting=len(moves) - enrolled, refused=seen.agreed - len(moves))
+
+
+QUERIES = (preview,)
+COMMANDS = (enrol, approve)
