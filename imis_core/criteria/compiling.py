@@ -184,7 +184,7 @@ class _Reader:
             case Product(factors):
                 return readings.balanced([self.read(factor, "number") for factor in factors], multiply=True)
             case Not(operand):
-                return sa.not_(self.read(operand, "bool"))
+                return readings.opposite(self.read(operand, "bool"))
             case And(operands):
                 return sa.and_(*(self.read(operand, "bool") for operand in operands))
             case Or(operands):
@@ -200,7 +200,7 @@ class _Reader:
                 return sa.or_(*(self.read(Comparison("=", operand, value), "bool") for value in values))
             case Missing(operand, known):
                 absent = self._absent(operand)
-                return sa.not_(absent) if known else absent
+                return readings.opposite(absent) if known else absent
 
     def json(self, expression: Expression) -> Sql:
         """An undeclared attribute as it is kept."""

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
+from sqlalchemy.sql.elements import Grouping
 from sqlalchemy.types import TypeEngine
 
 from imis_core.criteria.expressions import Boolean, Day, Kind, Literal_, Number, Operator, Text
@@ -114,6 +115,11 @@ def compare_json(operator: Operator, left: Sql, right: Sql) -> Sql:
     return sa.func.coalesce(
         *(compare(operator, from_json(left, kind), from_json(right, kind), kind) for kind in kinds), type_=sa.Boolean
     )
+
+
+def opposite(truth: Sql) -> Sql:
+    """NOT in parentheses, which SQLAlchemy leaves out where `IS NULL` follows and then binds tighter."""
+    return Grouping(sa.not_(truth))
 
 
 def years_between(born: Sql, on: Sql) -> Sql:

@@ -136,7 +136,9 @@ def covers_on(
         )
         .render_derived(name="cases")
     )
-    of_type = kind.covers_sql(cases.c.on_day, cases.c.of_case)
+    # Named as text, so that a type's select may use them at any depth: they are columns of the lateral join around it.
+    on, case = sa.literal_column("cases.on_day", sa.Date()), sa.literal_column("cases.of_case", sa.BigInteger())
+    of_type = kind.covers_sql(on, case)
     covers = of_type.where(
         of_type.selected_columns["person"] == cases.c.person, of_type.selected_columns["scheme"] == scheme
     ).lateral("covers")

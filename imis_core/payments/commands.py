@@ -9,9 +9,10 @@ from attrs import frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
-from imis_core.payments.orders import locked_orders, place_retries, retried, sent_orders, submit_orders
+from imis_core.payments.orders import locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
+from imis_core.payments.submitting import sent_orders, submit_orders
 
 
 @frozen(kw_only=True)

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
 
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows, take_ids
-from imis_core.payments.tables import order_current, order_states, orders, recipients
+from imis_core.payments.tables import order_current, order_states, orders
 from imis_core.states import StateTable
 
 ORDER_STATES: Final = StateTable(
@@ -119,12 +119,13 @@ def place_orders_from(
             ("standing", order_current, state),
         )
     ]
-    count, amount = context.execute(
+    told: sa.Select[Any, Any] = (
         sa.select(sa.func.count(), sa.cast(sa.func.coalesce(sa.func.sum(chosen.c.amount_minor), 0), sa.BigInteger))
         .select_from(chosen)
         .add_cte(*parts)
-    ).one()
-    return count, amount
+    )
+    counted: Any = context.execute(told).one()
+    return counted[0], counted[1]
 
 
 def _text(value: str) -> sa.ColumnElement[str]:
@@ -260,91 +261,6 @@ def move_orders_of(
     if entitlements is not None:
         parameters["entitlements"] = list(entitlements)
     return list(context.execute(sa.text(_MOVE_OF.format(more=more)), parameters))
-
-
-NO_ACCOUNT: Final = "no_account"
-
-
-def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int, int]:
-    """Send a batch's approved orders through their recipients' enrolments, in one statement; (sent, without one).
-
-    The recipient's own enrolment for the scheme wins over the one for every scheme. An order without any stays
-    approved, with the reason `no_account`.
-    """
-    joined: sa.FromClause = orders.join(order_current, order_current.c.order == orders.c.id)
-    enrolments = []
-    # One join for each, on columns that an index leads with: a condition with OR would read every recipient per order.
-    # Whoever sees the order sees the enrolment: both are scoped by the same person or facility.
-    for holder in ("person", "provider"):
-        for name, scheme in (("own", orders.c.scheme), ("general", sa.literal_column("''"))):
-            enrolment = recipients.alias(f"{name}_{holder}")
-            enrolments.append(enrolment)
-            fits = (enrolment.c.active, enrolment.c[holder] == orders.c[holder], enrolment.c.scheme == scheme)
-            joined = joined.outerjoin(enrolment, sa.and_(*fits))
-    chosen = (
-        sa.select(
-            orders.c.id,
-            sa.func.coalesce(*[e.c.id for e in enrolments]).label("recipient"),
-            sa.func.coalesce(*[e.c.payment_provider for e in enrolments]).label("payment_provider"),
-        )
-        .select_from(joined)
-        .where(
-            orders.c.source_kind == source_kind,
-            orders.c.source == source,
-            order_current.c.state == "approved",
-            context.scoped(orders),
-        )
-        .order_by(orders.c.id)
-        .with_for_update(of=order_current)
-        .cte("chosen")
-        .prefix_with("MATERIALIZED")
-    )
-    sent = (
-        sa.update(order_current)
-        .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_not(None))
-        .values(
-            state="submitted",
-            version=order_current.c.version + 1,
-            reason=None,
-            payment_provider=chosen.c.payment_provider,
-            recipient=chosen.c.recipient,
-        )
-        .returning(order_current.c.order, order_current.c.version)
-        .cte("sent")
-    )
-    written = (sent.c.order, sent.c.version, sa.literal_column("'submitted'"), sa.cast(context.audit, sa.BigInteger))
-    kept = sa.insert(order_states).from_select(["order", "version", "state", "audit"], sa.select(*written)).cte("kept")
-    waiting = (
-        sa.update(order_current)
-        .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_(None))
-        .values(reason=NO_ACCOUNT)
-        .returning(order_current.c.order)
-        .cte("waiting")
-    )
-    submitted, failed = context.execute(
-        sa.select(
-            sa.select(sa.func.count()).select_from(sent).scalar_subquery(),
-            sa.select(sa.func.count()).select_from(waiting).scalar_subquery(),
-        ).add_cte(kept)
-    ).one()
-    return submitted, failed
-
-
-def sent_orders(context: Context, source_kind: str, source: int) -> int:
-    """How many orders of a batch were ever sent."""
-    return int(
-        context.execute(
-            sa.select(sa.func.count())
-            .select_from(orders)
-            .join(order_current, order_current.c.order == orders.c.id)
-            .where(
-                orders.c.source_kind == source_kind,
-                orders.c.source == source,
-                order_current.c.payment_provider.is_not(None),
-                context.scoped(orders),
-            )
-        ).scalar_one()
-    )
 
 
 def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:

@@ -185,7 +185,7 @@ def _funds_of(context: Context, numbers: list[int]) -> sa.Select[Any]:
             orders.c.amount_minor, order_current.c.state, order_current.c.reason, order_current.c.payment_provider,
             order_current.c.recipient,
         )
-        .distinct(orders.c.source, orders.c.entitlement)
+        .ext(postgresql.distinct_on(orders.c.source, orders.c.entitlement))
         .join(order_current, order_current.c.order == orders.c.id)
         .where(
             orders.c.source_kind == SOURCE,

@@ -27,9 +27,9 @@ from uvicorn.supervisors import Multiprocess
 from imis_core.errors import Refusal, Unavailable
 from imis_core.web.bodies import BODY_MAX
 from imis_core.web.metrics import SHARED_FOLDER, Metrics
-from imis_core.web.plugin_routes import teller, told
+from imis_core.web.plugin_routes import ROUTE, Asked, teller, told
 from imis_core.web.problems import failure_of, failure_response
-from imis_core.web.routes import ROUTE, Asked, Doors, address
+from imis_core.web.routes import Doors, address
 
 if TYPE_CHECKING:
     from imis_core.application import Application

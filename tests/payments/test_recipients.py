@@ -103,6 +103,39 @@ def test_a_recipient_and_a_provider_must_be_known(office: Office, data: dict[str
     assert office.refusal("payments.enrol_recipient", data) == code
 
 
+def test_who_is_paid_through_whom_is_listed(office: Office) -> None:
+    """The active enrolments, of one provider or of one scheme; each change is a version in the recipient's history."""
+    points = [{"code": "PP1", "name": "Main street"}]
+    bank = {"code": "MM", "name": "Operator", "channel": "mobile_money", "pay_points": points}
+    office.app.do("payments.register_provider", bank)
+    first = office.app.do("payments.enrol_recipient", {"facility": "HC1", "provider": "BANK"})
+    office.app.do("payments.enrol_recipient", {"facility": "HC1", "provider": "POST"})
+    wallet = {"number": "N1", "provider": "MM", "account": "220", "pay_point": "PP1", "scheme": "chf"}
+    office.app.do("payments.enrol_recipient", wallet)
+    listed = office.app.do("payments.recipients")
+    shown = [(r["number"], r["facility"], r["provider"], r["account"], r["pay_point"], r["scheme"]) for r in listed]
+    assert shown == [(None, "HC1", "POST", None, None, None), ("N1", None, "MM", "220", "PP1", "chf")]
+    assert office.app.do("payments.recipients", {"provider": "MM"}) == listed[1:]
+    assert office.app.do("payments.recipients", {"scheme": "chf"}) == listed[1:]
+    assert office.refusal("payments.recipients", {"provider": "NONE"}) == "not_found"
+    assert office.refusal("payments.recipients", {"scheme": "none"}) == "input.invalid"
+    changes = office.app.do("audit.trail", {"entity": first["id"]})
+    assert [entry["command"] for entry in changes] == ["payments.enrol_recipient"] * 2
+
+
+@pytest.mark.parametrize(
+    ("channel", "account"), [("cash_list", False), ("bank_file", True), ("mobile_money", True), ("voucher", False)]
+)
+def test_the_kernel_brings_four_channels(office: Office, channel: str, account: bool) -> None:
+    """Providers register with any of them; those that pay to accounts ask for one."""
+    office.app.do("payments.register_provider", {"code": "X", "name": "X", "channel": channel})
+    enrolment = {"provider": "X", "number": "N1"}
+    if account:
+        assert office.refusal("payments.enrol_recipient", enrolment) == "input.invalid"
+        enrolment["account"] = "220"
+    assert office.app.do("payments.enrol_recipient", enrolment)["provider"] == "X"
+
+
 def test_a_channel_says_what_a_recipient_needs(office: Office) -> None:
     """A channel to accounts refuses a recipient without one."""
     office.app.channels["wire"] = PaymentChannel("wire", needs_account=True, needs_pay_point=False)

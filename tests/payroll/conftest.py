@@ -110,7 +110,7 @@ def bare(make_app: AppMaker) -> Iterator[Office]:
     extra = {"grants": GrantsPlugin(), "silence": SilentPlugin()}
     app = make_app(today=date(2021, 6, 15), settings=settings, extra=extra, plugins=())
     app.do("payments.register_provider", {"code": "BANK", "name": "Bank", "channel": "cash_list"})
-    yield Office(app)
+    return Office(app)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -12,6 +12,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.api import Amount, Manifest, PayrollRun, Recurrence, SchemeType, hookimpl, to_minor
 from imis_core.beneficiaries.tables import groups, persons
+
+TEN: Final = Amount(Decimal(10))
+NONE: Final = Amount(Decimal(0))
 
 
 @frozen(kw_only=True)
@@ -28,8 +31,8 @@ class Grant:
     """`amount`, unless the unit's attribute `amount` says otherwise (in minor units); arrears for missed cycles."""
 
     unit: Literal["household", "person"] = "household"
-    amount: Amount = Amount(Decimal(10))
-    approval_limit: Amount = Amount(Decimal(0))
+    amount: Amount = TEN
+    approval_limit: Amount = NONE
     arrears: bool = False
     lumps: tuple[Lump, ...] = ()
     frequency: Recurrence | None = None
@@ -72,7 +75,11 @@ def lines(run: PayrollRun) -> sa.Select[Any]:
 
 def _missed(run: PayrollRun, unit: sa.Table) -> sa.ColumnElement[Any]:
     given = [c.id for c in run.earlier]
-    earlier = sa.func.unnest(sa.literal(given, ARRAY(sa.BigInteger))).table_valued(sa.column("id", sa.BigInteger), name="earlier").render_derived()
+    earlier = (
+        sa.func.unnest(sa.literal(given, ARRAY(sa.BigInteger)))
+        .table_valued(sa.column("id", sa.BigInteger), name="earlier")
+        .render_derived()
+    )
     entitled = run.entitled().subquery()
     has = sa.exists().where(entitled.c.cycle == earlier.c.id, entitled.c.group == unit.c.id).correlate(earlier, unit)
     return sa.select(sa.func.array_agg(earlier.c.id)).where(sa.not_(has)).correlate(unit).scalar_subquery()

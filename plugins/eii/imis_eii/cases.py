@@ -146,9 +146,9 @@ class Case:
         """Minor units, rounded, in the accident's currency."""
         return Money(amount if isinstance(amount, int) else rounded(amount), self.currency)
 
-    @property
-    def survivors(self) -> list[Award]:
-        return [a for a in self.awards if a.relationship != SELF]
+    def pensioners(self) -> list[Award]:
+        """Survivors with a pension, in the order in which they were given."""
+        return [a for a in self.awards if a.relationship != SELF and a.kind == PENSION]
 
     def cash_refusal(self) -> Refusal | None:
         """Why no benefit in cash is due: not accepted (yet), or not from work."""
@@ -244,6 +244,11 @@ def load_by_award(context: Context, names: Iterable[str], *, lock: bool = True) 
     cases = _cases(context, {row.accident for row in rows}, lock)
     known = {award.id: award for case in cases.values() for award in case.awards}
     return Work({}, cases), {name: known[number] for name, number in wanted.items() if number in known}
+
+
+def cases_by_number(context: Context, numbers: Iterable[int]) -> dict[int, Case]:
+    """The cases of accidents by their primary keys, locked."""
+    return _cases(context, numbers, True)
 
 
 def _cases(context: Context, numbers: Iterable[int], lock: bool) -> dict[int, Case]:
@@ -376,6 +381,7 @@ def _write_awards(context: Context, touched: Sequence[tuple[Case, Award]]) -> No
             "once_minor": [a.once_minor for _, a in new],
             "awarded_minor": [a.awarded_minor for _, a in new],
             "revision": [a.revision for _, a in new],
+            "proof_months": [None if (p := c.terms.proof_of_life) is None else p.months for c, _ in new],
             "indexed_until": [a.indexed_until for _, a in new],
         },
     )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from imis_core.api import Manifest, hookimpl
 
 if TYPE_CHECKING:
-    from imis_core.api import SchemeType
+    import sqlalchemy as sa
+
+    from imis_core.api import Command, PayrollRun, Query, SchemeType
 
 NOUNS = {"eii": 1020, "accidents": 1021, "awards": 1022, "lumps": 1023}
 
@@ -30,7 +32,7 @@ def imis_plugin() -> Manifest:
 @hookimpl
 def imis_register_scheme_types() -> Iterable[SchemeType]:
     from imis_core.api import SchemeType
-    from imis_eii import checks, terms
+    from imis_eii import checks, medical, terms
     from imis_eii.rules import contributions
 
     return [
@@ -40,5 +42,42 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             check_terms=checks.check_terms,
             has_wage_rates=contributions.has_contributions,
             wage_rates=contributions.contributions,
+            store_package=medical.store_package,
+            covers_sql=medical.covers_sql,
+            line_terms_sql=medical.line_terms_sql,
+            package_limits_sql=medical.package_limits_sql,
+            claim_fields=medical.AccidentOfClaim,
+            claim_cases=medical.claim_cases,
+            store_claims=medical.store_claims,
         )
     ]
+
+
+@hookimpl
+def imis_register_commands() -> Iterable[Command]:
+    from imis_eii import assessing, deciding, ending, grants, indexing, reporting, survivors, temporary
+
+    return (
+        *reporting.COMMANDS,
+        *deciding.COMMANDS,
+        *temporary.COMMANDS,
+        *survivors.COMMANDS,
+        *ending.COMMANDS,
+        *grants.COMMANDS,
+        *assessing.COMMANDS,
+        *indexing.COMMANDS,
+    )
+
+
+@hookimpl
+def imis_register_queries() -> Iterable[Query]:
+    from imis_eii.queries import QUERIES
+
+    return QUERIES
+
+
+@hookimpl
+def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:
+    from imis_eii.payroll import payroll_lines
+
+    return payroll_lines(run)

@@ -9,10 +9,11 @@ from __future__ import annotations
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, UniqueConstraint
+from sqlalchemy import CheckConstraint, Column, Index, PrimaryKeyConstraint, Table, UniqueConstraint
 
 from imis_core.api import (
     ALL_SEEN,
+    claims,
     day,
     document,
     edited,
@@ -157,6 +158,7 @@ awards = edited(
     minor("once_minor", nullable=True),
     minor("awarded_minor"),  # per month, day or once, on its first day
     Column("revision", sa.Integer, nullable=False),  # of its amounts
+    Column("proof_months", sa.Integer, nullable=True),  # a proof of life is due this often
     day("indexed_until", nullable=True),  # the latest indexation that it had
     noun="awards",
     **_by_accident(),
@@ -232,4 +234,23 @@ recoveries = mass(
     Column("audit", sa.BigInteger, nullable=False),
     CheckConstraint("amount_minor > 0 AND instalment_minor > 0", name="amounts"),
     **_by_award(),
+)
+
+# What a package version pays of medical care, by kind of cover: of an accident, or of an employed person without one.
+medical_terms = Table(
+    "medical_terms",
+    metadata,
+    Column("package_version", sa.BigInteger, sa.ForeignKey(package_versions.c.id), primary_key=True),
+    Column("cover_kind", sa.Text, primary_key=True),
+    Column("share_micro", sa.BigInteger, nullable=False),  # percent x 10**6 that the scheme pays
+    minor("ceiling_minor", nullable=True),  # per accident, or per person and calendar year; null: none
+)
+
+# Which accident a claim is of.
+claim_accidents = mass(
+    "claim_accidents",
+    metadata,
+    Column("claim", sa.BigInteger, sa.ForeignKey(claims.c.id), primary_key=True),
+    reference("accident", f"{SCHEMA}.accidents", index=True),
+    **_by_accident(),
 )

@@ -208,14 +208,12 @@ class MedicalTerms:
 
     work: CareTerms = CareTerms()
     commuting: CareTerms | None = None
-    non_work: CareTerms | None = None
+    non_work: CareTerms = CareTerms()
 
-    def of(self, kind: str) -> CareTerms | None:
-        """What holds for a kind of accident; None: not covered."""
-        if kind == "commuting" and self.commuting is None:
-            return self.work
+    def of(self, kind: str) -> CareTerms:
+        """What holds for a kind of accident."""
         found: CareTerms | None = getattr(self, kind)
-        return found
+        return self.work if found is None else found
 
 
 @frozen(kw_only=True)

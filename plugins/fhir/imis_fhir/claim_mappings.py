@@ -70,7 +70,9 @@ CLAIM: Final = ResourceMapping(
             column="lines.*.item", into="lines.*.item", form="code", required=True,
             path="item[*].productOrService.coding:item.code",
         ),
-        Entry(column="lines.*.quantity", into="lines.*.quantity", path="item[*].quantity", form="quantity", required=True),
+        Entry(
+            column="lines.*.quantity", into="lines.*.quantity", path="item[*].quantity", form="quantity", required=True,
+        ),
         Entry(
             column="lines.*.price", into="lines.*.price", path="item[*].unitPrice", form="money", of="currency",
             required=True,

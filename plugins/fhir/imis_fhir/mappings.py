@@ -125,8 +125,8 @@ ORGANIZATION: Final = ResourceMapping(
         Entry(value="prov", path="type:provider.coding:organization-type.code", form="code"),
         Entry(column="name", path="name"),
         Entry(
-            column="level", path="extension:organization-hf-level.valueCodeableConcept.coding:organization-hf-level.code",
-            form="code",
+            column="level", form="code",
+            path="extension:organization-hf-level.valueCodeableConcept.coding:organization-hf-level.code",
         ),
         Entry(
             column="care_type",

@@ -110,26 +110,25 @@ class _Reader:
             else:
                 yield from self._located(found, rest, indexes, here, (*names, segment.name))
             return
-        chosen = self._chosen(found, segment, (*names, segment.name))
+        elements: list[Any] = found if isinstance(found, list) else []
+        chosen = self._chosen(elements, segment, (*names, segment.name))
         if not chosen and not segment.star:
             yield indexes, (*here, *(s.name for s in rest)), None
         for count, position in enumerate(chosen):
             further = (*indexes, count) if segment.star else indexes
             at = (*here, position)
-            self._mark_slice(found[position], segment, at)
+            self._mark_slice(elements[position], segment, at)
             if rest:
-                yield from self._located(found[position], rest, further, at, (*names, segment.name))
+                yield from self._located(elements[position], rest, further, at, (*names, segment.name))
             else:
-                yield further, at, found[position]
+                yield further, at, elements[position]
 
-    def _chosen(self, elements: Any, segment: Segment, names: tuple[str, ...]) -> list[int]:
+    def _chosen(self, elements: list[Any], segment: Segment, names: tuple[str, ...]) -> list[int]:
         """The elements of a list that belong to a slice.
 
         Those that say so; and what says nothing known goes to the first slice without one, or to the list as a whole:
         a code in a foreign system is looked up as the deployment's own.
         """
-        if not isinstance(elements, list):
-            return []
         owners: dict[int, str] = {}
         for position, element in enumerate(elements):
             for slice_ in self.slices[names]:

@@ -138,4 +138,4 @@ class Desk:
 
 @pytest.fixture
 def desk(make_app: Any, stipends: ModuleType) -> Desk:
-    return Desk(make_app(settings=SETTINGS, extra={"stipends": stipends}))
+    return Desk(make_app(settings=SETTINGS, extra={"stipends": stipends}, plugins=[]))

@@ -121,11 +121,24 @@ def upgrade() -> None:
         sa.Column("once_minor", sa.BigInteger(), nullable=True),
         sa.Column("awarded_minor", sa.BigInteger(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=True),
+        sa.Column("proof_months", sa.Integer(), nullable=True),
         sa.Column("indexed_until", sa.Date(), nullable=True),
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("audit", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", "version", name=op.f("pk_awards_history")),
+        schema="eii",
+    )
+    op.create_table(
+        "medical_terms",
+        sa.Column("package_version", sa.BigInteger(), nullable=False),
+        sa.Column("cover_kind", sa.Text(), nullable=False),
+        sa.Column("share_micro", sa.BigInteger(), nullable=False),
+        sa.Column("ceiling_minor", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["package_version"], ["core.package_versions.id"], name=op.f("fk_medical_terms_package_version")
+        ),
+        sa.PrimaryKeyConstraint("package_version", "cover_kind", name=op.f("pk_medical_terms")),
         schema="eii",
     )
     op.create_table(
@@ -146,6 +159,7 @@ def upgrade() -> None:
         sa.Column("once_minor", sa.BigInteger(), nullable=True),
         sa.Column("awarded_minor", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("proof_months", sa.Integer(), nullable=True),
         sa.Column("indexed_until", sa.Date(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.ForeignKeyConstraint(["accident"], ["eii.accidents.id"], name=op.f("fk_awards_accident")),
@@ -174,6 +188,16 @@ def upgrade() -> None:
         schema="eii",
     )
     op.create_index(op.f("ix_certificates_accident"), "certificates", ["accident"], unique=False, schema="eii")
+    op.create_table(
+        "claim_accidents",
+        sa.Column("claim", sa.BigInteger(), nullable=False),
+        sa.Column("accident", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(["accident"], ["eii.accidents.id"], name=op.f("fk_claim_accidents_accident")),
+        sa.ForeignKeyConstraint(["claim"], ["core.claims.id"], name=op.f("fk_claim_accidents_claim")),
+        sa.PrimaryKeyConstraint("claim", name=op.f("pk_claim_accidents")),
+        schema="eii",
+    )
+    op.create_index(op.f("ix_claim_accidents_accident"), "claim_accidents", ["accident"], unique=False, schema="eii")
     op.create_table(
         "full_rates",
         sa.Column("accident", sa.BigInteger(), nullable=False),
@@ -297,10 +321,10 @@ def upgrade() -> None:
         "CREATE POLICY scope ON eii.awards_history USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident))"
     )
     op.execute(
-        'CREATE TRIGGER history_insert AFTER INSERT ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "indexed_until", "id", "version"\')'
+        'CREATE TRIGGER history_insert AFTER INSERT ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "proof_months", "indexed_until", "id", "version"\')'
     )
     op.execute(
-        'CREATE TRIGGER history_update AFTER UPDATE ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "indexed_until", "id", "version"\')'
+        'CREATE TRIGGER history_update AFTER UPDATE ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "proof_months", "indexed_until", "id", "version"\')'
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON eii.awards FOR EACH ROW EXECUTE FUNCTION core.next_version()"
@@ -312,6 +336,10 @@ def upgrade() -> None:
     op.execute("ALTER TABLE eii.certificates ENABLE ROW LEVEL SECURITY")
     op.execute(
         "CREATE POLICY scope ON eii.certificates USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident))"
+    )
+    op.execute("ALTER TABLE eii.claim_accidents ENABLE ROW LEVEL SECURITY")
+    op.execute(
+        "CREATE POLICY scope ON eii.claim_accidents USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident))"
     )
     op.execute("ALTER TABLE eii.full_rates ENABLE ROW LEVEL SECURITY")
     op.execute(

@@ -1,0 +1,1 @@
+"""Scores, selections and amounts beside the plain rules."""
