@@ -7,16 +7,16 @@ plugin's own. All hooks are synchronous. A hook enters this file together with i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
-    from imis_core.beneficiaries.checking import BeneficiaryBatch
-    from imis_core.beneficiaries.merging import PersonMove
     import sqlalchemy as sa
 
+    from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.merging import PersonMove
     from imis_core.benefit_packages.schemes import SchemeType
     from imis_core.claims.events import ClaimsValuated
     from imis_core.commands import Command

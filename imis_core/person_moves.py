@@ -9,7 +9,7 @@ from typing import Final
 
 from imis_core.beneficiaries.merging import PersonMove
 from imis_core.coverage.tables import coverage_members, coverages
-from imis_core.employment.tables import employments
+from imis_core.employment.tables import employments, wages
 from imis_core.payments.tables import recipients
 from imis_core.registry.tables import exclusions
 
@@ -34,5 +34,11 @@ PERSON_MOVES: Final = (
         "person",
         "EXISTS (SELECT FROM core.employments k WHERE k.person = n.kept AND k.employer = t.employer "
         "AND daterange(k.starts, k.ends, '[]') && daterange(t.starts, t.ends, '[]'))",
+    ),
+    PersonMove(
+        wages,
+        "person",
+        "EXISTS (SELECT FROM core.wages k WHERE k.person = n.kept AND k.employer = t.employer "
+        "AND k.month = t.month AND k.scheme = t.scheme)",
     ),
 )

@@ -9,7 +9,7 @@ from typing import Any
 from attrs import define, frozen
 
 from imis_core.beneficiaries.attributes import AttributeRules, CheckedAttributes, not_unique, taken_values
-from imis_core.beneficiaries.changing import change_persons
+from imis_core.beneficiaries.change_person import change_persons
 from imis_core.beneficiaries.checking import BeneficiaryBatch, check_batch
 from imis_core.beneficiaries.groups import WorkGroup, Workshop, already_member, taken_codes
 from imis_core.beneficiaries.households import Household

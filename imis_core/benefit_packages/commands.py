@@ -26,8 +26,10 @@ from imis_core.places.lookup import resolve_locations
 
 CODE_MAX = 100  # characters
 
-# Coverage is a room above this one; that a version is in use is asked of its table by name.
-_coverages = sa.table("coverages", sa.column("package_version"), schema=CORE)
+# The rooms that use versions stand above this one; that a version is in use is asked of their tables by name.
+_USERS = tuple(
+    sa.table(name, sa.column("package_version"), schema=CORE) for name in ("coverages", "wage_declarations", "payrolls")
+)
 
 
 @frozen(kw_only=True)
@@ -244,12 +246,14 @@ def _load_versions(context: Context, package_ids: Iterable[int]) -> dict[int, li
 
 
 def _used(context: Context, versions: Mapping[int, Sequence[_Version]]) -> frozenset[int]:
-    """Ids of the versions that coverages use. Who does not see every coverage cannot know, so all count as used."""
+    """Ids of the versions that something was computed by. Who does not see everything cannot know: all count as used."""
     ids = [v.id for several in versions.values() for v in several if v.id is not None]
     if not ids or not context.caller.everywhere:
         return frozenset(ids)
     listed = sa.func.unnest(sa.literal(ids, ARRAY(sa.BigInteger))).column_valued("version")
-    uses = sa.exists().where(_coverages.c.package_version == listed)
+    kinds = context.app.scheme_types.values()
+    users = [*_USERS, *(table for kind in kinds for table in kind.version_users)]
+    uses = sa.or_(*(sa.exists().where(table.c.package_version == listed) for table in users))
     return frozenset(context.execute(sa.select(listed).where(uses)).scalars())
 
 

@@ -133,6 +133,9 @@ class SchemeType:
     optional), gives those of a batch to `claim_cases(context, [fields])`, which answers a case or a refusal for each,
     and in the same transaction to `store_claims(context, [(claim, case)])`, which keeps them in the type's own table.
 
+    `version_users` are tables of the plugin with a column `package_version`: a version that stands in one of them is in
+    use and is not replaced.
+
     A type with contributions from wages says which terms have them (`has_wage_rates`) and computes them for a batch of
     declared wages (`wage_rates`).
     """
@@ -149,6 +152,7 @@ class SchemeType:
     covers_sql: Callable[[sa.ColumnElement[date], sa.ColumnElement[int]], sa.Select[Any]] | None = None
     line_terms_sql: Callable[[], sa.Select[Any]] | None = None
     package_limits_sql: Callable[[], sa.Select[Any]] | None = None
+    version_users: tuple[sa.Table, ...] = ()
     has_wage_rates: Callable[[Any], bool] = field(default=lambda terms: False)
     wage_rates: Callable[[Sequence[WageCase]], Sequence[WageContribution]] | None = None
     frequency: Callable[[Any], Recurrence | None] | None = None  # of a package's cycles, from its terms

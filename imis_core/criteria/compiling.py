@@ -13,6 +13,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects import postgresql
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
@@ -74,6 +75,7 @@ class Criteria:
         name: str = "criteria",
     ) -> None:
         self.unit: sa.Table = persons if unit == "person" else groups
+        self._everywhere = context.caller.everywhere
         attributes = context.settings.deployment.attributes
         on = sa.cast(on, sa.Date)
         self._place = locations.alias(f"{name}_place")
@@ -116,6 +118,15 @@ class Criteria:
         """The value's plain text, to look it up in a table: numbers without trailing zeros, `true`, ISO dates."""
         self._open()
         return Value(self._reader.key(expression), "text")
+
+    def whole(self) -> sa.ColumnElement[bool]:
+        """Whether the caller sees every current member of a household: of others the answers would leave some out."""
+        self._open()
+        if self._everywhere or self.unit is persons:
+            return sa.true()
+        really = sa.func.core.group_sizes(postgresql.array([groups.c.id])).table_valued("id", "members")
+        size = sa.select(really.c.members).scalar_subquery()
+        return self._members.count(None) == sa.func.coalesce(size, sa.literal_column("0"))
 
     def from_clause(self) -> sa.FromClause:
         """The unit with everything that the expressions asked so far look at; one row per person or household."""

@@ -6,8 +6,6 @@ What is of another kind than wanted reads as missing (NULL), never as an error.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
 import sqlalchemy as sa
@@ -37,23 +35,16 @@ def missing(kind: Kind) -> Sql:
 
 
 def constant(value: Literal_) -> Sql:
+    """A literal with its type, so that the database never guesses one."""
     match value:
         case Number(number):
-            return _number(number)
+            return sa.cast(sa.literal(number, sa.Numeric), sa.Numeric)
         case Boolean(truth):
             return sa.literal_column("true" if truth else "false", sa.Boolean)
         case Text(text):
             return sa.cast(sa.literal(text, sa.Text), sa.Text)
         case Day(day):
-            return _day(day)
-
-
-def _number(number: Decimal) -> Sql:
-    return sa.cast(sa.literal(number, sa.Numeric), sa.Numeric)
-
-
-def _day(day: date) -> Sql:
-    return sa.cast(sa.literal(day, sa.Date), sa.Date)
+            return sa.cast(sa.literal(day, sa.Date), sa.Date)
 
 
 def from_json(value: Sql, kind: Kind, *, decimal_text: bool = False) -> Sql:

@@ -13,6 +13,7 @@ from imis_core.cli.progress import progress
 from imis_core.demo.doors import BATCH, PAY_POINT, PAYER, Doors
 from imis_core.demo.files import Sources
 from imis_core.demo.months import Month
+from imis_core.demo.starter import claims_mapping
 from imis_core.demo.summary import SchemeSummary, money_of
 from imis_core.eligibility.rejections import Rejection
 from imis_core.errors import Refusal
@@ -27,11 +28,16 @@ class HealthYear:
 
     def __init__(self, doors: Doors, scheme: str, sources: Sources, errors: Path) -> None:
         self._doors, self._scheme, self._sources, self._errors = doors, scheme, sources, errors
+        self._mapping: Path | None = None
         self._chance = random.Random(sources.starts.year)  # noqa: S311 - who pays late in the demo is no secret
 
     def begin(self) -> None:
         """Every household is enrolled; most pay in full, a few in part or not at all."""
         doors, on = self._doors, self._sources.starts
+        # Other schemes may take claims too: the files say nothing of them.
+        self._mapping = claims_mapping(
+            self._errors / "maps", self._sources.months[0].claims, self._sources.claims_mapping, self._scheme
+        )
         package = doors.one("benefit_packages.list", {"scheme": self._scheme})[0]["code"]
         groups = [row.code for row in doors.rows("SELECT code FROM core.groups ORDER BY code")]
         with progress("Policies", len(groups), "households") as bar:
@@ -70,7 +76,7 @@ class HealthYear:
         doors = self._doors
         import_file(
             doors.app, "claims", month.claims, doors.clerk, lines=month.lines,
-            mapping=self._sources.claims_mapping, lines_mapping=self._sources.lines_mapping,
+            mapping=self._mapping, lines_mapping=self._sources.lines_mapping,
             errors=self._errors / f"{month.claims.stem}.errors.csv",
         )  # fmt: skip
         doors.one("claims.process", {"scheme": self._scheme})

@@ -19,7 +19,6 @@ WAGES: Final = (60_000, 180_000)  # a month
 ACCIDENTS_A_MONTH: Final = 0.006  # of the workers
 DEADLY_SHARE: Final = 0.08
 ABSENCE_DAYS: Final = (6, 45)
-SURVIVORS: Final = {"spouse": "spouse", "child": "child", "parent": "parent"}
 
 
 class InjuryYear:
@@ -111,7 +110,7 @@ class InjuryYear:
     def _death(self, accident: str, number: str, on: date) -> None:
         doors = self._doors
         family = doors.rows(_FAMILY, number=number)
-        survivors = [{"number": r.number, "relationship": SURVIVORS[r.relationship]} for r in family]
+        survivors = [{"number": r.number, "relationship": r.relationship} for r in family]
         self._deaths += 1
         del self._workers[number]
         awarded = doors.one(
@@ -179,10 +178,14 @@ _EMPLOYABLE: Final = """
     WHERE p.death_date IS NULL AND p.birth_date BETWEEN :eldest AND :youngest
       AND m.relationship IN ('head', 'spouse') ORDER BY p.number
 """
+# Of a head: spouses, children, parents. Of a spouse: the head, and the children.
 _FAMILY: Final = """
-    SELECT p.number, m.relationship FROM core.persons d
-    JOIN core.memberships h ON h.person = d.id AND h.relationship = 'head' AND h.left_on IS NULL
+    SELECT p.number, CASE m.relationship WHEN 'head' THEN 'spouse' ELSE m.relationship END AS relationship
+    FROM core.persons d
+    JOIN core.memberships h ON h.person = d.id AND h.relationship IN ('head', 'spouse') AND h.left_on IS NULL
     JOIN core.memberships m ON m."group" = h."group" AND m.left_on IS NULL AND m.person <> d.id
     JOIN core.persons p ON p.id = m.person
-    WHERE d.number = :number AND m.relationship IN ('spouse', 'child', 'parent') ORDER BY m.ordinal
+    WHERE d.number = :number AND m.relationship = ANY (
+        CASE h.relationship WHEN 'head' THEN ARRAY['spouse', 'child', 'parent'] ELSE ARRAY['head', 'child'] END)
+    ORDER BY m.ordinal
 """

@@ -83,6 +83,16 @@ def facilities_mapping(folder: Path, facilities: Path, mapping: Path | None, *, 
     return _write_mapping(folder / "facilities.toml", columns)
 
 
+def claims_mapping(folder: Path, claims: Path, mapping: Path | None, scheme: str) -> Path:
+    """A mapping that says which scheme the claims are for, where the file does not."""
+    kind = KINDS["claims"]
+    with told_as_refusals():
+        _, columns = mapped_columns(claims, mapping, kind.fields, kind.aliases)
+    named = {name: column for name, column in (columns.columns or {}).items() if name in kind.fields}
+    constants = columns.constants if "scheme" in named else {"scheme": scheme, **columns.constants}
+    return _write_mapping(folder / "claims.toml", evolve(columns, columns=named, constants=constants))
+
+
 def persons_mapping(folder: Path, persons: Path, mapping: Path | None) -> tuple[Path, list[Death]]:
     """A mapping that gives persons their places by name and leaves out when they died; and who died when.
 

@@ -111,10 +111,11 @@ wage_declarations = mass(
 wages = Table(
     "wages",
     metadata,
-    Column("employer", sa.BigInteger, sa.ForeignKey("core.employers.id"), primary_key=True),
-    Column("month", sa.Date, primary_key=True),
-    Column("person", sa.BigInteger, sa.ForeignKey("core.persons.id"), primary_key=True),
-    Column("scheme", sa.Text, primary_key=True),
+    identity(),
+    reference("employer", "employers"),
+    day("month"),
+    reference("person", "persons"),
+    text("scheme"),
     reference("declaration", "wage_declarations"),
     minor("wage_minor"),
     Column("days", sa.Integer, nullable=True),
@@ -122,6 +123,7 @@ wages = Table(
     minor("employer_minor"),
     minor("state_minor"),
     text("currency"),
+    UniqueConstraint("employer", "month", "person", "scheme"),
     Index("ix_wages_person_month", "person", "month"),
     info={"scope": _sees_employment, "row_security": _SEEN},
 )

@@ -48,7 +48,8 @@ class SourceKind:
     through an event. It is called for every move but submission, also for moves of one order after another in one file.
     The cash movements (paid, returned) are posted by payments; the expense that a cancelled or reversed order takes
     back is posted here. Moves that the source makes itself (`move_orders_of`) it settles itself.
-    `submitted(context, source)` is called once, when the first orders of a batch are sent.
+    `submitted(context, source)` is called when the first orders of a batch are sent; it may come again from a caller
+    who sees none of those (another place's), and then does nothing.
     `refusals(context, wanted)` says which of the moves that a user asks for (release, cancel, reverse, retry, hold) the
     source does not allow, by order: a batch that is closed. It is not asked about what providers report.
     `entitlements_sql()` is a select with the columns `entitlement` (bigint, unique) and `beneficiary` (text), and

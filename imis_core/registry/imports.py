@@ -199,7 +199,7 @@ class ImportDecided:
     skipped: int
 
 
-def locked_import(context: Context, name: str) -> sa.Row[Any] | None:
+def _locked_import(context: Context, name: str) -> sa.Row[Any] | None:
     number = context.ids.decode("registry_imports", name)
     i = registry_imports
     if number is None:
@@ -214,7 +214,7 @@ def approve(context: Context, items: tuple[ApproveImport, ...]) -> list[ImportDe
 
 
 def _approve(context: Context, item: ApproveImport) -> ImportDecided | Refusal:
-    row = locked_import(context, item.import_)
+    row = _locked_import(context, item.import_)
     if row is None:
         return not_found("import", "import", item.import_)
     if not STATES.allows(row.state, "loaded"):
@@ -270,7 +270,7 @@ def reject(context: Context, items: tuple[RejectImport, ...]) -> list[ImportDeci
     """Refuse an import: none of its rows is loaded, and they can be seen with their errors."""
     outcomes: list[ImportDecided | Refusal] = []
     for item in items:
-        row = locked_import(context, item.import_)
+        row = _locked_import(context, item.import_)
         if row is None:
             outcomes.append(not_found("import", "import", item.import_))
         elif not STATES.allows(row.state, "rejected"):

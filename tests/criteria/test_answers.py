@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imis_core.api import Criteria, count_of, equals, expression_problems, parse_expression
+from imis_core.api import Context, Criteria, count_of, equals, expression_problems, parse_expression
 from imis_core.beneficiaries.tables import groups, persons
 from imis_core.criteria.parser import DEPTH_MAX, LENGTH_MAX, TIMES_MAX
 from imis_core.opening import Playground
@@ -300,6 +300,31 @@ def test_only_some_groups(app: TestApp) -> None:
         condition = criteria.condition(parse_expression("count(members where sex = 'F') = 2"))
         select = sa.select(groups.c.code).select_from(criteria.from_clause()).where(condition)
         assert context.execute(select.where(groups.c.id.in_(few))).scalars().all() == ["OLD"]
+
+
+def test_members_in_places_that_the_caller_does_not_see(make_app: Any) -> None:
+    """A caller who does not see a whole household is told so; nobody's unseen members are counted."""
+    app = make_app(today=TODAY, plugins=(), settings={"roles": {"clerk": {"permissions": ["*"], "scope": "place"}}})
+    for code in ("D1", "D2"):
+        app.do("locations.add", {"code": code, "name": code, "level": "district"})
+    for code, place in (("SPLIT", "D2"), ("HERE", "D1")):
+        members = [
+            member(f"{code}1", "head", "F", "1980-01-01") | {"location": "D1"},
+            member(f"{code}2", "child", "F", "2010-01-01") | {"location": place},
+        ]
+        app.do("beneficiaries.register_group", {"code": code, "location": "D1", "members": members})
+    answers = {}
+    for name, caller in (("all", app.system), ("clerk", app.as_user("anna", "clerk", places=["D1"]))):
+        with app.database.query(caller) as connection:
+            context = Context(app, connection, caller, app.clock.now(), TODAY)
+            criteria = Criteria(context, "household", sa.literal(TODAY))
+            size, whole = criteria.value(parse_expression("size")).column, criteria.whole()
+            select = sa.select(groups.c.code, size, whole).select_from(criteria.from_clause())
+            answers[name] = {tuple(row) for row in context.execute(select.where(context.scoped(groups)))}
+    assert answers == {
+        "all": {("SPLIT", 2, True), ("HERE", 2, True)},
+        "clerk": {("SPLIT", 1, False), ("HERE", 2, True)},
+    }
 
 
 def test_two_in_one_statement(app: TestApp) -> None:

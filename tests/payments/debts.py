@@ -25,6 +25,7 @@ class Debts:
         self.app = app
         self.settled: list[Settled] = []
         self.submitted: list[int] = []
+        self.batch = BATCH
         self.closed = False
         self.statements = 0  # of the last transaction
         app.sources["payroll"] = SourceKind(
@@ -42,7 +43,7 @@ class Debts:
         app.do_all("beneficiaries.register_person", people)
 
     def _find(self, _: Context, name: str) -> Batch | None:
-        return Batch(BATCH, not self.closed) if name == "B7" else None
+        return Batch(self.batch, not self.closed) if name == "B7" else None
 
     def _refusals(self, _: Context, wanted: Sequence[Settled]) -> dict[int, Refusal]:
         return {move.order: Refusal("payroll.wrong_state", "closed") for move in wanted if self.closed}
@@ -54,12 +55,12 @@ class Debts:
             sa.cast(sa.null(), sa.BigInteger).label("provider"), sa.cast(120000, sa.BigInteger).label("amount_minor"),
         )  # fmt: skip
         with self.inside() as context:
-            return place_orders_from(context, "chf", "payroll", BATCH, wanted)
+            return place_orders_from(context, "chf", "payroll", self.batch, wanted)
 
     def move(self, from_states: Sequence[str], to_state: str, entitlements: Sequence[int] | None = None) -> list[Any]:
         with self.inside() as context:
             return move_orders_of(
-                context, "payroll", BATCH, from_states, to_state, "rejected", entitlements=entitlements
+                context, "payroll", self.batch, from_states, to_state, "rejected", entitlements=entitlements
             )
 
     @contextmanager

@@ -3,7 +3,7 @@ from datetime import date
 import sqlalchemy as sa
 sys.path.insert(0,'/work/main')
 from tests.payroll.conftest import *
-N=100_000
+N=5_000
 def test_bench(bare):
     office=bare
     office.package()
@@ -15,7 +15,7 @@ def test_bench(bare):
         c.execute(sa.text("""INSERT INTO core.memberships ("group", person, kind, relationship, recipient, ordinal, joined_on) SELECT g.id, p.id, 'household','head','primary',1,'2020-01-01' FROM core.groups g JOIN core.persons p ON p.number = 'P'||substr(g.code,2)"""))
     out=[]
     def t(name, f):
-        s=time.perf_counter(); r=f(); out.append(f"{name}: {time.perf_counter()-s:.2f}"); return r
+        s=time.perf_counter(); r=f(); print(f"{name}: {time.perf_counter()-s:.2f}", flush=True); return r
     def floor():
         # the same rows, plain
         with app.database.command(app.system) as (c,_):
@@ -28,7 +28,7 @@ def test_bench(bare):
             c.execute(sa.text("""INSERT INTO core.entitlement_amounts (payroll, entitlement, package_version, amount_minor, steps) SELECT :p,id,1,1000,'[["base",1000]]' FROM src"""),{"p":pid})
             c.execute(sa.text("""INSERT INTO core.entitlement_states (entitlement, version, state, audit) SELECT id,1,'generated',1 FROM src"""))
             c.execute(sa.text("""INSERT INTO core.entitlement_current (entitlement, payroll, state, version, amount_minor) SELECT id,:p,'generated',1,1000 FROM src"""),{"p":pid})
-            out.append(f"floor {time.perf_counter()-s:.2f} (entitlements only {e-s:.2f})")
+            print(f"floor {time.perf_counter()-s:.2f} (entitlements only {e-s:.2f})")
     floor()
     p=t("generate", lambda: office.generate("C6"))
     t("again", lambda: office.generate("C6"))
@@ -40,4 +40,4 @@ def test_bench(bare):
     t("reject", lambda: app.do("payroll.reject", {"payroll": p["id"],"reason":"x"}))
     t("moved", lambda: office.generate("C6"))
     t("missed", lambda: app.do("payments.missed", {"scheme":"g","cycles":1}))
-    print("\n".join(out))
+    pass

@@ -297,3 +297,23 @@ def test_payments_of_the_dropped_person_go_over(app: TestApp) -> None:
     app.do("registry.undo_merge", {"merge": merge})
     for table in ("recipients", "exclusions"):
         assert [r["number"] for r in app.rows(owners.format(table))] == ["B"]
+
+
+def test_a_cover_of_the_dropped_person_goes_over(app: TestApp) -> None:
+    """Who was insured under the dropped number is insured as the kept person, and again alone after undoing."""
+    terms = {"insurance_months": 12, "premium_adult": "300"}
+    package = {"scheme": "chf", "code": "BASIC", "name": "B", "valid_from": "2019-01-01", "terms": terms}
+    app.do("benefit_packages.define", package)
+    register(app, person("A"))
+    household(app, "H1", person("B"))
+    policy = app.do("coverage.enrol", {"scheme": "chf", "package": "BASIC", "group": "H1"})
+    app.do("contributions.record", {"coverage": policy["id"], "amount": policy["due"], "receipt": "R1"})
+
+    def covered() -> list[bool]:
+        return [app.do("eligibility.check", {"number": number})["eligible"] for number in ("A", "B")]
+
+    assert covered() == [False, True]
+    merge = app.do("beneficiaries.merge", {"keep": "A", "drop": "B"})["merge"]
+    assert covered() == [True, True]
+    app.do("registry.undo_merge", {"merge": merge})
+    assert covered() == [False, True]

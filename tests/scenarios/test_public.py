@@ -7,26 +7,14 @@ from pathlib import Path
 import pytest
 
 from imis_core.opening import Playground
-from imis_core.scenarios.files import ScenarioError
 from imis_core.scenarios.runner import run_scenario
 
 PUBLIC = Path(__file__).parent / "public"
 
 
-def waiting(name: str, reason: str) -> object:
-    return pytest.param(name, marks=pytest.mark.xfail(raises=ScenarioError, strict=True, reason=reason))
-
-
 @pytest.mark.parametrize(
     "name",
-    [
-        "health_premium",
-        "health_valuation",
-        waiting(
-            "cash_payroll", "waits for the plugin cash_transfer and the rooms registry, cycles, payroll and targeting"
-        ),
-        waiting("eii_survivors", "waits for the plugin eii and the room employment"),
-    ],
+    ["cash_payroll", "eii_survivors", "health_premium", "health_valuation"],
 )
 def test_a_public_example_passes(playground: Playground, name: str) -> None:
     """Every step of a public example does as it says."""

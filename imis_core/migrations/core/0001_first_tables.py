@@ -1714,6 +1714,7 @@ def upgrade() -> None:
     )
     op.create_table(
         "wages",
+        sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("employer", sa.BigInteger(), nullable=False),
         sa.Column("month", sa.Date(), nullable=False),
         sa.Column("person", sa.BigInteger(), nullable=False),
@@ -1728,7 +1729,10 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["declaration"], ["core.wage_declarations.id"], name=op.f("fk_wages_declaration")),
         sa.ForeignKeyConstraint(["employer"], ["core.employers.id"], name=op.f("fk_wages_employer")),
         sa.ForeignKeyConstraint(["person"], ["core.persons.id"], name=op.f("fk_wages_person")),
-        sa.PrimaryKeyConstraint("employer", "month", "person", "scheme", name=op.f("pk_wages")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_wages")),
+        sa.UniqueConstraint(
+            "employer", "month", "person", "scheme", name=op.f("uq_wages_employer_month_person_scheme")
+        ),
         schema="core",
     )
     op.create_index("ix_wages_person_month", "wages", ["person", "month"], unique=False, schema="core")

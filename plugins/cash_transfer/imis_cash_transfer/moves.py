@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from imis_cash_transfer.states import ACTIVE
 from imis_cash_transfer.tables import beneficiaries, beneficiary_current, beneficiary_states
@@ -109,7 +110,7 @@ def active_on(package: int, on: date) -> sa.Select[Any]:
         sa.select(s.beneficiary, s.state)
         .join(beneficiary_current, c.beneficiary == s.beneficiary)
         .where(c.package == package, c.since > on, s.since <= on)
-        .distinct(s.beneficiary)
+        .ext(distinct_on(s.beneficiary))
         .order_by(s.beneficiary, s.version.desc())
         .subquery()
     )

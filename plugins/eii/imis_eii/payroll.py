@@ -12,12 +12,21 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from imis_core.api import PayrollRun, package_versions, persons
+from imis_core.api import (
+    PayrollRun,
+    entitlement_amounts,
+    entitlement_current,
+    entitlements,
+    package_versions,
+    persons,
+)
 from imis_eii.cases import PERIOD
-from imis_eii.tables import award_amounts, awards, lumps, proofs
+from imis_eii.tables import award_amounts, awards, lumps, proofs, recoveries
 
 AWARD: Final = "award"
 LUMP: Final = "lump"
+RECOVERY: Final = "recovery"
+NOT_DEDUCTED: Final = ("cancelled", "reversed")  # states of entitlements whose deduction did not happen
 
 
 def payroll_lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
@@ -55,10 +64,56 @@ def _pensions(run: PayrollRun) -> sa.Select[Any]:
         .group_by(a.id)
         .subquery("owed")
     )
-    o = owed.c
-    return _line(
-        run, owed, o.person, sa.literal(AWARD), o.id, False, o.package_version, o.amount, sa.literal("pension")
-    ).where(o.amount > 0)
+    o, taken = owed.c, _deducted(run)
+    back = sa.func.coalesce(
+        sa.func.least(o.amount, taken.c.instalment, sa.func.greatest(taken.c.left, 0)), sa.literal(0, sa.BigInteger)
+    )
+    full = sa.func.jsonb_build_array(sa.func.jsonb_build_array(sa.cast("pension", sa.Text), o.amount))
+    minus = sa.func.jsonb_build_array(sa.func.jsonb_build_array(sa.cast(RECOVERY, sa.Text), -back))
+    steps = sa.case((back > 0, full.op("||")(minus)), else_=full)
+    line = _line(run, owed, o.person, sa.literal(AWARD), o.id, False, o.package_version, o.amount - back, steps)
+    return line.join(taken, taken.c.award == o.id, isouter=True).where(o.amount > 0)
+
+
+def _deducted(run: PayrollRun) -> sa.Subquery:
+    """What is taken back of each award: `instalment` at most this time, `left` in all after earlier deductions.
+
+    A deduction counts as long as its entitlement stands, paid or not.
+    """
+    r, e, c, m = recoveries.c, entitlements.c, entitlement_current.c, entitlement_amounts.c
+    agreed = (
+        sa.select(
+            r.award, sa.func.sum(r.amount_minor).label("total"), sa.func.sum(r.instalment_minor).label("instalment")
+        )
+        .group_by(r.award)
+        .subquery("agreed")
+    )
+    step = sa.func.jsonb_array_elements(m.steps).table_valued("value", name="step")
+    value = sa.cast(step.c.value, JSONB)
+    earlier = (
+        sa.select(e.source, sa.func.sum(-sa.cast(value[1].astext, sa.BigInteger)).label("minor"))
+        .select_from(entitlements)
+        .join(agreed, agreed.c.award == e.source)
+        .join(entitlement_current, c.entitlement == e.id)
+        .join(entitlement_amounts, sa.and_(m.payroll == c.payroll, m.entitlement == e.id))
+        .join(step, sa.true())
+        .where(
+            e.source_kind == AWARD,
+            e.scheme == run.scheme,
+            c.state.not_in(NOT_DEDUCTED),
+            value[0].astext == RECOVERY,
+            run.context.scoped(entitlements),
+        )
+        .group_by(e.source)
+        .subquery("earlier")
+    )
+    left = agreed.c.total - sa.func.coalesce(earlier.c.minor, 0)
+    return (
+        sa.select(agreed.c.award, agreed.c.instalment, left.label("left"))
+        .select_from(agreed)
+        .join(earlier, earlier.c.source == agreed.c.award, isouter=True)
+        .subquery("deducted")
+    )
 
 
 def _is_alive(run: PayrollRun) -> sa.ColumnElement[bool]:
@@ -78,8 +133,9 @@ def _lumps(run: PayrollRun) -> sa.Select[Any]:
     """Periods of temporary benefit, lump sums and grants that are due by the cycle's end."""
     c = lumps.c
     kind = sa.case((c.kind == PERIOD, PERIOD), else_=LUMP)
+    steps = sa.func.jsonb_build_array(sa.func.jsonb_build_array(c.kind, c.amount_minor))
     return (
-        _line(run, lumps, c.person, kind, c.id, True, c.package_version, c.amount_minor, c.kind)
+        _line(run, lumps, c.person, kind, c.id, True, c.package_version, c.amount_minor, steps)
         .join(package_versions, package_versions.c.id == c.package_version)
         .where(
             package_versions.c.package == run.package,
@@ -92,12 +148,12 @@ def _lumps(run: PayrollRun) -> sa.Select[Any]:
 
 def _line(
     run: PayrollRun, source: sa.FromClause, person: Any, kind: Any, number: Any, once: bool, version: Any, amount: Any,
-    step: Any,
+    steps: Any,
 ) -> sa.Select[Any]:  # fmt: skip
-    """A line's columns as the kernel reads them; the place is the beneficiary's."""
+    """A line's columns as the kernel reads them; the place is the beneficiary's. Who was merged is paid as the other."""
     return (
         sa.select(
-            person.label("person"),
+            sa.func.coalesce(persons.c.merged_into, person).label("person"),
             sa.null().cast(sa.BigInteger).label("group"),
             persons.c.place.label("place"),
             sa.cast(kind, sa.Text).label("source_kind"),
@@ -105,9 +161,7 @@ def _line(
             sa.literal(once).label("once"),
             version.label("package_version"),
             amount.label("amount_minor"),
-            sa.cast(sa.func.jsonb_build_array(sa.func.jsonb_build_array(sa.cast(step, sa.Text), amount)), JSONB).label(
-                "steps"
-            ),
+            sa.cast(steps, JSONB).label("steps"),
             sa.false().label("waits"),
             sa.null().cast(ARRAY(sa.BigInteger)).label("arrears"),
         )

@@ -10,7 +10,7 @@ from imis_core.api import Manifest, hookimpl
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from imis_core.api import Command, PayrollRun, Query, SchemeType
+    from imis_core.api import Command, PayrollRun, PersonMove, Query, SchemeType
 
 NOUNS = {"eii": 1020, "accidents": 1021, "awards": 1022, "lumps": 1023}
 
@@ -32,7 +32,7 @@ def imis_plugin() -> Manifest:
 @hookimpl
 def imis_register_scheme_types() -> Iterable[SchemeType]:
     from imis_core.api import SchemeType
-    from imis_eii import checks, medical, terms
+    from imis_eii import checks, medical, tables, terms
     from imis_eii.rules import contributions
 
     return [
@@ -40,6 +40,7 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             name="eii",
             terms=terms.EiiTerms,
             check_terms=checks.check_terms,
+            version_users=(tables.accidents,),
             has_wage_rates=contributions.has_contributions,
             wage_rates=contributions.contributions,
             store_package=medical.store_package,
@@ -81,3 +82,11 @@ def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     from imis_eii.payroll import payroll_lines
 
     return payroll_lines(run)
+
+
+@hookimpl
+def imis_person_merge_sql() -> Iterable[PersonMove]:
+    from imis_core.api import PersonMove
+    from imis_eii.tables import accidents, awards
+
+    return [PersonMove(accidents, "person"), PersonMove(awards, "person")]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import socket
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from datetime import date
+from functools import partial
 from typing import Any
 
 import httpx
@@ -291,6 +292,12 @@ def site(playground: Playground) -> Iterator[Site]:
     """One deployment with canonical URLs for the tests of a module; they use codes of their own."""
     with deployed(playground) as made:
         yield made
+
+
+@pytest.fixture
+def deploy(playground: Playground) -> Callable[..., AbstractContextManager[Site]]:
+    """Serves a deployment with further tables of settings, for tests that need one of their own."""
+    return partial(deployed, playground)
 
 
 @pytest.fixture(scope="module")

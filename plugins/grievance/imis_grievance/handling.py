@@ -68,7 +68,7 @@ class Work:
         """Lock the grievances that are named by code or id and that the caller may see."""
         named = context.named(grievances, names, grievances.c.id, grievances.c.code)
         table = grievances.c
-        rows = context.execute(
+        rows: Any = context.execute(
             sa.select(
                 table.id, table.code, table.status, table.owner, table.decision, table.resolved_on, table.reporter,
                 table.reporter_person, grievance_categories.c.sensitivity,

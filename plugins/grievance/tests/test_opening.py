@@ -9,6 +9,8 @@ import pytest
 
 from imis_core.errors import ImisError
 
+from .conftest import SETTINGS, Desk
+
 
 def _refusal(desk: Any, as_: Any = "administrator", **fields: Any) -> tuple[str, str]:
     with pytest.raises(ImisError) as error:
@@ -73,8 +75,6 @@ def test_what_is_wrong_is_refused_at_its_field(desk: Any, fields: dict[str, Any]
 
 def test_a_scheme_must_be_that_of_the_subject(make_app: Any, stipends: Any) -> None:
     """An order belongs to one scheme: another one beside it is refused."""
-    from .conftest import SETTINGS, Desk
-
     schemes = {"aid": {"type": "stipends"}, "second": {"type": "stipends"}}
     desk = Desk(make_app(settings={**SETTINGS, "schemes": schemes}, extra={"stipends": stipends}, plugins=[]))
     order = desk.orders(desk.payroll())[0]["id"]

@@ -10,7 +10,6 @@ import pytest
 import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from imis_grievance.queries import clock_sql
 from imis_grievance.rules import STATES, clock, due_day
 from imis_grievance.tables import grievances

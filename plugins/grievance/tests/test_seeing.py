@@ -9,19 +9,19 @@ import pytest
 
 from imis_core.errors import ImisError
 
+from .conftest import SETTINGS, Desk
+
 FILE = {"name": "note.txt", "media_type": "text/plain", "content": base64.b64encode(b"a note").decode()}
 
 
 def _sees(desk: Any, grievance: Any, user: Any) -> bool:
     listed = any(g["code"] == grievance["code"] for g in desk.app.do("grievances.list", as_=user))
-    try:
-        desk.show(grievance, as_=user)
-    except ImisError as error:
-        assert error.code == "not_found"
-        assert not listed
-        return False
-    assert listed
-    return True
+    if listed:
+        assert desk.show(grievance, as_=user)["code"] == grievance["code"]
+    else:
+        with pytest.raises(ImisError, match="not_found"):
+            desk.show(grievance, as_=user)
+    return listed
 
 
 def test_a_grievance_is_seen_in_the_place_of_its_subject(desk: Any) -> None:
@@ -99,3 +99,32 @@ def test_a_merged_person_keeps_the_grievances_of_both(desk: Any) -> None:
     desk.app.do("beneficiaries.merge", {"keep": "1", "drop": "2"})
     shown = desk.show(grievance)
     assert (shown["subject"]["beneficiary"], shown["reporter"]) == ("1", "1")
+
+
+def test_a_facility_complains_about_its_own_claim(make_app: Any, stipends: Any) -> None:
+    """A claim by its code, for a caller of scope `provider`: it is that facility's, in the facility's place."""
+    roles = {**SETTINGS["roles"], "facility": {"permissions": ["grievances.*"], "scope": "provider"}}
+    desk = Desk(make_app(settings={**SETTINGS, "roles": roles}, extra={"stipends": stipends}, plugins=[]))
+    for number in (1, 2):
+        desk.app.do("providers.register", {"code": f"HC{number}", "name": "x", "location": f"P{number}"})
+    desk.app.do("catalogue.add_diagnosis", {"code": "A09", "name": "x"})
+    with desk.app.database.command(desk.app.system) as (connection, _):
+        connection.exec_driver_sql(CLAIM)
+    own, other = (desk.app.as_user(f"hc{n}", "facility", providers=[f"HC{n}"]) for n in (1, 2))
+    grievance = desk.open("OTHER", as_=own, subject={"claim": "C1"})
+    assert (_sees(desk, grievance, own), _sees(desk, grievance, other)) == (True, False)
+    shown = desk.show(grievance, as_=own)
+    assert (shown["subject"]["claim"], shown["scheme"]) == ("C1", "aid")
+    assert _sees(desk, grievance, desk.app.as_user("clerk1", "clerk", ["P1"]))
+    with pytest.raises(ImisError, match="not_found"):
+        desk.open("OTHER", as_=other, subject={"claim": "C1"})
+
+
+# No kind of scheme that takes claims is installed beside this plugin, so the claim is written as the kernel would.
+CLAIM = """
+INSERT INTO core.claims (scheme, code, provider, person, place, from_date, to_date, target_date, claimed_on, visit_type,
+                         adult, diagnosis, category, currency, claimed_minor, audit)
+SELECT 'aid', 'C1', f.id, p.id, f.location, '2021-01-01', '2021-01-01', '2021-01-01', '2021-01-01', 'other',
+       true, d.id, 'visit', 'USD', 100, 1
+FROM core.providers f, core.persons p, core.diagnoses d WHERE f.code = 'HC1' AND p.number = '1'
+"""

@@ -1,4 +1,4 @@
-"""The rules of cash transfers said again, plainly, for one household at a time and with fractions: what tests compare with.
+"""The rules of cash transfers said again, plainly: one household at a time, with fractions.
 
 Knows neither SQL nor the plugin. Source: contract-cash-transfer.md.
 """

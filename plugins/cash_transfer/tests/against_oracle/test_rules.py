@@ -23,7 +23,7 @@ PARENTS = {"D1": "R", "D2": "R", "V1": "D1", "V2": "D1", "V3": "D2"}
 PLACES = ["R", "D1", "D2", "V1", "V2", "V3", "X"]
 CODES = count(1)
 EXAMPLES = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 
 
