@@ -246,7 +246,7 @@ def _load_versions(context: Context, package_ids: Iterable[int]) -> dict[int, li
 
 
 def _used(context: Context, versions: Mapping[int, Sequence[_Version]]) -> frozenset[int]:
-    """Ids of the versions that something was computed by. Who does not see everything cannot know: all count as used."""
+    """Ids of the versions by which something was computed; for who does not see everything all count as used."""
     ids = [v.id for several in versions.values() for v in several if v.id is not None]
     if not ids or not context.caller.everywhere:
         return frozenset(ids)

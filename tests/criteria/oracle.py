@@ -139,7 +139,10 @@ def _name(name: e.Name, row: Row | None, beside: str | None) -> Any:
         value = _decimal(value)
     if isinstance(value, str) and (declared == "date" or (beside == "date" and declared in (None, "text", "choice"))):
         value = _day(value)
-    if declared is not None and type_of(value) not in (TYPE_OF[declared], "date" if declared == "text" else None):
+    if declared is not None and type_of(value) not in (
+        TYPE_OF[declared],
+        "date" if declared in ("text", "choice") else None,
+    ):
         return None
     return value
 

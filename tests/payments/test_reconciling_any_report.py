@@ -1,4 +1,4 @@
-"""Any report of a payment provider, in any order and however often a row comes, against a plain reading of the rules."""
+"""Any report of a payment provider, in any order and as often as a row comes, against a plain reading of the rules."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@ from datetime import date
 import sqlalchemy as sa
 sys.path.insert(0,'/work/main')
 from tests.payroll.conftest import *
-N=5_000
+N=100_000
 def test_bench(bare):
     office=bare
     office.package()

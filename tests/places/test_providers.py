@@ -40,6 +40,8 @@ def test_a_provider_has_place_lists_and_contract(places: TestApp) -> None:
     assert places.do("providers.list", {"location": "R"}) == [shown]
     assert places.do("providers.list", {"name": "hEALTH", "kind": "health_facility"}) == [shown]
     assert places.do("providers.list", {"level": "dispensary"}) == []
+    assert places.do("providers.list", {"code": "HC1"}) == places.do("providers.list", {"id": shown["id"]}) == [shown]
+    assert places.do("providers.list", {"code": "HC"}) == places.do("providers.list", {"id": "HC1"}) == []
 
 
 def test_a_code_is_taken_once(places: TestApp) -> None:

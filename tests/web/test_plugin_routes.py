@@ -108,7 +108,10 @@ def test_errors_are_told_in_the_routes_form(bridge: TestApp, served_at: Served) 
         assert clerk.get("/bridge/v1/a/b", headers={"Accept": "text/csv"}).json()["what"] == "http.not_acceptable"
         assert clerk.post("/bridge/v1/a/b", content=b"{").json()["what"] == "input.invalid"
         plain = clerk.get("/plain/x")
-        assert (plain.headers["content-type"], plain.json()["code"]) == ("application/problem+json", "permission.denied")
+        assert (plain.headers["content-type"], plain.json()["code"]) == (
+            "application/problem+json",
+            "permission.denied",
+        )
 
 
 @pytest.mark.parametrize(

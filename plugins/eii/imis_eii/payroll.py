@@ -150,7 +150,7 @@ def _line(
     run: PayrollRun, source: sa.FromClause, person: Any, kind: Any, number: Any, once: bool, version: Any, amount: Any,
     steps: Any,
 ) -> sa.Select[Any]:  # fmt: skip
-    """A line's columns as the kernel reads them; the place is the beneficiary's. Who was merged is paid as the other."""
+    """A line's columns as the kernel reads them, with the beneficiary's place; who was merged is paid as the other."""
     return (
         sa.select(
             sa.func.coalesce(persons.c.merged_into, person).label("person"),
