@@ -213,3 +213,13 @@ def test_merges_never_make_a_circle(app: TestApp, moves: list[tuple[int, int]]) 
         codes=codes,
     )
     assert {r["code"]: r["parent"] for r in rows} == parents
+
+
+def test_locations_are_listed_by_id_and_code(app: TestApp) -> None:
+    """Exactly one place has a code or an id; its parent is named by code and by id."""
+    app.do("locations.add", {"code": "R", "name": "R", "level": "region"})
+    app.do("locations.add", {"code": "D", "name": "D", "level": "district", "parent": "R"})
+    [parent], [child] = (app.do("locations.list", {"code": code}) for code in "RD")
+    assert (child["parent"], child["parent_id"], child["version"]) == ("R", parent["id"], 1)
+    assert app.do("locations.list", {"id": child["id"]}) == [child]
+    assert app.do("locations.list", {"id": "D"}) == app.do("locations.list", {"code": "d"}) == []

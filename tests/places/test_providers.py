@@ -36,6 +36,7 @@ def test_a_provider_has_place_lists_and_contract(places: TestApp) -> None:
         "id": result["id"], "code": "HC1", "name": "Health centre 1", "kind": "health_facility", "level": "hospital",
         "care_type": "both", "location": "D", "price_lists": ["L2", "L1"],
         "contract": {"from": "2021-01-01", "to": None}, "closed_on": None,
+        "location_id": places.do("locations.list", {"code": "D"})[0]["id"], "version": 1,
     }  # fmt: skip
     assert places.do("providers.list", {"location": "R"}) == [shown]
     assert places.do("providers.list", {"name": "hEALTH", "kind": "health_facility"}) == [shown]

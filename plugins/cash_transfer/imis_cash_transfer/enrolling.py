@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -19,16 +19,21 @@ from imis_cash_transfer.selection import NOT_SELECTED, SELECTED, selection
 from imis_cash_transfer.selection import WAITING as TO_WAIT
 from imis_cash_transfer.states import ACTIVE, APPROVED, AWAITING, ENROLMENTS, WAITING
 from imis_cash_transfer.tables import enrolment_lines, enrolments
-from imis_cash_transfer.targets import Target, any_of, lock_packages, resolve_targets
+from imis_cash_transfer.targets import Target, any_of, lock_packages, resolve_targets, scheme_refusal
 from imis_core.api import (
     Context,
+    Listing,
     Money,
     Refusal,
     command,
+    groups,
     insert_rows,
     not_found,
+    packages,
     parsed_terms,
+    persons,
     query,
+    user_names,
     versions_by_id,
 )
 
@@ -129,14 +134,17 @@ def _enrol(context: Context, target: Target) -> Enrolled:
 
 def _fields(target: Target, rows: Sequence[Any]) -> dict[str, Any]:
     """The fields of a preview; what a cycle costs is the sum of the amounts of the selected."""
-    counts = Counter(row.outcome for row in rows)
     cost = sum(row.amount_minor for row in rows if row.outcome == SELECTED)
+    return {**_counts(rows), "cost_per_cycle": Money(int(cost), target.version.currency)}
+
+
+def _counts(rows: Sequence[Any]) -> dict[str, Any]:
+    counts = Counter(row.outcome for row in rows)
     return {
         "candidates": len(rows),
         "selected": counts[SELECTED],
         "waiting": counts[TO_WAIT],
         "not_selected": counts[NOT_SELECTED],
-        "cost_per_cycle": Money(int(cost), target.version.currency),
         "list_": tuple(Line(row.code, row.outcome, row.rank, row.score, row.reason) for row in rows),
     }
 
@@ -205,5 +213,84 @@ def _approve(context: Context, item: Approve, row: Any, target: Target) -> Appro
     return Approved(status=APPROVED, enrolled=enrolled, waiting=len(moves) - enrolled, refused=seen.agreed - len(moves))
 
 
-QUERIES = (preview,)
+@frozen(kw_only=True)
+class ShowEnrolment:
+    enrolment: str
+
+
+@query("targeting.show", input=ShowEnrolment, result=Enrolled)
+def show(context: Context, asked: ShowEnrolment) -> Enrolled | Refusal:
+    """An enrolment as it was proposed, with its list, for whoever is to approve it."""
+    number = context.ids.decode(NOUN, asked.enrolment)
+    row = context.execute(sa.select(enrolments).where(enrolments.c.id == number)).first()
+    line = enrolment_lines.c
+    code = sa.func.coalesce(groups.c.code, persons.c.number, type_=sa.Text)
+    lines = context.execute(
+        sa.select(code.label("code"), line.outcome, line.rank, line.score, line.reason)
+        .outerjoin_from(enrolment_lines, groups, groups.c.id == line.group)
+        .outerjoin(persons, persons.c.id == line.person)
+        .where(line.enrolment == number, context.scoped(enrolment_lines))
+        .order_by(code.collate("C"))
+    ).all()
+    if row is None or len(lines) != row.listed:
+        return not_found("enrolment", "enrolment", asked.enrolment)
+    return Enrolled(
+        **_counts(lines), cost_per_cycle=Money(row.cost_minor, row.currency), id=asked.enrolment, status=row.state
+    )
+
+
+@frozen(kw_only=True)
+class ListEnrolments:
+    scheme: str
+    status: Literal["awaiting_approval", "approved"] | None = None
+
+
+@frozen(kw_only=True)
+class EnrolmentShown:
+    """`on` is the reference date; `proposed_by` the name of a user."""
+
+    id: str
+    package: str
+    on: date
+    status: str
+    candidates: int
+    cost_per_cycle: Money
+    proposed_by: str
+
+
+@query("targeting.enrolments", input=ListEnrolments, result=EnrolmentShown, listing=True)
+def list_enrolments(context: Context, asked: ListEnrolments) -> Listing | Refusal:
+    """The enrolments of a scheme in the order in which they were proposed, with who proposed them."""
+    refusal = scheme_refusal(context, asked.scheme)
+    if refusal is not None:
+        return refusal
+    e = enrolments.c
+    select = (
+        sa.select(e.id, packages.c.code, e.reference_date, e.state, e.listed, e.cost_minor, e.currency, e.proposed_by)
+        .join(packages, packages.c.id == e.package)
+        .where(e.scheme == asked.scheme)
+    )
+    if asked.status is not None:
+        select = select.where(e.state == asked.status)
+    if not context.caller.everywhere:
+        seen = sa.select(sa.func.count()).where(
+            enrolment_lines.c.enrolment == e.id, context.scoped(enrolment_lines)
+        )  # fmt: skip
+        select = select.where(e.listed == seen.scalar_subquery())
+
+    def build(rows: Sequence[Any]) -> list[EnrolmentShown]:
+        ids = context.ids.encode_all(NOUN, [row.id for row in rows])
+        names = user_names(context, {row.proposed_by for row in rows})
+        return [
+            EnrolmentShown(
+                id=id_, package=row.code, on=row.reference_date, status=row.state, candidates=row.listed,
+                cost_per_cycle=Money(row.cost_minor, row.currency), proposed_by=names[row.proposed_by],
+            )
+            for id_, row in zip(ids, rows, strict=True)
+        ]  # fmt: skip
+
+    return Listing(select, (e.id,), build)
+
+
+QUERIES = (preview, show, list_enrolments)
 COMMANDS = (enrol, approve)

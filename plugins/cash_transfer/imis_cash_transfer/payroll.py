@@ -42,7 +42,11 @@ def lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     rows = apart(
         sa.select(beneficiaries.c.id.label("beneficiary"), table.c.id.label("unit"), table.c.place, *asked.columns)
         .select_from(criteria.from_clause().join(beneficiaries, holder == table.c.id))
-        .where(beneficiaries.c.package == run.package, beneficiaries.c.id.in_(active_on(run.package, run.active_on)))
+        .where(
+            beneficiaries.c.package == run.package,
+            beneficiaries.c.id.in_(active_on(run.package, run.active_on)),
+            *_not_merged(run),
+        )
     )
     owed = _arrears(run)
     source: Any = rows
@@ -71,6 +75,32 @@ def lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
             (amount.net > limit if limit else sa.false()).label("waits"),
             cycles.label("arrears"),
         ).select_from(source),
+    )
+
+
+def _not_merged(run: PayrollRun) -> list[sa.ColumnElement[bool]]:
+    """Nobody is paid as two persons: not as the one who was dropped, nor again for a cycle that this one has already."""
+    if run.terms.unit == "household":
+        return []
+    had = _entitled(run)
+    own = sa.exists().where(
+        had.c.cycle == run.cycle.id, had.c.unit == beneficiaries.c.person, had.c.person != beneficiaries.c.person
+    )
+    return [persons.c.merged_into.is_(None), sa.not_(own)]
+
+
+def _entitled(run: PayrollRun) -> sa.Subquery:
+    """Who has an entitlement of which `cycle`: `unit`, the person into whom the entitled `person` was merged if so."""
+    entitled = run.entitled().subquery()
+    if run.terms.unit == "household":
+        return sa.select(entitled.c.cycle, entitled.c.person, entitled.c.group.label("unit")).subquery()
+    merged = persons.alias()
+    return (
+        sa.select(
+            entitled.c.cycle, entitled.c.person, sa.func.coalesce(merged.c.merged_into, merged.c.id).label("unit")
+        )
+        .join(merged, merged.c.id == entitled.c.person)
+        .subquery()
     )
 
 
@@ -137,14 +167,13 @@ def _owed(run: PayrollRun, cycle: CycleRow) -> sa.Select[Any]:
     if rule.late:
         began = first_active(run.package).subquery()
         reasons.append(beneficiaries.c.id.in_(sa.select(began.c.beneficiary).where(began.c.since > day)))
-    entitled = run.entitled().subquery()
+    entitled = _entitled(run)
     _, holder = _unit(run.terms)
-    own = entitled.c.person if run.terms.unit == "person" else entitled.c.group
     return sa.select(beneficiaries.c.id.label("beneficiary"), holder.label("unit")).where(
         beneficiaries.c.package == run.package,
         holder.is_not(None),
         sa.or_(*reasons),
-        sa.not_(sa.exists().where(entitled.c.cycle == cycle.id, own == holder)),
+        sa.not_(sa.exists().where(entitled.c.cycle == cycle.id, entitled.c.unit == holder)),
     )
 
 

@@ -10,7 +10,7 @@ from imis_core.api import Manifest, hookimpl
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from imis_core.api import Command, PayrollRun, Query, SchemeType
+    from imis_core.api import Command, PayrollRun, PersonMove, Query, Report, SchemeType
 
 
 @hookimpl
@@ -29,7 +29,7 @@ def imis_plugin() -> Manifest:
 
 @hookimpl
 def imis_register_scheme_types() -> Iterable[SchemeType]:
-    from imis_cash_transfer import terms
+    from imis_cash_transfer import tables, terms
     from imis_core.api import SchemeType
 
     return [
@@ -39,6 +39,7 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             check_terms=terms.check_terms,
             location_codes=terms.location_codes,
             frequency=terms.frequency,
+            version_users=(tables.enrolments, tables.scores),
         )
     ]
 
@@ -62,3 +63,20 @@ def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     from imis_cash_transfer.payroll import lines
 
     return lines(run)
+
+
+@hookimpl
+def imis_person_merge_sql() -> Iterable[PersonMove]:
+    from imis_cash_transfer.tables import PERSON_MOVES
+
+    return PERSON_MOVES
+
+
+@hookimpl
+def imis_register_reports() -> Iterable[Report]:
+    from imis_core.api import Report
+
+    columns = ("package", "beneficiary", "state", "since")
+    return [
+        Report("cash_transfer_beneficiaries", "Beneficiaries of cash transfers", "targeting.beneficiaries", columns)
+    ]

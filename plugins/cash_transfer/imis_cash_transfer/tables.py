@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, UniqueConstraint
 
 from imis_core.api import (
+    PersonMove,
     day,
     document,
     edited,
@@ -113,8 +114,8 @@ enrolment_lines = mass(
     **_SEEN,
 )
 
-# Who ever was more than potential in a package: one row for good.
-beneficiaries = mass(
+# Who ever was more than potential in a package: one row for good. A person follows a merge, else nothing changes.
+beneficiaries = Table(
     "beneficiaries",
     metadata,
     identity(),
@@ -123,8 +124,7 @@ beneficiaries = mass(
     *_holder(),
     UniqueConstraint("package", "group"),
     UniqueConstraint("package", "person"),
-    noun="cash_transfer_beneficiaries",
-    **_SEEN,
+    info={"noun": "cash_transfer_beneficiaries", **_SEEN},
 )
 
 # The present state, changed in bulk once per move. It names nobody; `beneficiaries` says who may see a row.
@@ -167,3 +167,13 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
 $$;
 """
 metadata.info.setdefault("functions", []).append(OCCUPIED)
+
+# A merged person's place in a package goes over to the kept one, unless that one has its own. Scores stay: the kept
+# person's answers are scored anew.
+PERSON_MOVES: Final = (
+    PersonMove(
+        beneficiaries,
+        "person",
+        "EXISTS (SELECT FROM cash_transfer.beneficiaries k WHERE k.person = n.kept AND k.package = t.package)",
+    ),
+)
