@@ -78,7 +78,7 @@ from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, pl
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payments.tables import orders
 from imis_core.payroll.runs import CycleRow, PayrollRun
-from imis_core.payroll.tables import entitlement_amounts, entitlement_current, entitlements
+from imis_core.payroll.tables import cycles, entitlement_amounts, entitlement_current, entitlements
 from imis_core.payroll.versions import version_for, versions_of
 from imis_core.places.lookup import resolve_locations
 from imis_core.places.tables import locations, providers
@@ -186,6 +186,7 @@ __all__ = [
     "command",
     "count_of",
     "coverage_covers_sql",
+    "cycles",
     "day",
     "day_before",
     "denied",

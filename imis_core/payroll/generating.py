@@ -30,7 +30,17 @@ from imis_core.payroll.versions import packages_named, version_for, versions_of
 from imis_core.places.lookup import places_below, resolve_locations
 from imis_core.places.tables import locations
 
+_KEYS: Final = ("group_key", "person_key", "source_kind", "source", "once")
 _NOBODY: Final = 0  # stands for no group or no person in keys: a null equals nothing
+# After a large import the planner may know nothing of a table yet. It would take a million lines for a handful and walk
+# over all of another table once for each; until it knows, joins of a payroll's lines hash.
+_WITHOUT_STATISTICS: Final = sa.text(
+    """
+    SELECT set_config('enable_nestloop', 'off', true) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = ANY(CAST(:schemas AS text[])) AND c.relkind = 'r' AND c.reltuples < 0
+      AND pg_relation_size(c.oid) > 1000000 LIMIT 1
+    """
+)
 
 
 @frozen(kw_only=True)
@@ -170,9 +180,7 @@ def _written(context: Context, run: PayrollRun, reach: _Reach, lines: Sequence[s
     shown = {"id": context.ids.encode("payrolls", number), "status": "awaiting_approval"}
     if not lines:
         return PayrollShown(**shown, beneficiaries=0, amount=context.money(0, run.scheme), by_state={})
-    # The first payroll of a package meets tables that the planner knows nothing of. It would take a million lines for a
-    # handful and walk over all entitlements once for each of them; every join here hashes.
-    context.execute(sa.text("SET LOCAL enable_nestloop TO off"))
+    context.execute(_WITHOUT_STATISTICS, {"schemas": ["core", *_speakers(context, run.scheme)]})
     row = context.execute(_insertion(context, run, reach, number, lines)).one()
     context.execute(sa.text("SET LOCAL enable_nestloop TO DEFAULT"))
     states = {"awaiting_approval": row.waiting, "generated": row.entitlements - row.waiting}
@@ -187,9 +195,13 @@ def _insertion(
 ) -> sa.Select[Any]:
     """All rows of a payroll in one statement, whatever their number; answers the sums that are shown."""
     asked = sa.union_all(*[_columns(select) for select in lines]).subquery("asked")
-    line = sa.select(asked, *_keys(asked.c)).subquery("line")
+    within = sa.true() if reach.places is None else asked.c.place == _any(reach.places)
+    line = sa.select(asked, *_keys(asked.c)).where(within).subquery("line")
     existing = _existing(run)
-    covered = _covered(run)
+    # A full join never walks over all entitlements once for each line, whatever the planner expects; a condition that
+    # it could read as "only lines" would make another join of it.
+    both = line.join(existing, _same(line, existing), full=True)
+    is_line = sa.func.coalesce(line.c.group, line.c.person).is_not(None)
     # An entitlement that was cancelled with its payroll takes up its place again; every other one stays as it is.
     fresh = (
         sa.select(
@@ -199,12 +211,8 @@ def _insertion(
             line.c.person, line.c.group, line.c.place, line.c.source_kind, line.c.source, line.c.once,
             line.c.package_version, line.c.amount_minor, line.c.steps, line.c.waits, line.c.arrears,
         )
-        .select_from(line.outerjoin(existing, _same(line, existing)))
-        .where(
-            sa.or_(existing.c.id.is_(None), existing.c.free),
-            sa.not_(sa.exists().where(sa.not_(line.c.once), _same(line, covered))),
-            sa.true() if reach.places is None else line.c.place == _any(reach.places),
-        )
+        .select_from(both)
+        .where(is_line, sa.func.coalesce(existing.c.free, True))
         .cte("fresh")
         .prefix_with("MATERIALIZED")
     )  # fmt: skip
@@ -237,25 +245,20 @@ def _keys(columns: Any) -> list[sa.ColumnElement[Any]]:
 
 
 def _existing(run: PayrollRun) -> sa.Subquery:
-    """Entitlements of the cycle, and those of other cycles that are paid once in all: each found by its own index."""
-    select = (
-        sa.select(
-            entitlements.c.id, entitlements.c.source_kind, entitlements.c.source, entitlements.c.once,
-            entitlement_current.c.version, entitlement_current.c.free, *_keys(entitlements.c),
-        )
+    """What a line's beneficiary and source have already; `free` if all of it was cancelled with its payroll.
+
+    Entitlements of the cycle; those of other cycles that are paid once in all; and later ones that made the cycle good
+    (without an `id`: these are not the cycle's own). Each is found by an index of its own.
+    """
+    columns = (entitlements.c.source_kind, entitlements.c.source, entitlements.c.once, *_keys(entitlements.c))
+    own = (
+        sa.select(entitlements.c.id, entitlement_current.c.version, entitlement_current.c.free, *columns)
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
         .where(entitlements.c.package == run.package)
-    )  # fmt: skip
-    of_cycle = select.where(entitlements.c.cycle == run.cycle.id)
-    once = select.where(entitlements.c.once, entitlements.c.cycle != run.cycle.id)
-    return sa.union_all(of_cycle, once).subquery("existing")
-
-
-def _covered(run: PayrollRun) -> sa.Subquery:
-    """Beneficiaries for whom a later entitlement made this cycle good."""
-    return (
+    )
+    made_good = (
         sa.select(
-            entitlements.c.source_kind, entitlements.c.source, entitlements.c.once, *_keys(entitlements.c),
+            sa.cast(sa.null(), sa.BigInteger), sa.cast(sa.null(), sa.Integer), entitlement_current.c.free, *columns
         )
         .select_from(entitlement_arrears)
         .join(entitlements, entitlements.c.id == entitlement_arrears.c.entitlement)
@@ -269,15 +272,29 @@ def _covered(run: PayrollRun) -> sa.Subquery:
         .where(
             entitlement_arrears.c.cycle == run.cycle.id,
             entitlements.c.package == run.package,
-            sa.not_(entitlement_current.c.free),
+            sa.not_(entitlements.c.once),
         )
-        .subquery("covered")
-    )  # fmt: skip
+    )
+    found = sa.union_all(
+        own.where(entitlements.c.cycle == run.cycle.id),
+        own.where(entitlements.c.once, entitlements.c.cycle != run.cycle.id),
+        made_good,
+    ).subquery("found")
+    keys = [found.c[name] for name in _KEYS]
+    return (
+        sa.select(
+            sa.func.max(found.c.id).label("id"),
+            sa.func.max(found.c.version).label("version"),
+            sa.func.bool_and(found.c.free).label("free"),
+            *keys,
+        )
+        .group_by(*keys)
+        .subquery("existing")
+    )
 
 
 def _same(line: sa.Subquery, other: sa.Subquery) -> sa.ColumnElement[bool]:
-    names = ("group_key", "person_key", "source_kind", "source", "once")
-    return sa.and_(*[line.c[name] == other.c[name] for name in names])
+    return sa.and_(*[line.c[name] == other.c[name] for name in _KEYS])
 
 
 def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE) -> list[sa.CTE]:

@@ -25,21 +25,26 @@ def post_expense(context: Context, scheme: str, amount_minor: int) -> None:
 
 def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> sa.Select[Any]:
     """Entitlements of a payroll with whom to pay: the person, or the household's primary recipient as it is now."""
+    # Looked up household by household, by its index: whatever the planner expects, never by a walk over all members.
+    primary = (
+        sa.select(memberships.c.person)
+        .where(
+            memberships.c.group == entitlements.c.group,
+            memberships.c.recipient == "primary",
+            memberships.c.left_on.is_(None),
+        )
+        .order_by(memberships.c.ordinal)
+        .limit(1)
+        .correlate(entitlements)
+        .scalar_subquery()
+    )
     select = (
         sa.select(
             entitlements.c.id.label("entitlement"),
-            sa.func.coalesce(entitlements.c.person, memberships.c.person).label("person"),
+            sa.func.coalesce(entitlements.c.person, primary).label("person"),
             entitlement_current.c.amount_minor,
         )
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
-        .outerjoin(
-            memberships,
-            sa.and_(
-                memberships.c.group == entitlements.c.group,
-                memberships.c.recipient == "primary",
-                memberships.c.left_on.is_(None),
-            ),
-        )
         .where(
             entitlement_current.c.payroll == payroll,
             # Written out: the index of open entitlements answers only for states that the planner reads.

@@ -66,6 +66,8 @@ entitlements = mass(
     Index(
         "uq_entitlements_once", "package", "source_kind", "source", unique=True, postgresql_where=sa.text("once")
     ),
+    # What an award or a lump sum was paid so far; regular entitlements (source 0) have none.
+    Index("ix_entitlements_source", "source", postgresql_where=sa.text("source <> 0")),
     noun="entitlements",
     **by_place(),
 )  # fmt: skip

@@ -1087,6 +1087,14 @@ def upgrade() -> None:
         schema="core",
     )
     op.create_index(
+        "ix_entitlements_source",
+        "entitlements",
+        ["source"],
+        unique=False,
+        schema="core",
+        postgresql_where=sa.text("source <> 0"),
+    )
+    op.create_index(
         "uq_entitlements_once",
         "entitlements",
         ["package", "source_kind", "source"],

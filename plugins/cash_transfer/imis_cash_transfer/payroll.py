@@ -45,7 +45,7 @@ def lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
         .where(
             beneficiaries.c.package == run.package,
             beneficiaries.c.id.in_(active_on(run.package, run.active_on)),
-            *_not_merged(run),
+            *_there(run),
         )
     )
     owed = _arrears(run)
@@ -78,15 +78,19 @@ def lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     )
 
 
-def _not_merged(run: PayrollRun) -> list[sa.ColumnElement[bool]]:
-    """Nobody is paid as two persons: not as the one who was dropped, nor again for a cycle that this one has already."""
+def _there(run: PayrollRun) -> list[sa.ColumnElement[bool]]:
+    """Somebody is there to be paid: a household with members, a living person.
+
+    Nobody is paid as two persons: not as one who was merged into another, nor again for a cycle that that one had.
+    """
     if run.terms.unit == "household":
-        return []
+        return [groups.c.status == "active"]
     had = _entitled(run)
     own = sa.exists().where(
         had.c.cycle == run.cycle.id, had.c.unit == beneficiaries.c.person, had.c.person != beneficiaries.c.person
     )
-    return [persons.c.merged_into.is_(None), sa.not_(own)]
+    alive = sa.or_(persons.c.death_date.is_(None), persons.c.death_date > run.active_on)
+    return [persons.c.merged_into.is_(None), alive, sa.not_(own)]
 
 
 def _entitled(run: PayrollRun) -> sa.Subquery:

@@ -89,8 +89,10 @@ def test_statements_do_not_grow_with_the_number(
             ("targeting.enrol", [{**asked, "groups": codes}], "administrator"),
             ("targeting.approve", [{}], "ben"),
             ("payroll.generate", [{**asked, "cycle": "C"}], "administrator"),
-            ("targeting.change_state", [{**move, "beneficiary": c, "state": "suspended"} for c in codes], "administrator"),
-            ("targeting.change_state", [{**move, "beneficiary": c, "state": "active"} for c in codes], "administrator"),
+            *(
+                ("targeting.change_state", [{**move, "beneficiary": c, "state": s} for c in codes], "administrator")
+                for s in ("suspended", "active")
+            ),
             ("targeting.review", [asked], "administrator"),
         ]  # fmt: skip
         for name, items, user in steps:

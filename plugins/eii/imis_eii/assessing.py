@@ -43,10 +43,9 @@ from imis_eii.cases import (
     steps_json,
 )
 from imis_eii.deciding import DECIDED
-from imis_eii.ending import until
 from imis_eii.queries import StepShown
 from imis_eii.rules.permanent import Assessed, Injured, NoFactor, assess, counted_degree
-from imis_eii.rules.survivors import Span, birthday
+from imis_eii.rules.survivors import Span, birthday, until
 from imis_eii.tables import accidents, assessments
 
 EXACT_DIGITS: Final = 100  # of a degree as a decimal: more than products of percentages have

@@ -29,7 +29,7 @@ from imis_core.api import (
     versions_by_id,
 )
 from imis_eii.rules.amounts import rounded
-from imis_eii.rules.survivors import Span
+from imis_eii.rules.survivors import Span, first_change
 from imis_eii.tables import accidents, award_amounts, awards, certificates, full_rates, lumps
 from imis_eii.terms import EiiTerms
 
@@ -89,6 +89,7 @@ class Award:
     awarded_minor: int = 0
     revision: int = 0
     indexed_until: date | None = None
+    corrected_from: date | None = None
     spans: list[Span] = field(factory=list)
     is_new: bool = False
     changed: bool = False
@@ -103,9 +104,12 @@ class Award:
         return next((s.amount for s in self.spans if s.starts <= on and (s.ends is None or on <= s.ends)), 0)
 
     def set_spans(self, spans: Sequence[Span]) -> None:
-        """Give the award other amounts, as a further revision."""
+        """Give the award other amounts, as a further revision; payroll makes good what was paid otherwise."""
         if list(spans) == self.spans:
             return
+        day = None if self.is_new else first_change(self.spans, spans)
+        if day is not None:
+            self.corrected_from = min(day, self.corrected_from or day)
         self.spans = list(spans)
         if not self.respanned:
             self.revision += 1
@@ -304,7 +308,7 @@ def _load_awards(context: Context, cases: Mapping[int, Case], wanted: Any) -> No
             id=row.id, accident=row.accident, person=row.person, number=row.number, relationship=row.relationship,
             kind=row.kind, per=row.per, starts=row.starts, ends=row.ends, ended_by=row.ended_by, share=row.share,
             once_minor=row.once_minor, awarded_minor=row.awarded_minor, revision=row.revision,
-            indexed_until=row.indexed_until,
+            indexed_until=row.indexed_until, corrected_from=row.corrected_from,
         )  # fmt: skip
         found[award.id] = award
         cases[award.accident].awards.append(award)
@@ -352,9 +356,11 @@ def _write_cases(context: Context, changed: Sequence[Case]) -> None:
 
 _CHANGE_AWARDS: Final = sa.text("""
     UPDATE eii.awards AS a
-    SET ends = n.ends, ended_by = n.ended_by, revision = n.revision, indexed_until = n.indexed_until
+    SET ends = n.ends, ended_by = n.ended_by, revision = n.revision, indexed_until = n.indexed_until,
+        corrected_from = n.corrected_from
     FROM unnest(CAST(:id AS bigint[]), CAST(:ends AS date[]), CAST(:ended_by AS text[]), CAST(:revision AS integer[]),
-                CAST(:indexed_until AS date[])) AS n(id, ends, ended_by, revision, indexed_until)
+                CAST(:indexed_until AS date[]), CAST(:corrected_from AS date[]))
+         AS n(id, ends, ended_by, revision, indexed_until, corrected_from)
     WHERE a.id = n.id
 """)
 
@@ -395,6 +401,7 @@ def _write_awards(context: Context, touched: Sequence[tuple[Case, Award]]) -> No
                 "ended_by": [a.ended_by for a in old],
                 "revision": [a.revision for a in old],
                 "indexed_until": [a.indexed_until for a in old],
+                "corrected_from": [a.corrected_from for a in old],
             },
         )
     rows = [(a, span) for _, a in touched if a.respanned for span in a.spans]

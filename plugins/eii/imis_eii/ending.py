@@ -14,7 +14,7 @@ from attrs import frozen
 from imis_core.api import Context, Money, Problem, Refusal, command, day_before, invalid, not_found
 from imis_eii.cases import MONTH_DAYS, PENSION, SELF, Award, Case, Lump, Work, load_by_award
 from imis_eii.rules.permanent import months_begun
-from imis_eii.rules.survivors import Span
+from imis_eii.rules.survivors import until
 from imis_eii.survivors import AwardShown, respan, shown
 
 
@@ -97,12 +97,6 @@ def _end(context: Context, work: Work, item: EndAward, case: Case, award: Award)
         guarantee=guarantee,
         awards=tuple(shown(context, case, other, item.on) for other in case.pensioners() if other.runs(item.on)),
     )
-
-
-def until(spans: list[Span], last: date) -> list[Span]:
-    """The spans up to a last day."""
-    cut = [Span(s.starts, last if s.ends is None or s.ends > last else s.ends, s.amount) for s in spans]
-    return [s for s in cut if s.ends is None or s.starts <= s.ends]
 
 
 def _remarriage_lump(work: Work, item: EndAward, case: Case, award: Award, monthly: int) -> Money | None:

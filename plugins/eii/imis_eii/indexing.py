@@ -14,9 +14,8 @@ from attrs import frozen
 
 from imis_core.api import Context, Money, Problem, Refusal, command, day_before, invalid, scheme_type
 from imis_eii.cases import PENSION, SELF, Award, Case, Work, cases_by_number
-from imis_eii.ending import until
 from imis_eii.rules.amounts import percent, rounded
-from imis_eii.rules.survivors import Span
+from imis_eii.rules.survivors import Span, until
 from imis_eii.survivors import respan
 from imis_eii.tables import awards
 from imis_eii.terms import IndexationTerms

@@ -1,7 +1,7 @@
 """What an employment-injury package owes in a cycle: one line per running pension, and what is paid once.
 
 Everything that is paid stands in dated rows (`award_amounts`, `lumps`), so that the lines are plain joins whatever the
-number of awards. Source: contract-eii.md, 'Payroll'.
+number of awards. What is deducted or made good is in `adjustments`. Source: contract-eii.md, 'Payroll'.
 """
 
 from __future__ import annotations
@@ -12,21 +12,13 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
-from imis_core.api import (
-    PayrollRun,
-    entitlement_amounts,
-    entitlement_current,
-    entitlements,
-    package_versions,
-    persons,
-)
-from imis_eii.cases import PERIOD
-from imis_eii.tables import award_amounts, awards, lumps, proofs, recoveries
+from imis_core.api import PayrollRun, package_versions, persons
+from imis_eii.adjustments import AWARD, DIFFERENCE, PENSION_STEP, RECOVERY, deductions, differences, worth
+from imis_eii.cases import PENSION, PERIOD
+from imis_eii.tables import award_amounts, awards, lumps, proofs
 
-AWARD: Final = "award"
 LUMP: Final = "lump"
-RECOVERY: Final = "recovery"
-NOT_DEDUCTED: Final = ("cancelled", "reversed")  # states of entitlements whose deduction did not happen
+_NOTHING: Final = sa.literal(0, sa.BigInteger)
 
 
 def payroll_lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
@@ -35,84 +27,47 @@ def payroll_lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
 
 
 def _pensions(run: PayrollRun) -> sa.Select[Any]:
-    """Each pension's days in the cycle: per month its part of the cycle's days, per day the days; rounded once."""
+    """Each pension's days in the cycle, what earlier cycles were paid otherwise, less what is taken back."""
+    owed, made_good, taken = _owed(run), differences(run), deductions(run)
+    current = owed.c.amount
+    # Too much that was paid is set off against this cycle at most; the rest waits for the next one.
+    difference = sa.func.greatest(sa.func.coalesce(made_good.c.minor, _NOTHING), -current)
+    before = current + difference
+    back = sa.func.coalesce(
+        sa.func.least(before, taken.c.instalment, sa.func.greatest(taken.c.left, _NOTHING)), _NOTHING
+    )
+    steps = _step(PENSION_STEP, current).op("||")(_step(DIFFERENCE, difference)).op("||")(_step(RECOVERY, -back))
+    number, version = owed.c.id, owed.c.package_version
+    return (
+        _line(run, owed, owed.c.person, sa.literal(AWARD), number, False, version, before - back, steps)
+        .join(made_good, made_good.c.award == number, isouter=True)
+        .join(taken, taken.c.award == number, isouter=True)
+        .where(sa.or_(current > 0, before > 0))
+    )
+
+
+def _owed(run: PayrollRun) -> sa.Subquery:
+    """What each award is worth in the cycle; awards that were corrected stand here even if it is nothing any more."""
     a, m = awards.c, award_amounts.c
     starts, ends = sa.literal(run.cycle.starts, sa.Date), sa.literal(run.cycle.ends, sa.Date)
-    days = sa.func.least(sa.func.coalesce(m.ends, ends), ends) - sa.func.greatest(m.starts, starts) + 1
-    divisor = sa.case((a.per == "month", (run.cycle.ends - run.cycle.starts).days + 1), else_=1)
-    owed = (
-        sa.select(
-            a.id,
-            a.person,
-            a.package_version,
-            sa.cast(sa.func.div(2 * sa.func.sum(m.amount_minor * days) + divisor, 2 * divisor), sa.BigInteger).label(
-                "amount"
-            ),
-        )
+    overlap = sa.and_(
+        m.award == a.id, m.revision == a.revision, m.starts <= ends, sa.or_(m.ends.is_(None), m.ends >= starts)
+    )
+    return (
+        sa.select(a.id, a.person, a.package_version, sa.func.coalesce(worth(starts, ends), _NOTHING).label("amount"))
         .select_from(awards)
-        .join(award_amounts, sa.and_(m.award == a.id, m.revision == a.revision))
+        .join(award_amounts, overlap, isouter=True)
         .join(package_versions, package_versions.c.id == a.package_version)
         .where(
             package_versions.c.package == run.package,
-            a.kind == "pension",
+            a.kind == PENSION,
             a.starts <= run.active_on,
-            m.starts <= ends,
-            sa.or_(m.ends.is_(None), m.ends >= starts),
+            sa.or_(m.award.is_not(None), a.corrected_from.is_not(None)),
             _is_alive(run),
             run.context.scoped(awards),
         )
         .group_by(a.id)
         .subquery("owed")
-    )
-    o, taken = owed.c, _deducted(run)
-    back = sa.func.coalesce(
-        sa.func.least(o.amount, taken.c.instalment, sa.func.greatest(taken.c.left, 0)), sa.literal(0, sa.BigInteger)
-    )
-    full = sa.func.jsonb_build_array(sa.func.jsonb_build_array(sa.cast("pension", sa.Text), o.amount))
-    minus = sa.func.jsonb_build_array(sa.func.jsonb_build_array(sa.cast(RECOVERY, sa.Text), -back))
-    steps = sa.case((back > 0, full.op("||")(minus)), else_=full)
-    line = _line(run, owed, o.person, sa.literal(AWARD), o.id, False, o.package_version, o.amount - back, steps)
-    return line.join(taken, taken.c.award == o.id, isouter=True).where(o.amount > 0)
-
-
-def _deducted(run: PayrollRun) -> sa.Subquery:
-    """What is taken back of each award: `instalment` at most this time, `left` in all after earlier deductions.
-
-    A deduction counts as long as its entitlement stands, paid or not.
-    """
-    r, e, c, m = recoveries.c, entitlements.c, entitlement_current.c, entitlement_amounts.c
-    agreed = (
-        sa.select(
-            r.award, sa.func.sum(r.amount_minor).label("total"), sa.func.sum(r.instalment_minor).label("instalment")
-        )
-        .group_by(r.award)
-        .subquery("agreed")
-    )
-    step = sa.func.jsonb_array_elements(m.steps).table_valued("value", name="step")
-    value = sa.cast(step.c.value, JSONB)
-    earlier = (
-        sa.select(e.source, sa.func.sum(-sa.cast(value[1].astext, sa.BigInteger)).label("minor"))
-        .select_from(entitlements)
-        .join(agreed, agreed.c.award == e.source)
-        .join(entitlement_current, c.entitlement == e.id)
-        .join(entitlement_amounts, sa.and_(m.payroll == c.payroll, m.entitlement == e.id))
-        .join(step, sa.true())
-        .where(
-            e.source_kind == AWARD,
-            e.scheme == run.scheme,
-            c.state.not_in(NOT_DEDUCTED),
-            value[0].astext == RECOVERY,
-            run.context.scoped(entitlements),
-        )
-        .group_by(e.source)
-        .subquery("earlier")
-    )
-    left = agreed.c.total - sa.func.coalesce(earlier.c.minor, 0)
-    return (
-        sa.select(agreed.c.award, agreed.c.instalment, left.label("left"))
-        .select_from(agreed)
-        .join(earlier, earlier.c.source == agreed.c.award, isouter=True)
-        .subquery("deducted")
     )
 
 
@@ -133,9 +88,8 @@ def _lumps(run: PayrollRun) -> sa.Select[Any]:
     """Periods of temporary benefit, lump sums and grants that are due by the cycle's end."""
     c = lumps.c
     kind = sa.case((c.kind == PERIOD, PERIOD), else_=LUMP)
-    steps = sa.func.jsonb_build_array(sa.func.jsonb_build_array(c.kind, c.amount_minor))
     return (
-        _line(run, lumps, c.person, kind, c.id, True, c.package_version, c.amount_minor, steps)
+        _line(run, lumps, c.person, kind, c.id, True, c.package_version, c.amount_minor, _step(c.kind, c.amount_minor))
         .join(package_versions, package_versions.c.id == c.package_version)
         .where(
             package_versions.c.package == run.package,
@@ -144,6 +98,12 @@ def _lumps(run: PayrollRun) -> sa.Select[Any]:
             run.context.scoped(lumps),
         )
     )
+
+
+def _step(name: Any, minor: Any) -> Any:
+    """One step as a list of pairs; a step of nothing is left out."""
+    step = sa.func.jsonb_build_array(sa.func.jsonb_build_array(sa.cast(name, sa.Text), minor))
+    return sa.case((minor != 0, sa.cast(step, JSONB)), else_=sa.func.jsonb_build_array())
 
 
 def _line(

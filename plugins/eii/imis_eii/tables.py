@@ -158,6 +158,7 @@ awards = edited(
     minor("once_minor", nullable=True),
     minor("awarded_minor"),  # per month, day or once, on its first day
     Column("revision", sa.Integer, nullable=False),  # of its amounts
+    day("corrected_from", nullable=True),  # the earliest day whose amount changed after it may have been paid
     Column("proof_months", sa.Integer, nullable=True),  # a proof of life is due this often
     day("indexed_until", nullable=True),  # the latest indexation that it had
     noun="awards",

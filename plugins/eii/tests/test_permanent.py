@@ -9,8 +9,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from imis_core.api import parse
 from imis_eii.rules.amounts import rounded
 from imis_eii.rules.permanent import (
     Assessed,
@@ -24,6 +22,8 @@ from imis_eii.rules.permanent import (
     whole_months,
 )
 from imis_eii.terms import EiiTerms, PermanentTerms
+
+from imis_core.api import parse
 
 ACCIDENT = date(2024, 4, 10)
 EC_FACTORS = {"25": "216.91", "30": "207.98", "35": "197.06"}

@@ -9,13 +9,13 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from imis_core.api import WageCase, WageContribution, parse
 from imis_eii.rules.amounts import rounded
 from imis_eii.rules.contributions import contributions
 from imis_eii.rules.temporary import certified_days, daily_benefit, days_of
 from imis_eii.rules.wages import MonthOfWage, ReferenceWage, reference_wage, window
 from imis_eii.terms import EiiTerms, TemporaryTerms, WageTerms
+
+from imis_core.api import WageCase, WageContribution, parse
 
 ACCIDENT = date(2024, 4, 10)
 FEW = settings(max_examples=60, deadline=None)

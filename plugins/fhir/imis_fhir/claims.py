@@ -21,11 +21,12 @@ SchemeOf = Callable[[str, str], str | None]
 
 @define
 class Prepared:
-    """A Claim without what was compared, the problems found, and the currencies named with their places."""
+    """A Claim without what was compared, the problems found, the currencies named with their places, the scheme."""
 
     resource: dict[str, Any]
     issues: list[Issue] = field(factory=list)
     currencies: list[tuple[Place, str]] = field(factory=list)
+    scheme: str | None = None  # of the coverage
 
     def wrong(self, code: str, message: str, *place: str | int) -> None:
         self.issues.append(Issue(code, place, message))
@@ -137,7 +138,7 @@ def _coverage(prepared: Prepared, base: str, scheme_of: SchemeOf) -> None:
         return
     if "reference" not in coverage:
         insurer = prepared.resource.setdefault("insurer", deepcopy(coverage))
-        if insurer.get("identifier", {}).get("value") != coverage.get("identifier", {}).get("value"):
+        if _scheme_named(insurer) not in (None, _scheme_named(coverage)):
             prepared.wrong("invariant", "this names another scheme than the insurer", *place)
         del insurance[0]["coverage"]
         return
@@ -153,6 +154,13 @@ def _coverage(prepared: Prepared, base: str, scheme_of: SchemeOf) -> None:
         prepared.wrong("not-found", "there is no such coverage of this patient that you may see", *place, "reference")
         return
     del insurance[0]["coverage"]
-    asked = prepared.resource.setdefault("insurer", {"identifier": {"value": scheme}})
-    if isinstance(asked, dict) and asked.get("identifier", {}).get("value") != scheme:
+    prepared.scheme = scheme
+    named_scheme = _scheme_named(prepared.resource.get("insurer"))
+    if named_scheme not in (None, scheme):
         prepared.wrong("invariant", f"the coverage is of the scheme {scheme!r}", "insurer")
+
+
+def _scheme_named(reference: Any) -> Any:
+    """The value of a logical reference; None where it has none."""
+    identifier = reference.get("identifier") if isinstance(reference, dict) else None
+    return identifier.get("value") if isinstance(identifier, dict) else None

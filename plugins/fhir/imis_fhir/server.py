@@ -202,6 +202,8 @@ def _read(server: Server, mapping: ResourceMapping, body: Mapping[str, Any]) -> 
         return from_fhir(mapping, body, server.style, server.base)
     prepared = claims.prepare(body, server.base, _schemes(server))
     reading = from_fhir(mapping, prepared.resource, server.style, server.base)
+    if prepared.scheme is not None:
+        reading.data["scheme"] = prepared.scheme
     scheme = reading.data.get("scheme") or _only_scheme(server)
     settings = server.request.app.settings
     claims.check_currency(prepared, settings.currency_of(scheme) if scheme in settings.schemes else None)

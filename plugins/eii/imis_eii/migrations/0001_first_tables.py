@@ -121,6 +121,7 @@ def upgrade() -> None:
         sa.Column("once_minor", sa.BigInteger(), nullable=True),
         sa.Column("awarded_minor", sa.BigInteger(), nullable=True),
         sa.Column("revision", sa.Integer(), nullable=True),
+        sa.Column("corrected_from", sa.Date(), nullable=True),
         sa.Column("proof_months", sa.Integer(), nullable=True),
         sa.Column("indexed_until", sa.Date(), nullable=True),
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -159,6 +160,7 @@ def upgrade() -> None:
         sa.Column("once_minor", sa.BigInteger(), nullable=True),
         sa.Column("awarded_minor", sa.BigInteger(), nullable=False),
         sa.Column("revision", sa.Integer(), nullable=False),
+        sa.Column("corrected_from", sa.Date(), nullable=True),
         sa.Column("proof_months", sa.Integer(), nullable=True),
         sa.Column("indexed_until", sa.Date(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
@@ -321,10 +323,10 @@ def upgrade() -> None:
         "CREATE POLICY scope ON eii.awards_history USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident)) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM eii.accidents a WHERE a.id = accident))"
     )
     op.execute(
-        'CREATE TRIGGER history_insert AFTER INSERT ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "proof_months", "indexed_until", "id", "version"\')'
+        'CREATE TRIGGER history_insert AFTER INSERT ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "corrected_from", "proof_months", "indexed_until", "id", "version"\')'
     )
     op.execute(
-        'CREATE TRIGGER history_update AFTER UPDATE ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "proof_months", "indexed_until", "id", "version"\')'
+        'CREATE TRIGGER history_update AFTER UPDATE ON eii.awards REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"accident", "person", "relationship", "scheme", "package_version", "kind", "per", "currency", "starts", "ends", "ended_by", "share", "once_minor", "awarded_minor", "revision", "corrected_from", "proof_months", "indexed_until", "id", "version"\')'
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON eii.awards FOR EACH ROW EXECUTE FUNCTION core.next_version()"

@@ -178,6 +178,19 @@ def _append(rows: list[Span], span: Span) -> None:
         rows.append(span)
 
 
+def until(rows: Sequence[Span], last: date) -> list[Span]:
+    """The spans up to a last day."""
+    cut = [Span(s.starts, last if s.ends is None or s.ends > last else s.ends, s.amount) for s in rows]
+    return [s for s in cut if s.ends is None or s.starts <= s.ends]
+
+
+def first_change(old: Sequence[Span], new: Sequence[Span]) -> date | None:
+    """The first day whose amount is another one; None if every day is worth the same."""
+    edges = {s.starts for s in (*old, *new)}
+    edges |= {s.ends + timedelta(days=1) for s in (*old, *new) if s.ends is not None and s.ends < date.max}
+    return next((day for day in sorted(edges) if amount_on(old, day) != amount_on(new, day)), None)
+
+
 def amount_on(rows: Sequence[Span], on: date) -> int | None:
     """The amount of a day; None outside all spans."""
     return next((s.amount for s in rows if s.starts <= on and (s.ends is None or on <= s.ends)), None)
