@@ -55,7 +55,8 @@ class PersonMove:
         return f"{self.table.fullname}.{self.column}"
 
 
-# What belongs to the room itself. Of two equal identifiers, and of memberships in one group, one is enough.
+# What belongs to the room itself. Of two equal identifiers, and of past memberships in one group, one is enough; a
+# membership that is still open always goes over, also to somebody who was in that group before.
 OWN_MOVES: Final = (
     PersonMove(persons, "merged_into"),
     PersonMove(
@@ -66,7 +67,7 @@ OWN_MOVES: Final = (
     PersonMove(
         memberships,
         "person",
-        'EXISTS (SELECT FROM core.memberships k WHERE k.person = n.kept AND k."group" = t."group")',
+        't.left_on IS NOT NULL AND EXISTS (SELECT FROM core.memberships k WHERE k.person = n.kept AND k."group" = t."group")',
     ),
 )
 

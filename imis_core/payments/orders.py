@@ -18,9 +18,11 @@ ORDER_STATES: Final = StateTable(
     "payments",
     {
         "approved": ("submitted", "held", "cancelled"),
-        "submitted": ("accepted", "paid", "failed", "held"),
-        "accepted": ("paid", "failed", "held"),
-        "held": ("approved", "paid", "failed", "cancelled"),  # paid, failed: it had been sent; else only the other two
+        # Returned before it was paid: the provider could not deliver it (cash_transfer.md 4).
+        "submitted": ("accepted", "paid", "failed", "returned", "held"),
+        "accepted": ("paid", "failed", "returned", "held"),
+        # Paid, failed, returned: it had been sent; else only the other two.
+        "held": ("approved", "paid", "failed", "returned", "cancelled"),
         "paid": ("returned", "reversed"),
         "failed": (),
         "returned": (),

@@ -102,7 +102,10 @@ def take_report(context: Context, provider_name: str, report: Report) -> Counter
 
 
 def _judge(row: ReportedPayment, order: Any, state: str) -> Outcome:
-    """What becomes of a row about an order that stands in `state`."""
+    """What becomes of a row about an order that stands in `state`.
+
+    An order without a final status takes any of the three; of final ones only paid > returned is a real move.
+    """
     if row.currency is not None and row.currency != order.currency:
         return "wrong_amount"
     try:
@@ -121,7 +124,7 @@ def _judge(row: ReportedPayment, order: Any, state: str) -> Outcome:
 def _apply(context: Context, moved: Sequence[tuple[Any, ReportedPayment]]) -> None:
     """Move, post and settle in waves: an order that is paid and returned in one file goes through both in turn.
 
-    There are two waves at most: only a paid order moves again, and what came back is at its end.
+    There are two waves at most: only a paid order moves again, and what came back or failed is at its end.
     """
     wave: dict[int, tuple[Any, ReportedPayment]] = {}
     before: dict[int, str] = {}
@@ -141,11 +144,16 @@ def _apply_wave(context: Context, wave: Sequence[tuple[Any, ReportedPayment]], b
     if not wave:
         return
     move_orders(context, [Move(order.id, row.status, row.reason, row.reference) for order, row in wave])
-    moves = [
-        (order.source_kind, settled_order(order, row.status, was=before.get(order.id, order.state)))
-        for order, row in wave
-    ]
+    moves = []
+    for order, row in wave:
+        was = before.get(order.id, order.state)
+        moves.append((order.source_kind, settled_order(order, _settled_as(row.status, was), was=was)))
     settle(context, moves, context.command)
+
+
+def _settled_as(status: str, was: str) -> str:
+    """What a report means for the debt: what comes back without having been paid has failed; no cash ever moved."""
+    return "failed" if status == "returned" and was != "paid" else status
 
 
 def _keep(

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class Settled:
     """An order that moves to `state`: paid, failed, returned, held, approved, cancelled or reversed.
 
-    `approved` is an order that was released, or a new one that tries a failed one again. `was` is the state before
-    (a retry's: that of the order which it tries again).
+    `approved` is an order that was released, or a new one that tries a failed one again. `returned` is one that had
+    been paid; to its source, one that came back before it was paid has `failed`. `was` is the state before (a retry's:
+    that of the order which it tries again).
     """
 
     order: int

@@ -25,16 +25,12 @@ def post_expense(context: Context, scheme: str, amount_minor: int) -> None:
 
 def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> sa.Select[Any]:
     """Entitlements of a payroll with whom to pay: the person, or the household's primary recipient as it is now."""
-    # Looked up household by household, by its index: whatever the planner expects, never by a walk over all members.
+    # Looked up household by household through the index of groups. The rest is a filter of the aggregate, so that a
+    # planner without statistics finds no other index for it and reads all memberships for each household.
+    is_primary = sa.and_(memberships.c.recipient == "primary", memberships.c.left_on.is_(None))
     primary = (
-        sa.select(memberships.c.person)
-        .where(
-            memberships.c.group == entitlements.c.group,
-            memberships.c.recipient == "primary",
-            memberships.c.left_on.is_(None),
-        )
-        .order_by(memberships.c.ordinal)
-        .limit(1)
+        sa.select(sa.func.max(memberships.c.person).filter(is_primary))
+        .where(memberships.c.group == entitlements.c.group)
         .correlate(entitlements)
         .scalar_subquery()
     )

@@ -89,9 +89,11 @@ def _latest(scheme: str, count: int) -> sa.Subquery:
 
 def _never_paid(of_cycle: sa.Subquery, count: int) -> sa.Select[Any]:
     """Beneficiaries with something unpaid and nothing paid in as many cycles as were asked for."""
-    codes = sa.func.array_agg(postgresql.aggregate_order_by(of_cycle.c.code, of_cycle.c.starts.asc()))
+    codes: sa.ColumnElement[Any] = sa.func.array_agg(
+        postgresql.aggregate_order_by(of_cycle.c.code, of_cycle.c.starts.asc())
+    )
     beneficiary = sa.func.coalesce(groups.c.code, persons.c.number, type_=sa.Text)
-    select: sa.Select[Any] = (
+    return (
         sa.select(beneficiary.label("beneficiary"), codes.label("codes"))
         .select_from(of_cycle)
         .outerjoin(groups, groups.c.id == of_cycle.c.group)
@@ -101,7 +103,6 @@ def _never_paid(of_cycle: sa.Subquery, count: int) -> sa.Select[Any]:
         .having(sa.func.count() == count)
         .order_by(beneficiary, of_cycle.c.line)
     )
-    return select
 
 
 @frozen(kw_only=True)

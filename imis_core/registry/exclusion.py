@@ -22,8 +22,11 @@ from imis_core.registry.tables import exclusions
 
 @frozen(kw_only=True)
 class SelfExclude:
+    """A group, or a person named by `person` (id or number) or by `number`."""
+
     group: str | None = None
     person: str | None = None
+    number: str | None = None
     reason: str | None = None
 
 
@@ -41,18 +44,18 @@ class SelfExcluded:
 def self_exclude(context: Context, items: tuple[SelfExclude, ...]) -> list[SelfExcluded | Refusal]:
     """Keep that a group or a person never wants to be selected; asking again changes nothing."""
     groups = resolve_groups(context, {item.group for item in items if item.group is not None})
-    people = resolve_persons(context, {item.person for item in items if item.person is not None})
+    people = resolve_persons(context, {name for item in items for name in (item.person, item.number) if name})
     outcomes: list[SelfExcluded | Refusal] = []
     wanted: dict[tuple[int | None, int | None], str | None] = {}
     holders: dict[int, tuple[int | None, int | None]] = {}
     for position, item in enumerate(items):
-        group, person = groups.get(item.group or ""), people.get(item.person or "")
-        if (item.group is None) == (item.person is None):
-            outcomes.append(invalid(Problem("group", "required", "name one of group and person")))
-        elif item.group is not None and group is None:
-            outcomes.append(not_found("group", "group", item.group))
-        elif item.person is not None and person is None:
-            outcomes.append(not_found("person", "person", item.person))
+        named = [name for name in ("group", "person", "number") if getattr(item, name) is not None]
+        group, person = groups.get(item.group or ""), people.get(item.person or item.number or "")
+        if len(named) != 1:
+            outcomes.append(invalid(Problem("group", "required", "name one of group, person and number")))
+        elif group is None and person is None:
+            what = "group" if item.group is not None else "person"
+            outcomes.append(not_found(named[0], what, getattr(item, named[0])))
         else:
             holder = (None if group is None else group.id, None if person is None else person.id)
             holders[position] = holder

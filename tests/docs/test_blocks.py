@@ -69,7 +69,7 @@ def test_python_blocks_run(path: Path) -> None:
     """Examples in Python run as they stand."""
     names: dict[str, object] = {"__name__": "example"}
     for block in named(path, "python", "run"):
-        exec(compile("\n" * block.line + block.code, str(path), "exec"), names)
+        exec(compile("\n" * block.line + block.code, str(path), "exec", dont_inherit=True), names)
 
 
 @pytest.mark.parametrize("path", marked("toml", "imis"))

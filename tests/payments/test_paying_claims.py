@@ -136,13 +136,22 @@ def test_what_a_provider_reports_row_by_row(office: Office) -> None:
     assert office.report(unknown, wrong) == {"unknown": 1, "wrong_amount": 1}
     assert office.report((order, "paid", "100.001")) == {"wrong_amount": 1}
     assert office.report((order, "paid", "100.00"), provider="POST") == {"unknown": 1}
-    assert office.report((order, "returned", "100.00")) == {"conflicts": 1}
     assert (office.ledger(), office.status(claim)) == (OWED, "valuated")
     rows = [(order, "paid", "100.00"), (order, "paid", "100.00"), (order, "failed", "100.00"), (order, "paid", "1")]
     assert office.report(*rows) == {"matched": 1, "already_reconciled": 1, "conflicts": 1, "wrong_amount": 1}
     assert (office.ledger(), office.status(claim)) == (PAID, "paid")
     outcomes = [row["outcome"] for row in office.app.rows("SELECT outcome FROM core.reconciliation_rows ORDER BY id")]
-    assert len(outcomes) == 9
+    assert len(outcomes) == 8
+
+
+def test_what_comes_back_before_it_was_paid_is_still_owed(office: Office) -> None:
+    """Returned without having been paid: matched, no cash moves, and the order is paid once more by another."""
+    claim = office.claim()
+    order = office.submitted()["id"]
+    assert office.report((order, "returned", "100.00")) == {"matched": 1}
+    assert (office.ledger(), office.status(claim)) == (OWED, "valuated")
+    assert office.report((order, "paid", "100.00"), (order, "returned", "1")) == {"conflicts": 1, "wrong_amount": 1}
+    assert office.app.do("payments.retry", {"order": order})["status"] == "approved"
 
 
 def test_a_returned_payment_is_owed_again(office: Office) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import date
 from typing import Any
 
@@ -100,7 +99,7 @@ class Office:
 
 
 @pytest.fixture
-def bare(make_app: AppMaker) -> Iterator[Office]:
+def bare(make_app: AppMaker) -> Office:
     """The office before anything is defined or registered."""
     settings = {
         "plugins": {"enabled": ["grants", "silence"]},

@@ -68,7 +68,7 @@ def lines(run: PayrollRun) -> sa.Select[Any]:
         sa.literal(run.version).label("package_version"),
         (base * (1 + made_good)).label("amount_minor"),
         sa.func.jsonb_build_array(_pair("base", base)).label("steps"),
-        sa.and_(limit > 0, base > limit).label("waits"),
+        (base > limit if limit else sa.false()).label("waits"),
         missed.label("arrears"),
     ).where(unit.c.status == "active", unit.c.registered_on <= run.active_on)
 

@@ -12,14 +12,14 @@ from decimal import Decimal
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
 from imis_cash_transfer.moves import Move, write_moves
 from imis_cash_transfer.selection import NOT_SELECTED, SELECTED, selection
 from imis_cash_transfer.selection import WAITING as TO_WAIT
 from imis_cash_transfer.states import ACTIVE, APPROVED, AWAITING, ENROLMENTS, WAITING
 from imis_cash_transfer.tables import enrolment_lines, enrolments
-from imis_cash_transfer.targets import Target, any_of, lock_packages, resolve_targets, scheme_refusal
+from imis_cash_transfer.targets import Target, any_of, lock_packages, resolve_targets, rows_about, scheme_refusal
 from imis_core.api import (
     Context,
     Listing,
@@ -97,7 +97,7 @@ def preview(context: Context, asked: Select) -> Preview | Refusal:
     (target,) = resolve_targets(context, (asked,), future=True)
     if isinstance(target, Refusal):
         return target
-    rows = context.execute(selection(context, target)).all()
+    rows = rows_about(context, target, selection(context, target))
     return Preview(**_fields(target, rows))
 
 
@@ -109,7 +109,7 @@ def enrol(context: Context, items: tuple[Select, ...]) -> list[Enrolled | Refusa
 
 
 def _enrol(context: Context, target: Target) -> Enrolled:
-    rows = context.execute(selection(context, target)).all()
+    rows = rows_about(context, target, selection(context, target))
     shown = _fields(target, rows)
     number: int = context.execute(
         sa.insert(enrolments)
@@ -188,15 +188,17 @@ def approve(context: Context, items: tuple[Approve, ...]) -> list[Approved | Ref
 
 def _approve(context: Context, item: Approve, row: Any, target: Target) -> Approved | Refusal:
     """Judge the frozen list again, under the package's lock: nobody twice, no place above the maximum or a quota."""
-    agreed = sa.func.count().filter(enrolment_lines.c.outcome != NOT_SELECTED)
-    seen = context.execute(
-        sa.select(sa.func.count().label("listed"), agreed.label("agreed")).where(
+    lines = context.execute(
+        sa.select(enrolment_lines.c[target.holder].label("unit"), enrolment_lines.c.outcome).where(
             enrolment_lines.c.enrolment == row.id, context.scoped(enrolment_lines)
         )
-    ).one()
-    if seen.listed != row.listed:
+    ).all()
+    if len(lines) != row.listed:
         return not_found("enrolment", "enrolment", item.enrolment)  # it lists others than the caller may see
-    judged = context.execute(selection(context, target, frozen=row.id)).all()
+    listed = tuple(line.unit for line in lines if line.outcome != NOT_SELECTED)
+    agreed = [line.unit for line in lines if line.outcome == SELECTED]
+    target = evolve(target, only=listed)
+    judged = rows_about(context, target, selection(context, target, agreed=agreed))
     moves = [
         Move(
             target, one.id, ACTIVE if one.agreed and one.outcome == SELECTED else WAITING, context.today,
@@ -210,7 +212,7 @@ def _approve(context: Context, item: Approve, row: Any, target: Target) -> Appro
         sa.update(enrolments).where(enrolments.c.id == row.id).values(state=APPROVED, approved_by=context.caller.user)
     )
     enrolled = sum(move.state == ACTIVE for move in moves)
-    return Approved(status=APPROVED, enrolled=enrolled, waiting=len(moves) - enrolled, refused=seen.agreed - len(moves))
+    return Approved(status=APPROVED, enrolled=enrolled, waiting=len(moves) - enrolled, refused=len(listed) - len(moves))
 
 
 @frozen(kw_only=True)

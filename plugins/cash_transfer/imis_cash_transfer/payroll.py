@@ -9,12 +9,14 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 
 from imis_cash_transfer.amounts import ask, worth
-from imis_cash_transfer.columns import Sql, apart
+from imis_cash_transfer.columns import Sql, apart, whole_tables
 from imis_cash_transfer.moves import active_on, first_active
 from imis_cash_transfer.tables import beneficiaries
+from imis_cash_transfer.targets import key_array
 from imis_cash_transfer.terms import CashTransferTerms
 from imis_core.api import (
     Criteria,
@@ -36,16 +38,14 @@ def lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     if not isinstance(run.terms, CashTransferTerms):
         return ()
     terms, currency = run.terms, run.currency
-    table, holder = _unit(terms)
-    criteria = Criteria(run.context, terms.unit, sa.literal(run.cycle.starts, sa.Date))
+    table = _table(terms)
+    active = _active(run)
+    criteria = _criteria(run, terms, run.cycle, active.units, "criteria")
     asked = ask(criteria, terms, currency)
+    named = active.named()
     rows = apart(
-        sa.select(beneficiaries.c.id.label("beneficiary"), table.c.id.label("unit"), table.c.place, *asked.columns)
-        .select_from(criteria.from_clause().join(beneficiaries, holder == table.c.id))
-        .where(
-            beneficiaries.c.package == run.package,
-            beneficiaries.c.id.in_(active_on(run.package, run.active_on)),
-            *_there(run),
+        sa.select(named.c.beneficiary, table.c.id.label("unit"), table.c.place, *asked.columns).select_from(
+            criteria.from_clause().join(named, named.c.unit == table.c.id)
         )
     )
     owed = _arrears(run)
@@ -78,6 +78,48 @@ def lines(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     )
 
 
+@frozen
+class _Units:
+    """Beneficiaries and their units, in the same order.
+
+    They travel as arrays: the planner knows how long an array is, and nothing of tables that were filled just now.
+    """
+
+    beneficiaries: tuple[int, ...]
+    units: tuple[int, ...]
+
+    def named(self) -> Any:
+        """The pairs as a table."""
+        return (
+            sa.func.unnest(key_array(self.beneficiaries), key_array(self.units))
+            .table_valued(sa.column("beneficiary", sa.BigInteger), sa.column("unit", sa.BigInteger))
+            .render_derived()
+        )
+
+
+def _active(run: PayrollRun) -> _Units:
+    """Who is active on the run's day, and there to be paid."""
+    holder, table = _holder(run.terms), _table(run.terms)
+    with whole_tables(run.context):
+        rows = run.context.execute(
+            sa.select(beneficiaries.c.id, holder.label("unit"))
+            .join(table, table.c.id == holder)
+            .where(
+                beneficiaries.c.package == run.package,
+                beneficiaries.c.id.in_(active_on(run.package, run.active_on)),
+                *_there(run),
+            )
+            .order_by(beneficiaries.c.id)
+        ).all()
+    return _Units(tuple(row.id for row in rows), tuple(row.unit for row in rows))
+
+
+def _criteria(run: PayrollRun, terms: CashTransferTerms, cycle: CycleRow, units: Sequence[int], name: str) -> Criteria:
+    """Expressions on a cycle's first day; only the members of these units are grouped."""
+    only = key_array(units) if terms.unit == "household" else None
+    return Criteria(run.context, terms.unit, sa.literal(cycle.starts, sa.Date), only=only, name=name)
+
+
 def _there(run: PayrollRun) -> list[sa.ColumnElement[bool]]:
     """Somebody is there to be paid: a household with members, a living person.
 
@@ -86,9 +128,7 @@ def _there(run: PayrollRun) -> list[sa.ColumnElement[bool]]:
     if run.terms.unit == "household":
         return [groups.c.status == "active"]
     had = _entitled(run)
-    own = sa.exists().where(
-        had.c.cycle == run.cycle.id, had.c.unit == beneficiaries.c.person, had.c.person != beneficiaries.c.person
-    )
+    own = sa.exists().where(had.c.cycle == run.cycle.id, had.c.unit == persons.c.id, had.c.person != persons.c.id)
     alive = sa.or_(persons.c.death_date.is_(None), persons.c.death_date > run.active_on)
     return [persons.c.merged_into.is_(None), alive, sa.not_(own)]
 
@@ -108,10 +148,12 @@ def _entitled(run: PayrollRun) -> sa.Subquery:
     )
 
 
-def _unit(terms: CashTransferTerms) -> tuple[sa.Table, Any]:
-    if terms.unit == "person":
-        return persons, beneficiaries.c.person
-    return groups, beneficiaries.c.group
+def _table(terms: CashTransferTerms) -> sa.Table:
+    return persons if terms.unit == "person" else groups
+
+
+def _holder(terms: CashTransferTerms) -> sa.Column[int]:
+    return beneficiaries.c.person if terms.unit == "person" else beneficiaries.c.group
 
 
 def _arrears(run: PayrollRun) -> sa.Subquery | None:
@@ -126,11 +168,9 @@ def _arrears(run: PayrollRun) -> sa.Subquery | None:
     chosen = [(cycle, version_for(versions, cycle.starts, cycle.ends)) for cycle in run.earlier]
     under = [(cycle, version) for cycle, version in chosen if version is not None]
     terms = parsed_terms(run.context, [version for _, version in under])
-    open_cycles = _lacking(run, [cycle for cycle, _ in under])
+    lacking = _lacking(run, [cycle for cycle, version in under if terms[version.id].unit == run.terms.unit])
     owed = [
-        _of_cycle(run, cycle, terms[version.id])
-        for cycle, version in under
-        if cycle.id in open_cycles and terms[version.id].unit == run.terms.unit
+        _of_cycle(run, cycle, terms[version.id], lacking[cycle.id]) for cycle, version in under if cycle.id in lacking
     ]
     if not owed:
         return None
@@ -148,17 +188,15 @@ def _arrears(run: PayrollRun) -> sa.Subquery | None:
     )
 
 
-def _lacking(run: PayrollRun, cycles: Sequence[CycleRow]) -> set[int]:
-    """The cycles of which anybody at all is owed something: the others need no amounts."""
+def _lacking(run: PayrollRun, cycles: Sequence[CycleRow]) -> dict[int, _Units]:
+    """Who is owed each earlier cycle; cycles of which nobody is owed anything are left out. One statement."""
     if not cycles:
-        return set()
-    asked = sa.union_all(
-        *(
-            sa.select(sa.cast(cycle.id, sa.BigInteger).label("cycle")).where(sa.exists(_owed(run, cycle)))
-            for cycle in cycles
-        )
-    )
-    return set(run.context.execute(asked).scalars())
+        return {}
+    found: dict[int, list[tuple[int, int]]] = {}
+    with whole_tables(run.context):
+        for row in run.context.execute(sa.union_all(*(_owed(run, cycle) for cycle in cycles))):
+            found.setdefault(row.cycle, []).append((row.beneficiary, row.unit))
+    return {cycle: _Units(*zip(*sorted(pairs), strict=True)) for cycle, pairs in found.items()}
 
 
 def _owed(run: PayrollRun, cycle: CycleRow) -> sa.Select[Any]:
@@ -172,8 +210,9 @@ def _owed(run: PayrollRun, cycle: CycleRow) -> sa.Select[Any]:
         began = first_active(run.package).subquery()
         reasons.append(beneficiaries.c.id.in_(sa.select(began.c.beneficiary).where(began.c.since > day)))
     entitled = _entitled(run)
-    _, holder = _unit(run.terms)
-    return sa.select(beneficiaries.c.id.label("beneficiary"), holder.label("unit")).where(
+    holder = _holder(run.terms)
+    number = sa.cast(cycle.id, sa.BigInteger).label("cycle")
+    return sa.select(number, beneficiaries.c.id.label("beneficiary"), holder.label("unit")).where(
         beneficiaries.c.package == run.package,
         holder.is_not(None),
         sa.or_(*reasons),
@@ -181,18 +220,14 @@ def _owed(run: PayrollRun, cycle: CycleRow) -> sa.Select[Any]:
     )
 
 
-def _of_cycle(run: PayrollRun, cycle: CycleRow, terms: CashTransferTerms) -> sa.Select[Any]:
+def _of_cycle(run: PayrollRun, cycle: CycleRow, terms: CashTransferTerms, owed: _Units) -> sa.Select[Any]:
     """What each of those who are owed a cycle would have got in it."""
-    table, _ = _unit(terms)
-    owed = _owed(run, cycle).subquery()
-    criteria = Criteria(
-        run.context, terms.unit, sa.literal(cycle.starts, sa.Date),
-        only=sa.select(owed.c.unit) if terms.unit == "household" else None, name=f"cycle{cycle.id}",
-    )  # fmt: skip
+    table, named = _table(terms), owed.named()
+    criteria = _criteria(run, terms, cycle, owed.units, f"cycle{cycle.id}")
     asked = ask(criteria, terms, run.currency, deductions=False)
     rows = apart(
-        sa.select(owed.c.beneficiary, *asked.columns).select_from(
-            criteria.from_clause().join(owed, owed.c.unit == table.c.id)
+        sa.select(named.c.beneficiary, *asked.columns).select_from(
+            criteria.from_clause().join(named, named.c.unit == table.c.id)
         )
     )
     amount = worth(asked, rows.c, terms, run.currency, None)

@@ -37,6 +37,7 @@ from imis_cash_transfer.targets import (
     lock_packages,
     registered,
     resolve_targets,
+    rows_about,
 )
 from imis_core.api import Context, Criteria, Problem, Refusal, command, equals, insert_rows, invalid, take_ids
 
@@ -95,7 +96,7 @@ def _score(context: Context, target: Target) -> Scored | Refusal:
     rule = target.terms.score
     if rule is None:
         return invalid(Problem("package", "score", f"the terms of {target.version.code} have no score"))
-    rows = context.execute(score_select(context, target, rule)).all()
+    rows = rows_about(context, target, score_select(context, target, rule))
     unknown = _unknown_area(rule, {row.area for row in rows})
     if unknown is not None:
         return unknown

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from imis_cash_transfer.amounts import ask, worth
 from imis_cash_transfer.columns import Sql, apart, whole
 from imis_cash_transfer.states import CANDIDATES
-from imis_cash_transfer.tables import beneficiaries, beneficiary_current, enrolment_lines, score_current
-from imis_cash_transfer.targets import Target, key_array, registered
+from imis_cash_transfer.tables import beneficiaries, beneficiary_current, score_current
+from imis_cash_transfer.targets import Target, any_of, key_array, registered
 from imis_cash_transfer.terms import Quota
 from imis_core.api import Context, Criteria, locations, self_excluded_groups_sql, self_excluded_persons_sql
 
@@ -24,17 +24,17 @@ NOT_SELECTED: Final = "not_selected"
 NOWHERE: Final = 0  # stands for no place in keys
 
 
-def selection(context: Context, target: Target, *, frozen: int | None = None) -> sa.Select[Any]:
+def selection(context: Context, target: Target, *, agreed: Sequence[int] | None = None) -> sa.Select[Any]:
     """Every candidate's `id`, `code`, `outcome`, `rank`, `score`, `reason` and `amount_minor` of one cycle, by code.
 
     Candidates are registered and in no state that ended or holds a place. First comes who excluded itself or fails the
     criteria, has no score or one above the cut-off; then the rank: by score, day of registration, code; per place
     within its quota; then the first ones into the free places of the package.
 
-    `frozen`: only those whom this enrolment lists as selected or waiting; the selected go before all others, so that
-    nobody who was to wait takes the place of one who was agreed to.
+    `agreed`: keys of those whom an enrolment selected; they go before all others of the target, so that nobody who was
+    to wait takes the place of one who was agreed to.
     """
-    judged = _judged(context, target, frozen)
+    judged = _judged(context, target, agreed)
     quota = target.terms.quota
     taken = occupied([target.package])
     area: Sql = whole(NOWHERE)
@@ -82,12 +82,10 @@ def selection(context: Context, target: Target, *, frozen: int | None = None) ->
     ).order_by(placed.c.code.collate("C"))  # fmt: skip
 
 
-def _judged(context: Context, target: Target, frozen: int | None) -> sa.CTE:
+def _judged(context: Context, target: Target, agreed: Sequence[int] | None) -> sa.CTE:
     """The candidates with why they are not selected, if so, and what they would get in a cycle."""
     terms, table, holder = target.terms, target.table, target.holder
     only: Any = None if target.only is None or terms.unit == "person" else key_array(target.only)
-    if frozen is not None and terms.unit == "household":
-        only = sa.select(enrolment_lines.c.group).where(enrolment_lines.c.enrolment == frozen)
     criteria = Criteria(context, terms.unit, sa.literal(target.on, sa.Date), only=only)
     reasons: list[tuple[Sql, str]] = []
     excluded = self_excluded_persons_sql() if terms.unit == "person" else self_excluded_groups_sql()
@@ -103,17 +101,7 @@ def _judged(context: Context, target: Target, frozen: int | None) -> sa.CTE:
         score_current,
         sa.and_(score_current.c.package == target.package, score_current.c[holder] == table.c.id),
     )
-    agreed: Sql = sa.true()
-    if frozen is not None:
-        source = source.join(
-            enrolment_lines,
-            sa.and_(
-                enrolment_lines.c.enrolment == frozen,
-                enrolment_lines.c[holder] == table.c.id,
-                enrolment_lines.c.outcome != NOT_SELECTED,
-            ),
-        )
-        agreed = enrolment_lines.c.outcome == SELECTED
+    first: Sql = sa.true() if agreed is None else table.c.id == any_of(agreed)
     score: Sql = score_current.c.score if terms.score is not None else sa.cast(sa.null(), sa.Numeric)
     already = sa.exists().where(
         beneficiaries.c.package == target.package,
@@ -124,7 +112,7 @@ def _judged(context: Context, target: Target, frozen: int | None) -> sa.CTE:
     rows = apart(
         sa.select(
             table.c.id, target.code.label("code"), table.c.registered_on, table.c.place, score.label("score"),
-            sa.case(*reasons).label("reason"), agreed.label("agreed"), *asked.columns,
+            sa.case(*reasons).label("reason"), first.label("agreed"), *asked.columns,
         )
         .select_from(source)
         .where(registered(context, target), sa.not_(already))

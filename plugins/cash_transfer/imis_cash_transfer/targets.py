@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_cash_transfer.columns import whole_tables
 from imis_cash_transfer.terms import CashTransferTerms
 from imis_core.api import (
     Context,
@@ -33,6 +34,7 @@ from imis_core.api import (
 )
 
 TYPE: Final = "cash_transfer"
+FEW: Final = 100  # units that are looked up one by one rather than by reading tables as wholes
 HOUSEHOLD: Final = "household"  # the kind of groups that are households
 
 
@@ -104,6 +106,14 @@ def registered(context: Context, target: Target) -> sa.ColumnElement[bool]:
     if target.only is not None:
         conditions.append(table.c.id == any_of(target.only))
     return sa.and_(*conditions)
+
+
+def rows_about(context: Context, target: Target, statement: sa.Select[Any]) -> Sequence[Any]:
+    """The rows of a select over a target's units."""
+    if target.only is not None and len(target.only) <= FEW:
+        return context.execute(statement).all()
+    with whole_tables(context):
+        return context.execute(statement).all()
 
 
 def lock_packages(context: Context, ids: Iterable[int]) -> None:

@@ -296,19 +296,21 @@ def _case(row: Any, terms: EiiTerms) -> Case:
 
 def _load_awards(context: Context, cases: Mapping[int, Case], wanted: Any) -> None:
     a, m = awards.c, award_amounts.c
+    # All awards of an accident count, also those of survivors whom the caller may not see: these have an id, no number.
     rows = context.execute(
         sa.select(awards, persons.c.number)
-        .join(persons, persons.c.id == a.person)
+        .join(persons, persons.c.id == a.person, isouter=True)
         .where(a.accident == wanted)
         .order_by(a.id)
-    )
+    ).all()
+    ids = context.ids.encode_all("persons", [row.person for row in rows])
     found: dict[int, Award] = {}
-    for row in rows:
+    for row, identity in zip(rows, ids, strict=True):
         award = Award(
-            id=row.id, accident=row.accident, person=row.person, number=row.number, relationship=row.relationship,
-            kind=row.kind, per=row.per, starts=row.starts, ends=row.ends, ended_by=row.ended_by, share=row.share,
-            once_minor=row.once_minor, awarded_minor=row.awarded_minor, revision=row.revision,
-            indexed_until=row.indexed_until, corrected_from=row.corrected_from,
+            id=row.id, accident=row.accident, person=row.person, number=row.number or identity,
+            relationship=row.relationship, kind=row.kind, per=row.per, starts=row.starts, ends=row.ends,
+            ended_by=row.ended_by, share=row.share, once_minor=row.once_minor, awarded_minor=row.awarded_minor,
+            revision=row.revision, indexed_until=row.indexed_until, corrected_from=row.corrected_from,
         )  # fmt: skip
         found[award.id] = award
         cases[award.accident].awards.append(award)
