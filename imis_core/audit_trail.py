@@ -22,6 +22,7 @@ from imis_core.security.tables import users
 _STATES: Final[Mapping[str, tuple[str, str]]] = {
     "claims": ("claim_states", "claim"),
     "orders": ("order_states", "order"),
+    "entitlements": ("entitlement_states", "entitlement"),
 }
 NATURAL_KEYS: Final = ("code", "number", "name", "receipt")
 UNMASK: Final = "beneficiaries.unmask"

@@ -67,7 +67,8 @@ OWN_MOVES: Final = (
     PersonMove(
         memberships,
         "person",
-        't.left_on IS NOT NULL AND EXISTS (SELECT FROM core.memberships k WHERE k.person = n.kept AND k."group" = t."group")',
+        "t.left_on IS NOT NULL AND EXISTS "
+        '(SELECT FROM core.memberships k WHERE k.person = n.kept AND k."group" = t."group")',
     ),
 )
 

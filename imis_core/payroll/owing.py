@@ -8,7 +8,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from imis_core.beneficiaries.tables import memberships
+from imis_core.beneficiaries.tables import memberships, persons
 from imis_core.context import Context
 from imis_core.ledger.book import EXPENSE, PAYABLE, post
 from imis_core.payments.orders import place_orders_from
@@ -34,10 +34,17 @@ def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> 
         .correlate(entitlements)
         .scalar_subquery()
     )
+    # Who turned out to be somebody else since is paid as that one.
+    person = (
+        sa.select(sa.func.coalesce(persons.c.merged_into, persons.c.id))
+        .where(persons.c.id == entitlements.c.person)
+        .correlate(entitlements)
+        .scalar_subquery()
+    )
     select = (
         sa.select(
             entitlements.c.id.label("entitlement"),
-            sa.func.coalesce(entitlements.c.person, primary).label("person"),
+            sa.func.coalesce(person, primary).label("person"),
             entitlement_current.c.amount_minor,
         )
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)

@@ -17,7 +17,7 @@ PAYROLL_STATES: Final = StateTable(
         "paying": ("reconciled", "rejected"),
         "reconciled": ("paying", "closed"),
         "closed": (),
-        "rejected": (),
+        "rejected": ("deleted",),  # if it was never approved
         "deleted": (),
     },
 )

@@ -17,7 +17,9 @@ import pytest
 from attrs import frozen
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/*.md")])
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "plugins/*/*.md", "templates/*/*.md") for path in ROOT.glob(pattern)
+)
 FENCE = re.compile(r"^(?P<indent> *)```(?P<words>[^\n]*)\n(?P<code>.*?)^(?P=indent)```$", re.MULTILINE | re.DOTALL)
 RUN_SECONDS = 300
 

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("plugins/*/*.md")])
+DOCUMENTS = sorted(
+    path for pattern in ("*.md", "docs/**/*.md", "plugins/*/*.md", "templates/*/*.md") for path in ROOT.glob(pattern)
+)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
 

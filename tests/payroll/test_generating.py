@@ -111,6 +111,10 @@ def test_a_deleted_payroll_is_not_shown_and_frees_its_entitlements(office: Offic
     assert office.app.do("payroll.delete", {"payroll": first["id"]})["status"] == "deleted"
     assert office.code("payroll.show", {"payroll": first["id"]}) == "not_found"
     assert office.app.do("payroll.list", {"scheme": "g"}) == []
+    second = office.generate()
+    assert second["beneficiaries"] == 3
+    office.app.do("payroll.reject", {"payroll": second["id"], "reason": "wrong"})
+    office.app.do("payroll.delete", {"payroll": second["id"]})  # nothing of it was ever approved either
     assert office.generate()["beneficiaries"] == 3
 
 
@@ -199,3 +203,26 @@ def test_a_version_that_begins_within_the_cycle_serves_it(bare: Office) -> None:
     assert bare.code("payroll.generate", asked) == "input.invalid"
     assert bare.generate("C5")["amount"] == "10.00"
     assert bare.generate("C6")["amount"] == "20.00"
+
+
+def test_a_merged_person_is_paid_as_the_one_who_was_kept(bare: Office) -> None:
+    """A person who turned out to be another one between payroll and approval: the kept person is the recipient."""
+    bare.package(unit="person")
+    bare.cycle(6)
+    bare.household("H1")
+    bare.household("H2")
+    payroll = bare.generate("C6")
+    bare.app.do("beneficiaries.merge", {"keep": "NH1", "drop": "NH2"})
+    bare.approve(payroll)
+    assert [o["recipient"] for o in bare.orders(payroll)] == ["NH1", "NH1"]
+
+
+def test_the_trail_tells_what_happened_to_a_payroll(office: Office) -> None:
+    """The audit trail of a payroll and of an entitlement names the commands that moved them."""
+    payroll = office.approved()
+    first = office.entitlements(payroll)[0]
+    office.app.do("payroll.hold", {"entitlement": first["id"], "reason": "complaint"})
+    trail = office.app.do("audit.trail", {"entity": payroll["id"]})
+    assert [t["command"] for t in trail] == ["payroll.generate", "payroll.approve"]
+    trail = office.app.do("audit.trail", {"entity": first["id"]})
+    assert [t["command"] for t in trail] == ["payroll.generate", "payroll.approve", "payroll.hold"]

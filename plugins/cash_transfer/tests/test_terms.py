@@ -122,9 +122,9 @@ def test_all_mistakes_are_told_at_once(app: TestApp) -> None:
 def test_every_term_has_a_default() -> None:
     """Terms of nothing are a package for every household, of nothing."""
     terms = parse({}, CashTransferTerms)
-    assert (terms.unit, terms.max_beneficiaries, terms.criteria, terms.amount.base, terms.approval_limit) == (
-        "household", None, None, 0, 0,
-    )  # fmt: skip
+    assert terms.unit == "household"
+    assert (terms.max_beneficiaries, terms.criteria, terms.quota, terms.score) == (None, None, None, None)
+    assert terms.amount.base == terms.amount.per_person == terms.approval_limit == 0
 
 
 def test_a_declared_schema_makes_other_names_errors(make_app: Any) -> None:

@@ -111,7 +111,7 @@ def _add(variable: Mapping[str, Any], household: Household, area: str | None) ->
         if over is None or under is None:
             return None
         return number(variable["weight"], area) * over / max(Fraction(under), Fraction(variable.get("under_min", 1)))
-    known = {**NUMBERS, **CONDITIONS, **TEXTS}
+    known: dict[str, Callable[[Household], Any]] = {**NUMBERS, **CONDITIONS, **TEXTS}
     answer = known[variable["of"]](household)
     if answer is None:
         return None
