@@ -37,7 +37,10 @@ class TrailInput:
 
 @frozen(kw_only=True)
 class TrailEntry:
-    """`changes`: field -> [before, after] of an edited noun; field -> value of a new state."""
+    """`changes`: field -> [before, after] of an edited noun; field -> value of a new state.
+
+    The changes of a group's members stand in `members`: number -> field -> [before, after].
+    """
 
     at: datetime
     actor: str
@@ -52,7 +55,17 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     found = _found(context, asked.entity)
     if isinstance(found, Refusal):
         return found
-    table, number = found
+    told = _history(context, *found)
+    entries = _entries(context, [audit for audit, _ in told])
+    return [
+        TrailEntry(at=e.at, actor=e.actor, approver=e.approver, command=e.command, changes=_plain(change))
+        for audit, change in told
+        if (e := entries.get(audit)) is not None
+    ]
+
+
+def _history(context: Context, table: sa.Table, number: int) -> list[tuple[int | None, dict[str, Any]]]:
+    """The audit entry and the changes of each version of an entity, its parts among them, as they came."""
     noun = table.info["noun"]
     if noun in _STATES:
         name, key = _STATES[noun]
@@ -77,13 +90,52 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     else:
         rows = context.execute(sa.select(table).where(table.c.id == number)).mappings().all()
         changes = [{}]
-    changes = [_shown(context, table, change) for change in changes]
-    entries = _entries(context, [row["audit"] for row in rows])
-    return [
-        TrailEntry(at=e.at, actor=e.actor, approver=e.approver, command=e.command, changes=_plain(change))
-        for row, change in zip(rows, changes, strict=True)
-        if (e := entries.get(row["audit"])) is not None
-    ]
+    told = [(row["audit"], _shown(context, table, change)) for row, change in zip(rows, changes, strict=True)]
+    for part in _trailed(context).values():
+        whole = part.info.get("part_of")
+        if whole is not None and part.c[whole["column"]].references(table.c.id):
+            told = _with_part(told, whole["as"], _part_changes(context, part, whole, number))
+    return told
+
+
+def _with_part(
+    told: list[tuple[int | None, dict[str, Any]]], name: str, parts: Sequence[tuple[int | None, str, dict[str, Any]]]
+) -> list[tuple[int | None, dict[str, Any]]]:
+    """Versions of an entity with the changes of its parts: those of one command stand in one entry."""
+    by_audit = {audit: change for audit, change in told}
+    merged = list(told)
+    for audit, of, change in parts:
+        if audit not in by_audit:
+            by_audit[audit] = {}
+            merged.append((audit, by_audit[audit]))
+        by_audit[audit].setdefault(name, {}).setdefault(of, {}).update(change)
+    return sorted(merged, key=lambda entry: entry[0] or 0)
+
+
+def _part_changes(
+    context: Context, part: sa.Table, whole: Mapping[str, str], number: int
+) -> list[tuple[int | None, str, dict[str, Any]]]:
+    """Of each version of an entity's parts: the audit entry, how the part is called, and what changed."""
+    history, by = part.info["history"], part.c[whole["by"]]
+    (called,) = (key.column.table for key in by.foreign_keys)
+    name = next(called.c[key] for key in NATURAL_KEYS if key in called.c)
+    rows = context.execute(
+        sa.select(history, name.label("called"))
+        .join(part, part.c.id == history.c.id)
+        .join(called, called.c.id == history.c[by.name])
+        .where(part.c[whole["column"]] == number, context.scoped(part), context.scoped(called))
+        .order_by(history.c.audit, history.c.id, history.c.version)
+    ).mappings()
+    before: dict[int, sa.RowMapping] = {}
+    found = []
+    for row in rows:
+        change = _difference(before.get(row["id"]), row)
+        before[row["id"]] = row
+        for column in ("called", whole["column"], by.name):
+            change.pop(column, None)
+        if change:
+            found.append((row["audit"], row["called"], _shown(context, part, change)))
+    return found
 
 
 def _plain(changes: Mapping[str, Any]) -> dict[str, object]:

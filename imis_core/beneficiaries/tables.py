@@ -80,6 +80,7 @@ memberships = edited(
     text("left_reason", nullable=True),
     Index("uq_memberships_person_kind", "person", "kind", unique=True, postgresql_where=sa.text("left_on IS NULL")),
     noun="memberships",
+    part_of={"column": "group", "as": "members", "by": "person"},  # their changes stand in the group's trail
     scope=lambda table, caller: caller.sees_person_of(table.c.person),
     row_security=f"{ALL_SEEN} OR EXISTS (SELECT FROM core.persons p WHERE p.id = person)",
 )

@@ -161,3 +161,24 @@ def test_the_trail_shows_no_secret(app: TestApp, noun: str) -> None:
         assert "password" not in str(trail)
     else:
         assert metadata.tables["core.approvals_history"].c.keys().count("request") == 0
+
+
+def test_the_trail_of_a_group_tells_of_its_members(app: TestApp) -> None:
+    """Who joins and leaves a household, who is its head and its recipient: one entry a command, by number."""
+    born = {"given_name": "Ama", "family_name": "B", "sex": "F", "birth_date": "1980-01-01"}
+    members = [{**born, "number": "P1", "relationship": "head"}, {**born, "number": "P2", "relationship": "spouse"}]
+    group = app.do("beneficiaries.register_group", {"code": "H1", "members": members})
+    app.do("beneficiaries.change_head", {"group": "H1", "number": "P2"}, as_="anna")
+    app.do("beneficiaries.remove_member", {"group": "H1", "number": "P1", "reason": "moved"}, as_="ben")
+    made, headed, removed = app.do("audit.trail", {"entity": group["id"]})
+    assert made["changes"]["code"] == [None, "H1"]
+    assert made["changes"]["members"]["P1"]["relationship"] == [None, "head"]
+    assert (headed["actor"], headed["command"]) == ("anna", "beneficiaries.change_head")
+    assert headed["changes"] == {
+        "members": {"P1": {"relationship": ["head", "other"]}, "P2": {"relationship": ["spouse", "head"]}}
+    }
+    assert (removed["actor"], removed["command"]) == ("ben", "beneficiaries.remove_member")
+    assert removed["changes"]["members"] == {
+        "P1": {"recipient": ["primary", None], "left_on": [None, "2021-01-01"], "left_reason": [None, "moved"]},
+        "P2": {"recipient": [None, "primary"]},
+    } or removed["changes"]["members"]["P2"] == {"recipient": [None, "primary"]}
