@@ -64,7 +64,7 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     ]
 
 
-def _history(context: Context, table: sa.Table, number: int) -> list[tuple[int | None, dict[str, Any]]]:
+def _history(context: Context, table: sa.Table, number: int) -> list[tuple[int, dict[str, Any]]]:
     """The audit entry and the changes of each version of an entity, its parts among them, as they came."""
     noun = table.info["noun"]
     if noun in _STATES:
@@ -90,7 +90,7 @@ def _history(context: Context, table: sa.Table, number: int) -> list[tuple[int |
     else:
         rows = context.execute(sa.select(table).where(table.c.id == number)).mappings().all()
         changes = [{}]
-    told = [(row["audit"], _shown(context, table, change)) for row, change in zip(rows, changes, strict=True)]
+    told = [(row["audit"] or 0, _shown(context, table, change)) for row, change in zip(rows, changes, strict=True)]
     for part in _trailed(context).values():
         whole = part.info.get("part_of")
         if whole is not None and part.c[whole["column"]].references(table.c.id):
@@ -99,22 +99,22 @@ def _history(context: Context, table: sa.Table, number: int) -> list[tuple[int |
 
 
 def _with_part(
-    told: list[tuple[int | None, dict[str, Any]]], name: str, parts: Sequence[tuple[int | None, str, dict[str, Any]]]
-) -> list[tuple[int | None, dict[str, Any]]]:
+    told: list[tuple[int, dict[str, Any]]], name: str, parts: Sequence[tuple[int, str, dict[str, Any]]]
+) -> list[tuple[int, dict[str, Any]]]:
     """Versions of an entity with the changes of its parts: those of one command stand in one entry."""
-    by_audit = {audit: change for audit, change in told}
+    by_audit = dict(told)
     merged = list(told)
     for audit, of, change in parts:
         if audit not in by_audit:
             by_audit[audit] = {}
             merged.append((audit, by_audit[audit]))
         by_audit[audit].setdefault(name, {}).setdefault(of, {}).update(change)
-    return sorted(merged, key=lambda entry: entry[0] or 0)
+    return sorted(merged, key=lambda entry: entry[0])
 
 
 def _part_changes(
     context: Context, part: sa.Table, whole: Mapping[str, str], number: int
-) -> list[tuple[int | None, str, dict[str, Any]]]:
+) -> list[tuple[int, str, dict[str, Any]]]:
     """Of each version of an entity's parts: the audit entry, how the part is called, and what changed."""
     history, by = part.info["history"], part.c[whole["by"]]
     (called,) = (key.column.table for key in by.foreign_keys)
@@ -129,12 +129,14 @@ def _part_changes(
     before: dict[int, sa.RowMapping] = {}
     found = []
     for row in rows:
-        change = _difference(before.get(row["id"]), row)
+        earlier = before.get(row["id"])
+        change = _difference(earlier, row)
         before[row["id"]] = row
-        for column in ("called", whole["column"], by.name):
+        # Whom a new part is about stands before its changes already.
+        for column in ("called",) if earlier is not None else ("called", whole["column"], by.name):
             change.pop(column, None)
         if change:
-            found.append((row["audit"], row["called"], _shown(context, part, change)))
+            found.append((row["audit"] or 0, row["called"], _shown(context, part, change)))
     return found
 
 

@@ -1,6 +1,8 @@
 """Attributes of persons and groups: checked against `[deployment.attributes]` where it is given, else free JSON.
 
-Values are kept as JSON: decimals and dates as text. Binary fractions are refused, because they are not exact.
+Values are kept as JSON: dates and declared decimals as text. Attributes are no amounts (contract.md refuses floats for
+those only), so a number with a point such as 1.5 is taken, as the decimal that was written: the shortest one that is
+this binary fraction.
 """
 
 from __future__ import annotations
@@ -8,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from datetime import date
 from decimal import Decimal
+from math import isfinite
 from typing import Any, Final, Literal
 
 import msgspec
@@ -23,6 +26,7 @@ from imis_core.parsing import TEXT_MAX, InvalidInput, parse
 from imis_core.values import INT64_MAX
 
 DEPTH_MAX: Final = 4  # levels of lists and tables within one attribute
+DECIMALS_MAX: Final = 60  # of a number with a point: products of many stay within the database's digits
 SIZE_MAX: Final = 64 * 1024  # bytes of all attributes of one person or group
 NAME_MAX: Final = 100
 _TYPES: Final[Mapping[str, type]] = {
@@ -84,6 +88,11 @@ class AttributeRules:
 
 
 def _declared(path: str, rule: AttributeRule, value: object, problems: list[Problem]) -> object:
+    if rule.type == "decimal" and isinstance(value, float):
+        value = _fraction(path, value, problems)
+        if value is None:
+            return None
+        value = Decimal(repr(value))
     try:
         read: object = parse(value, _TYPES[rule.type])
     except InvalidInput as error:
@@ -118,12 +127,20 @@ def _json(path: str, value: object, depth: int, problems: list[Problem]) -> obje
     if isinstance(value, date):
         return value.isoformat()
     if isinstance(value, float):
-        message = f'{value!r} is a binary fraction, which is not exact; write it as text: "{value}"'
-        problems.append(Problem(path, "float", message))
-        return None
+        return _fraction(path, value, problems)
     if isinstance(value, (list, tuple, Mapping)):
         return _nested(path, value, depth + 1, problems)
     problems.append(Problem(path, "type", f"a value of the type {type(value).__name__} cannot be kept"))
+    return None
+
+
+def _fraction(path: str, value: float, problems: list[Problem]) -> float | None:
+    """A number with a point that can be computed with exactly, as it is."""
+    if isfinite(value) and abs(value) <= INT64_MAX:
+        exponent = Decimal(repr(value)).as_tuple().exponent
+        if isinstance(exponent, int) and exponent >= -DECIMALS_MAX:
+            return value
+    problems.append(Problem(path, "range", "the number is larger, or has more decimals, than can be kept"))
     return None
 
 

@@ -1,14 +1,14 @@
-"""Declaring wages: an employer's file of a month, row by row valid or listed, with the contributions that are owed.
+"""Declaring wages: an employer's file of a month, taken as a whole, with the contributions that are owed.
 
-A declaration of the same month again replaces the earlier one of that person; both are kept, and only the difference
-goes to the ledger. Source: contract-kernel.md, 'Employment'.
+All that is wrong with a file is told at once, row by row. A declaration of the same month again replaces the earlier
+one of that person; both are kept, and only the difference goes to the ledger. Source: contract-kernel.md, 'Employment'.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from datetime import date, timedelta
 from typing import Any, Final
 
@@ -22,12 +22,11 @@ from imis_core.benefit_packages.schemes import WageContribution
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import array_literal, insert_rows, take_ids
-from imis_core.employment.lookup import EmployerRow, Spell, lock_employers, resolve_employers, spells_of_employers
+from imis_core.employment.lookup import EmployerRow, lock_employers, resolve_employers, spells_of_employers
 from imis_core.employment.rates import Declared, Rates, contributions_of, rates_on
 from imis_core.employment.tables import wage_declarations, wages
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.ledger.book import INCOME, RECEIVABLE, post
-from imis_core.parsing import InvalidInput, parse
 from imis_core.values import Amount, Money, NotExact, add_months, to_minor
 
 _MONTH: Final = re.compile(r"(\d{4})-(\d{2})\Z")
@@ -35,11 +34,11 @@ _MONTH: Final = re.compile(r"(\d{4})-(\d{2})\Z")
 
 @frozen(kw_only=True)
 class WageRow:
-    """A row of the file as it came: `number` of the person, `wage` of the month, `days` worked; judged one by one."""
+    """`number` of the person, `wage` of the month, `days` worked in it."""
 
-    number: Any = None
-    wage: Any = None
-    days: Any = None
+    number: str
+    wage: Amount
+    days: int | None = None
 
 
 @frozen(kw_only=True)
@@ -52,26 +51,15 @@ class DeclareWages:
     rows: tuple[WageRow, ...]
 
 
-@frozen
-class RowError:
-    """What is wrong with a row (counted from 1), of which nothing is stored."""
-
-    row: int
-    field: str
-    code: str
-    message: str
-
-
 @frozen(kw_only=True)
 class WagesDeclared:
-    """`people`: rows taken; `employee`, `employer`, `state`: what is owed for them; `errors`: the rows left out."""
+    """`people`: rows taken; `employee`, `employer`, `state`: what is owed for them."""
 
     people: int
     employee: Money
     employer: Money
     state: Money
     total: Money
-    errors: tuple[RowError, ...]
 
 
 @frozen
@@ -109,35 +97,33 @@ class _Standing:
 
 @define
 class _Judged:
-    """A file with its good rows and the errors of the others."""
+    """A file whose rows are right."""
 
     file: _File
     rates: Rates
-    rows: list[_Row] = field(factory=list)
-    errors: list[RowError] = field(factory=list)
+    rows: list[_Row]
     owed: list[WageContribution] = field(factory=list)
 
 
 @command("employment.declare_wages", input=DeclareWages, result=WagesDeclared)
 def declare_wages(context: Context, items: tuple[DeclareWages, ...]) -> list[WagesDeclared | Refusal]:
-    """Declare an employer's wages of a month: contributions by the scheme's rates, bad rows listed and left out."""
+    """Declare an employer's wages of a month: contributions by the scheme's rates. A file with a bad row is refused."""
     outcomes: list[Any] = [None] * len(items)
     files = _files(context, items, outcomes)
     rates = rates_on(context, {(f.scheme, f.first) for f in files})
-    numbers = {row.number for f in files for row in f.rows if isinstance(row.number, str)}
-    people = resolve_persons(context, numbers)
+    people = resolve_persons(context, {row.number for f in files for row in f.rows})
     lock_employers(context, [f.employer.id for f in files])
-    spells: dict[tuple[int, int], list[Spell]] = {}
     employers = {f.employer.id for f in files}
-    for spell in spells_of_employers(context, employers, {p.id for p in people.values()}) if files else ():
-        spells.setdefault((spell.employer, spell.person), []).append(spell)
+    spells = spells_of_employers(context, employers, {p.id for p in people.values()}) if files else ()
+    employed = {(spell.employer, spell.person) for spell in spells}
     judged: list[_Judged] = []
     for file in files:
         rate = rates[file.scheme, file.first]
-        if isinstance(rate, Refusal):
-            outcomes[file.position] = rate
+        rows = _judge(file, people, employed)
+        if isinstance(rate, Refusal) or isinstance(rows, Refusal):
+            outcomes[file.position] = rate if isinstance(rate, Refusal) else rows
         else:
-            judged.append(_judge(_Judged(file, rate), people, spells))
+            judged.append(_Judged(file, rate, rows))
     _owe(context, judged)
     _store(context, judged)
     for one in judged:
@@ -177,72 +163,50 @@ def _month(text: str, today: date) -> date | Problem:
     return first
 
 
-def _judge(one: _Judged, people: Mapping[str, PersonRow], spells: Mapping[tuple[int, int], Sequence[Spell]]) -> _Judged:
-    """Sort a file's rows into good ones and errors."""
+def _judge(file: _File, people: Mapping[str, PersonRow], employed: Set[tuple[int, int]]) -> list[_Row] | Refusal:
+    """A file's rows, or all that is wrong with them: `not_found` if it is persons only, else `input.invalid`."""
+    rows: list[_Row] = []
+    problems: list[Problem] = []
     seen: set[int] = set()
-    for position, row in enumerate(one.file.rows, start=1):
-        judged = _row(one.file, row, people, spells, seen)
+    for position, row in enumerate(file.rows):
+        judged = _row(file, row, people, employed, seen)
         if isinstance(judged, Problem):
-            one.errors.append(RowError(position, judged.path, judged.reason, judged.message))
+            problems.append(judged.at(f"rows.{position}"))
         else:
             seen.add(judged.person)
-            one.rows.append(judged)
-    return one
+            rows.append(judged)
+    if not problems:
+        return rows
+    if all(problem.reason == "not_found" for problem in problems):
+        message = f"the file names {len(problems)} persons who are not there, or whom you may not see"
+        return Refusal("not_found", message, tuple(problems))
+    return invalid(*problems)
 
 
 def _row(
-    file: _File,
-    row: WageRow,
-    people: Mapping[str, PersonRow],
-    spells: Mapping[tuple[int, int], Sequence[Spell]],
-    seen: set[int],
+    file: _File, row: WageRow, people: Mapping[str, PersonRow], employed: Set[tuple[int, int]], seen: Set[int]
 ) -> _Row | Problem:
     """A row's person, wage and days, or the first thing that is wrong with it."""
-    for name in ("number", "wage"):
-        if getattr(row, name) in (None, ""):
-            return Problem(name, "required", "this field is required")
-    if not isinstance(row.number, str):
-        return Problem("number", "format", "a number is text")
-    wage = _wage(row.wage, file.currency)
-    if isinstance(wage, Problem):
-        return wage
-    days = _days(row.days, file)
-    if isinstance(days, Problem):
-        return days
-    person = people.get(row.number)
-    if person is None:
-        return Problem("number", "not_found", f"there is no person {row.number!r} that you may see")
-    if not any(spell.meets(file.first, file.last) for spell in spells.get((file.employer.id, person.id), ())):
-        message = f"{row.number} is not employed by {file.employer.code!r} in {file.first:%Y-%m}"
-        return Problem("number", "not_employed", message)
-    if person.id in seen:
-        return Problem("number", "not_unique", f"{row.number} stands in this file twice; the first row was taken")
-    return _Row(person.id, wage, days)
-
-
-def _wage(value: object, currency: str) -> int | Problem:
     try:
-        return to_minor(parse(value, Amount), currency)
-    except InvalidInput as error:
-        return Problem("wage", error.problems[0].reason, error.problems[0].message)
+        wage = to_minor(row.wage, file.currency)
     except NotExact as error:
         return Problem("wage", "not_exact", str(error))
-
-
-def _days(value: object, file: _File) -> int | Problem | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = int(value[:4])
-    if isinstance(value, bool) or not isinstance(value, int):
-        return Problem("days", "format", "expected a whole number of days")
-    if not 0 <= value <= file.last.day:
-        return Problem("days", "range", f"expected 0 to {file.last.day} days, found {value}")
-    return value
+    if row.days is not None and not 0 <= row.days <= file.last.day:
+        return Problem("days", "range", f"expected 0 to {file.last.day} days, found {row.days}")
+    person = people.get(row.number)
+    if person is None:
+        return Problem("number", "not_found", f"no person {row.number!r}")
+    # Wages may be declared for months before a spell that was registered late, and after its end.
+    if (file.employer.id, person.id) not in employed:
+        message = f"{row.number} was never employed by {file.employer.code!r}; register the employment"
+        return Problem("number", "not_employed", message)
+    if person.id in seen:
+        return Problem("number", "not_unique", f"{row.number} stands in this file twice")
+    return _Row(person.id, wage, row.days)
 
 
 def _owe(context: Context, judged: Sequence[_Judged]) -> None:
-    """Compute what is owed for every good row of all files."""
+    """Compute what is owed for every row of all files."""
     declared = [Declared(one.rates, one.file.employer.class_, row.wage_minor) for one in judged for row in one.rows]
     answers = iter(contributions_of(context, declared))
     for one in judged:
@@ -343,5 +307,4 @@ def _result(one: _Judged) -> WagesDeclared:
         employer=Money(employer, currency),
         state=Money(state, currency),
         total=Money(employee + employer + state, currency),
-        errors=tuple(one.errors),
     )

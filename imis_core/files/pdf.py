@@ -17,7 +17,6 @@ from typing import Any, Final
 
 import typst
 
-MEDIA_TYPE: Final = "application/pdf"
 _LENGTH: Final = struct.Struct(">Q")  # before each document in the child's answer
 
 

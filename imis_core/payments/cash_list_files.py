@@ -13,16 +13,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-import xlsxwriter
 from attrs import field, frozen
 
-from imis_core.files.pdf import render_all
 from imis_core.ids import Ids
 from imis_core.values import Money
 
 TEMPLATE: Final = Path(__file__).with_name("cash_list.typ")
 TITLE: Final = "Cash payment list"
 COLUMNS: Final = ("order", "recipient", "name", "beneficiary", "amount", "currency", "signature")
+PDF_MEDIA_TYPE: Final = "application/pdf"
 XLSX_MEDIA_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
 _WIDTHS: Final = (38, 16, 32, 18, 14, 10, 30)  # characters
 _ROW_HEIGHT: Final = 28  # points; room for a signature
@@ -92,6 +91,9 @@ class CashList:
 
 def pdf_files(lists: Sequence[tuple[CashList, str]]) -> list[bytes]:
     """A PDF for each list with its digest: pages with the columns' names and page numbers, the total on the last."""
+    # Imported here and below: a web process that writes no lists does without the libraries of files.
+    from imis_core.files.pdf import render_all
+
     return render_all(TEMPLATE, [_document(one, digest) for one, digest in lists])
 
 
@@ -111,6 +113,8 @@ def _document(one: CashList, digest: str) -> Mapping[str, Any]:
 
 def xlsx_file(one: CashList, digest: str) -> bytes:
     """A workbook with the list on one protected sheet: names of columns, an order per row, the total, the digest."""
+    import xlsxwriter
+
     memory = io.BytesIO()
     book = xlsxwriter.Workbook(memory, {"in_memory": True, "strings_to_formulas": False, "strings_to_urls": False})
     book.set_properties({"title": TITLE, "comments": one.place(), "created": _MADE_AT})

@@ -16,8 +16,14 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
 from imis_core.errors import Refusal, not_found
-from imis_core.files.pdf import MEDIA_TYPE as PDF_MEDIA_TYPE
-from imis_core.payments.cash_list_files import XLSX_MEDIA_TYPE, CashList, CashListRow, pdf_files, xlsx_file
+from imis_core.payments.cash_list_files import (
+    PDF_MEDIA_TYPE,
+    XLSX_MEDIA_TYPE,
+    CashList,
+    CashListRow,
+    pdf_files,
+    xlsx_file,
+)
 from imis_core.payments.channels import CASH_LIST
 from imis_core.payments.entitlements import with_beneficiaries
 from imis_core.payments.sources import batch_of

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import field, fields_dict, frozen
 
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid
-from imis_core.files import FileProblem, TableFile, read_table
 from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.reconciling import Reconciled, Report, ReportedPayment, take_report
+
+if TYPE_CHECKING:
+    from imis_core.files import TableFile
 
 COLUMNS: Final = tuple(fields_dict(ReportedPayment))
 NEEDED: Final = ("order", "status", "amount")
@@ -57,6 +59,9 @@ COMMANDS = (reconcile_file,)
 
 
 def _reconcile_file(context: Context, item: ReconcileFile) -> FileReconciled | Refusal:
+    # Imported here and below: a web process that reads no files does without their libraries.
+    from imis_core.files import FileProblem
+
     try:
         read = _read(item)
     except FileProblem as problem:
@@ -76,6 +81,8 @@ def _reconcile_file(context: Context, item: ReconcileFile) -> FileReconciled | R
 
 def _read(item: ReconcileFile) -> tuple[Report, list[UnreadableRow]] | Refusal:
     """The rows of the file; raises FileProblem for one that cannot be read as a whole."""
+    from imis_core.files import FileProblem, read_table
+
     name = Path(item.name).name or "file"
     with tempfile.TemporaryDirectory(prefix="imis-") as folder:
         path = Path(folder) / name

@@ -20,7 +20,6 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
 from imis_core.errors import Refusal, not_found
-from imis_core.registry.matching import Features, likeness, normalised
 from imis_core.registry.tables import duplicates
 
 NEIGHBOURS: Final = 8  # of a person in a block sorted by name, with whom he or she is compared
@@ -96,6 +95,9 @@ def _by_identifier(context: Context, only: Sequence[int] | None) -> int:
 
 def _by_likeness(context: Context, only: Sequence[int] | None) -> int:
     """Pairs of persons who are much alike, score below 100; two statements. Returns how many are new."""
+    # Imported here: only a search for duplicates needs the library of likeness.
+    from imis_core.registry.matching import Features, likeness, normalised
+
     normal = lru_cache(maxsize=100_000)(normalised)
 
     def features(row: sa.Row[Any], of: str) -> Features:
@@ -141,7 +143,7 @@ def _candidates(context: Context, only: Sequence[int] | None) -> sa.Select[Any]:
     names = (letters(p.given_name), letters(p.family_name))
     people = (
         sa.select(
-            p.id, p.birth_date, p.sex, p.place,
+            p.id, p.birth_date, p.sex, p.place, names[0].label("given"), names[1].label("family"),
             sa.func.least(*names).label("lesser"), sa.func.greatest(*names).label("greater"),
         )
         .where(context.scoped(persons), p.merged_into.is_(None), sa.func.greatest(*names) != "")
@@ -150,6 +152,13 @@ def _candidates(context: Context, only: Sequence[int] | None) -> sa.Select[Any]:
     c = people.c
     keys = sa.union_all(
         _block(people, "born", c.birth_date, sa.func.left(c.lesser, 1)),
+        # One of the names begins alike, whichever of the two it is: the other may begin with another letter.
+        _block(people, "named", c.birth_date, sa.func.left(c.given, 3)).where(c.given != ""),
+        _block(people, "named", c.birth_date, sa.func.left(c.family, 3)).where(
+            c.family != "", sa.func.left(c.family, 3) != sa.func.left(c.given, 3)
+        ),
+        # The same names: the year of birth may be mistyped.
+        _block(people, "names", c.lesser, c.greater),
         _block(people, "year", sa.extract("year", c.birth_date), c.sex, sa.func.left(c.lesser, 3)),
         _block(people, "place", c.place, sa.func.left(c.lesser, 1), sa.func.left(c.greater, 1)).where(
             c.place.is_not(None)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal, localcontext
+from math import isfinite
 from typing import Any
 
 from hypothesis import given
@@ -18,9 +20,10 @@ VALUES = st.recursive(SCALARS, lambda v: st.lists(v, max_size=3) | st.dictionari
 
 
 def kept(value: Any, depth: int = 0) -> bool:
-    """Whether a plain reading of the rule keeps a value: exact, valid Unicode without NUL, not too deep."""
+    """Whether a plain reading of the rule keeps a value: numbers in bounds, valid Unicode without NUL, not deep."""
     if isinstance(value, float):
-        return False
+        with localcontext(prec=500):
+            return isfinite(value) and abs(value) <= INT64_MAX and Decimal(repr(value)) % Decimal("1e-60") == 0
     if isinstance(value, str):
         return "\x00" not in value and not any("\ud800" <= c <= "\udfff" for c in value)
     if isinstance(value, int):

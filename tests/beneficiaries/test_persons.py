@@ -102,7 +102,8 @@ def test_a_number_rule_is_kept(make_app: AppMaker) -> None:
         ({"family_name": "  "}, "family_name", "required"),
         ({"number": ""}, "number", "required"),
         ({"identifiers": [{"system": "nid", "value": ""}]}, "identifiers.0.value", "required"),
-        ({"attributes": {"height": 1.5}}, "attributes.height", "float"),
+        ({"attributes": {"height": 1e19}}, "attributes.height", "range"),
+        ({"attributes": {"height": 1e-61}}, "attributes.height", "range"),
         ({"attributes": {"a": [[[[["deep"]]]]]}}, "attributes.a.0.0.0.0", "too_deep"),
         ({"attributes": {"a": "\x00"}}, "attributes.a", "nul"),
         ({"attributes": {"a": 2**63}}, "attributes.a", "range"),
@@ -131,7 +132,7 @@ def test_names_may_be_absent_where_the_deployment_says_so(make_app: AppMaker) ->
 
 def test_free_attributes_are_kept_as_they_are(app: TestApp) -> None:
     """Without declared attributes any exact JSON is kept: text, numbers, truth values, lists and tables."""
-    attributes = {"a": "text\nmore", "b": 3, "c": False, "d": [1, ["x"]], "e": {"f": {"g": "h"}}}
+    attributes = {"a": "text\nmore", "b": 3, "b2": 1.5, "c": False, "d": [1, ["x"]], "e": {"f": {"g": "h"}}}
     result = app.do("beneficiaries.register_person", person(attributes={**attributes, "none": None}))
     assert app.do("beneficiaries.show_person", {"person": result["id"]})["attributes"] == attributes
 
@@ -152,7 +153,8 @@ DECLARED = {
         ({}, "attributes.consent", "required"),
         ({"consent": "yes"}, "attributes.consent", "type"),
         ({"consent": True, "water": "tap"}, "attributes.water", "choice"),
-        ({"consent": True, "income": 1.5}, "attributes.income", "float"),
+        ({"consent": True, "income": 1e19}, "attributes.income", "range"),
+        ({"consent": True, "income": "a lot"}, "attributes.income", "format"),
         ({"consent": True, "visited": "2021-02-30"}, "attributes.visited", "date"),
         ({"consent": True, "rooms": 3}, "attributes.rooms", "unknown"),
         ({"consent": True, "incom": "3"}, "attributes.incom", "unknown"),
@@ -164,6 +166,15 @@ def test_declared_attributes_are_checked(
     """Declared attributes have their type, choices and presence checked; others are refused."""
     app = deployment(make_app, attributes=DECLARED)
     assert [(p.path, p.reason) for p in refusal_of(app, person(attributes=attributes)).problems] == [(path, reason)]
+
+
+def test_a_declared_decimal_is_text_or_a_number(make_app: AppMaker) -> None:
+    """A decimal is kept as the text of what was written, with a point or without."""
+    app = deployment(make_app, attributes=DECLARED)
+    for given, shown in (("12.50", "12.50"), (0.1, "0.1"), (3, "3"), (1e-7, "0.0000001")):
+        made = app.do("beneficiaries.register_person", person(attributes={"consent": True, "income": given}))
+        person_shown = app.do("beneficiaries.show_person", {"person": made["id"]})
+        assert person_shown["attributes"]["income"] == shown
 
 
 def test_a_unique_attribute_has_one_owner(make_app: AppMaker) -> None:

@@ -37,7 +37,7 @@ def test_contributions_follow_from_the_terms_of_the_months_first_day(mill: Any) 
     """Each party's part by the scheme's rates, posted as receivable and income; before the terms nothing is owed."""
     rows = [{"number": "P1", "wage": "1000"}, {"number": "P2", "wage": "500.50", "days": 20}]
     found = declare(mill, rows)
-    assert (found["people"], found["errors"]) == (2, [])
+    assert found["people"] == 2
     assert (found["employee"], found["employer"], found["state"], found["total"]) == ("15.01", "45.02", "0.00", "60.03")
     assert balances(mill) == {"contributions_receivable": "60.03", "contributions_income": "-60.03"}
     assert declare(mill, rows, "2023-12")["total"] == "0.00"
@@ -76,30 +76,42 @@ def test_two_files_of_one_batch_follow_each_other(mill: Any) -> None:
     assert [w["wage"] for w in mill.do("employment.wages")] == ["700.00"]
 
 
-def test_bad_rows_are_listed_and_nothing_of_them_is_stored(mill: Any) -> None:
-    """Row by row: unknown or unemployed person, twice in the file, wrong wage or days; the others are taken."""
-    rows = [
-        {"number": "P1", "wage": "1000"},
-        {"number": "P9", "wage": "1000"},
-        {"number": "P3", "wage": "1000"},
-        {"number": "P1", "wage": "900"},
-        {"number": "P2", "wage": "-1"},
-        {"number": "P2", "wage": "1.005"},
-        {"number": "P2", "wage": "1000", "days": 32},
-        {"wage": "1000"},
-    ]
-    found = declare(mill, rows)
-    assert found["people"] == 1
-    assert [(e["row"], e["field"], e["code"]) for e in found["errors"]] == [
-        (2, "number", "not_found"),
-        (3, "number", "not_employed"),
-        (4, "number", "not_unique"),
-        (5, "wage", "negative"),
-        (6, "wage", "not_exact"),
-        (7, "days", "range"),
-        (8, "number", "required"),
-    ]
-    assert [(w["number"], w["wage"]) for w in mill.do("employment.wages")] == [("P1", "1000.00")]
+@pytest.mark.parametrize(
+    ("row", "code", "path", "reason"),
+    [
+        ({"number": "P9", "wage": "1000"}, "not_found", "rows.1.number", "not_found"),
+        ({"number": "P3", "wage": "1000"}, "input.invalid", "rows.1.number", "not_employed"),
+        ({"number": "P1", "wage": "900"}, "input.invalid", "rows.1.number", "not_unique"),
+        ({"number": "P2", "wage": "-1"}, "input.invalid", "rows.1.wage", "negative"),
+        ({"number": "P2", "wage": "1.005"}, "input.invalid", "rows.1.wage", "not_exact"),
+        ({"number": "P2", "wage": "1000", "days": 32}, "input.invalid", "rows.1.days", "range"),
+        ({"number": "P2", "wage": "1000", "days": -1}, "input.invalid", "rows.1.days", "range"),
+        ({"wage": "1000"}, "input.invalid", "rows.1.number", "required"),
+        ({"number": "P2"}, "input.invalid", "rows.1.wage", "required"),
+    ],
+)
+def test_a_file_with_a_bad_row_is_refused(mill: Any, row: dict[str, Any], code: str, path: str, reason: str) -> None:
+    """Unknown, never employed, twice in the file, wrong wage or days: told with its path, and nothing is stored."""
+    with pytest.raises(ImisError) as caught:
+        declare(mill, [{"number": "P1", "wage": "1000"}, row])
+    assert caught.value.code == code
+    assert [(p.path, p.reason) for p in caught.value.refusal.problems] == [(path, reason)]
+    assert mill.do("employment.wages") == []
+    assert balances(mill) == {}
+
+
+def test_all_that_is_wrong_with_a_file_is_told_at_once(mill: Any) -> None:
+    """Each bad row has its problem; the refusal of one file of a batch leaves the others alone."""
+    bad = {"employer": "E1", "month": "2024-05", "rows": [{"number": n, "wage": "1.001"} for n in ("P1", "P9", "P2")]}
+    good = {**bad, "rows": [{"number": "P1", "wage": "1000"}]}
+    first, second = mill.do_all("employment.declare_wages", [bad, good])
+    assert [p.path for p in first.problems] == ["rows.0.wage", "rows.1.wage", "rows.2.wage"]
+    assert second["people"] == 1
+
+
+def test_wages_of_a_month_outside_the_spell_are_taken(mill: Any) -> None:
+    """Employments are registered late, and arrears are paid after their end: what is declared is owed."""
+    assert declare(mill, [{"number": "P1", "wage": "1000"}], "2022-12")["people"] == 1
 
 
 @pytest.mark.parametrize("month", ["2024-13", "2024", "24-01", "2024-07"])

@@ -99,7 +99,7 @@ def test_heads_and_recipients_one_after_the_other(app: TestApp) -> None:
 
 
 def test_periods_imports_and_exclusions_one_after_the_other(app: TestApp) -> None:
-    """A second opening is refused, a second import of the same rows is the first one, a second exclusion nothing new."""
+    """A second opening is refused, a second import of the same rows is the first one, a second exclusion is none."""
     app.do("locations.add", {"code": "V1", "name": "Bakau", "level": "village"})
     opening = {"location": "V1", "from": "2021-01-01"}
     assert codes(app.do_all("registry.open_period", [opening, opening])) == [None, "registry.wrong_state"]

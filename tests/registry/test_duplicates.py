@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -54,6 +55,24 @@ def test_likeness_is_below_100(app: TestApp) -> None:
     assert 80 <= float(found["score"]) < 100
     assert found["reasons"] == ["name", "birth_date", "sex"]
     assert found["status"] == "open"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (("Awa", "Ceesay", "1980-01-01"), ("Hawa", "Ceesay", "1980-01-01")),  # the first letter of a name
+        (("Awa", "Ceesay", "1980-01-01"), ("Ceesay", "Hawa", "1980-01-01")),  # and the names exchanged
+        (("Sira", "Touray", "1970-05-05"), ("Sira", "Touray", "1971-05-05")),  # one digit of the year
+        (("Sira", "Touray", "1970-05-04"), ("Sira", "Turay", "1970-04-05")),  # day and month exchanged
+        (("Siri", "Sirisena", "1970-05-04"), ("Siri", "Sirisena", "1970-05-04")),  # names that begin alike
+    ],
+)
+def test_one_mistake_hides_nobody(app: TestApp, one: tuple[str, str, str], other: tuple[str, str, str]) -> None:
+    """Whichever of name and date of birth is mistyped, the pair is looked at; strangers of that day are no pair."""
+    people = [one, other, ("Haddy", "Gomez", one[2]), ("Awa", "Touray", "1951-01-01")]
+    register(app, *(person(f"P{i}", given, family, birth_date=born) for i, (given, family, born) in enumerate(people)))
+    app.do("registry.find_duplicates")
+    assert pairs(app) == [("P0", "P1")]
 
 
 def test_a_pair_is_found_once(app: TestApp) -> None:

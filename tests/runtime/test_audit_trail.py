@@ -179,6 +179,20 @@ def test_the_trail_of_a_group_tells_of_its_members(app: TestApp) -> None:
     }
     assert (removed["actor"], removed["command"]) == ("ben", "beneficiaries.remove_member")
     assert removed["changes"]["members"] == {
-        "P1": {"recipient": ["primary", None], "left_on": [None, "2021-01-01"], "left_reason": [None, "moved"]},
+        "P1": {"left_on": [None, "2021-01-01"], "left_reason": [None, "moved"]},
         "P2": {"recipient": [None, "primary"]},
-    } or removed["changes"]["members"]["P2"] == {"recipient": [None, "primary"]}
+    }
+
+
+def test_the_trail_of_a_group_tells_who_was_merged(app: TestApp) -> None:
+    """A member who is found to be somebody else is told under the number of the one who was kept."""
+    born = {"given_name": "Ama", "family_name": "B", "sex": "F", "birth_date": "1980-01-01"}
+    kept = app.do("beneficiaries.register_person", {**born, "number": "P0"})
+    group = app.do(
+        "beneficiaries.register_group", {"code": "H1", "members": [{**born, "number": "P1", "relationship": "head"}]}
+    )
+    app.do("beneficiaries.merge", {"keep": "P0", "drop": "P1"})
+    made, merged = app.do("audit.trail", {"entity": "H1"})
+    assert list(made["changes"]["members"]) == ["P1"]
+    assert merged["command"] == "beneficiaries.merge"
+    assert merged["changes"]["members"] == {"P0": {"person": [group["members"][0]["id"], kept["id"]]}}

@@ -234,8 +234,6 @@ def score_problems(score: Score) -> Iterator[Problem]:
     for path, number in score.numbers():
         if number.areas and score.area is None:
             yield Problem(path, "area", "a number by area needs the score's `area`: the attribute that names it")
-    if not score.variables.items:
-        yield Problem("variables", "required", "a score has at least one variable")
     names: set[str] = set()
     for index, variable in enumerate(score.variables.items):
         at = f"variables.{index}"

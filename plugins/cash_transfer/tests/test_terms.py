@@ -74,7 +74,6 @@ def variable(**fields: Any) -> dict[str, Any]:
         ({"exits": [{"name": "old", "when": "true", "state": "active"}]}, ("terms.exits.0.state", "choice")),
         ({"exits": [{"name": "old", "when": "head.", "state": "exited"}]}, ("terms.exits.0.when", "expression")),
         ({"score": {"base": "0"}}, ("terms.score.variables", "required")),
-        (score(variables=[]), ("terms.score.variables", "required")),
         (score(base={"urban": "1"}), ("terms.score.base", "area")),
         (score(base={}), ("terms.score.base", "required")),
         (score(base=1.5), ("terms.score.base", "float")),

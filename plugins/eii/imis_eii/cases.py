@@ -41,7 +41,7 @@ ACCIDENT_STATES: Final = StateTable(
     "eii",
     {
         REPORTED: (ACCEPTED, DECLINED),
-        ACCEPTED: (),
+        ACCEPTED: (APPEALED,),  # only as not from work: see `deciding`
         DECLINED: (APPEALED,),
         APPEALED: (ACCEPTED, DECLINED),
     },

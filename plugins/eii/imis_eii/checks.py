@@ -23,7 +23,7 @@ from imis_eii.terms import (
     relationships,
 )
 
-NOT_YET: Final = ("offset", "late_interest")
+NOT_YET: Final = ("late_interest",)
 AGE_MAX: Final = 150
 
 
@@ -35,10 +35,11 @@ def check_terms(terms: EiiTerms, check: TermsCheck) -> Sequence[Problem]:
         *_bounds(terms),
         *(p.at("wage") for p in _wage(terms.wage)),
         *(p.at("contribution.fixed") for p in _bands(terms)),
-        *(p.at("permanent") for p in _permanent(terms.permanent)),
+        *(p.at("permanent") for p in _permanent(terms.permanent, _uses_factors(terms))),
         *(p.at("survivors") for p in _survivors(terms.survivors, terms.permanent)),
         *(p.at("funeral") for p in _funeral(terms.funeral)),
         *(p.at("indexation") for p in _indexation(terms.indexation)),
+        *(p.at("offset") for p in _offsets(terms)),
     ]
 
 
@@ -94,13 +95,18 @@ def _bands(terms: EiiTerms) -> Iterator[Problem]:
             yield Problem(f"{index + 1}.up_to", "order", "expected wages in ascending order")
 
 
-def _permanent(permanent: PermanentTerms | None) -> Iterator[Problem]:
+def _uses_factors(terms: EiiTerms) -> bool:
+    """Whether survivors' lump sums are computed with the factors of `permanent`."""
+    return terms.survivors is not None and terms.survivors.method == "age_factor"
+
+
+def _permanent(permanent: PermanentTerms | None, of_survivors: bool) -> Iterator[Problem]:
     if permanent is None:
         return
     method = permanent.method
     if method == "months_x_degree" and permanent.months is None:
         yield Problem("months", "required", 'method = "months_x_degree" needs `months`')
-    if method == "age_factor":
+    if method == "age_factor" or (of_survivors and permanent.factors is not None):
         yield from _ages("factors", permanent.factors, 'method = "age_factor" needs `factors` by age')
     elif permanent.factors is not None:
         yield Problem("factors", "excluded", 'factors go with method = "age_factor" only')
@@ -195,6 +201,17 @@ def _indexation(indexation: IndexationTerms | None) -> Iterator[Problem]:
     for name in ("month", "rate"):
         if getattr(indexation, name) is None:
             yield Problem(name, "required", "give month and rate, or a table of rates by year")
+
+
+def _offsets(terms: EiiTerms) -> Iterator[Problem]:
+    """Each has a name of its own: it stands in the steps."""
+    seen: set[str] = set()
+    for index, offset in enumerate(terms.offset or ()):
+        if not offset.name.strip():
+            yield Problem(f"{index}.name", "required", "this field is required")
+        elif offset.name in seen:
+            yield Problem(f"{index}.name", "duplicate", f"{offset.name!r} stands here twice")
+        seen.add(offset.name)
 
 
 def _numbers(value: Any, currency: str) -> Iterator[Problem]:

@@ -161,7 +161,7 @@ def _no_reason(reason: str) -> Refusal | None:
 
 @frozen(kw_only=True)
 class Appeal:
-    """Against the decision on an accident, or against an assessment of its degree: one of the two."""
+    """One of the two: an accident that was declined or accepted as not from work, or an assessment of its degree."""
 
     accident: str | None = None
     assessment: str | None = None
@@ -170,7 +170,7 @@ class Appeal:
 
 @command("eii.appeal", input=Appeal, result=Moved)
 def appeal(context: Context, items: tuple[Appeal, ...]) -> list[Moved | Refusal]:
-    """Appeal against a declined accident, which is then decided again, or against an assessment."""
+    """Appeal against a decision that denies cash benefits: the accident is decided again; or against an assessment."""
     work = load(context, {item.accident for item in items if item.accident is not None})
     known = _assessments(context, [item.assessment for item in items if item.assessment is not None])
     appealed: dict[int, str] = {}
@@ -184,7 +184,7 @@ def appeal(context: Context, items: tuple[Appeal, ...]) -> list[Moved | Refusal]
             refusal = (
                 not_found("accident", "accident", item.accident)
                 if case is None
-                else case.move(APPEALED, context.today, item.reason)
+                else _appeal_accident(context, case, item.reason)
             )
         elif refusal is None and item.assessment is not None:
             refusal = _appeal_assessment(item.assessment, item.reason, known, appealed)
@@ -193,6 +193,12 @@ def appeal(context: Context, items: tuple[Appeal, ...]) -> list[Moved | Refusal]
     if appealed:
         context.execute(_APPEAL, {"id": list(appealed), "reason": list(appealed.values())})
     return outcomes
+
+
+def _appeal_accident(context: Context, case: Case, reason: str) -> Refusal | None:
+    if case.status == ACCEPTED and case.kind != "non_work":
+        return Refusal("eii.wrong_state", f"accident {case.code} is accepted as {case.kind}; nothing is left to appeal")
+    return case.move(APPEALED, context.today, reason)
 
 
 _APPEAL: Final = sa.text(

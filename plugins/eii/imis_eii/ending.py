@@ -6,7 +6,7 @@ Source: contract-eii.md, `eii.end_award`.
 from __future__ import annotations
 
 from calendar import monthrange
-from datetime import date
+from datetime import date, timedelta
 from typing import Literal
 
 from attrs import frozen
@@ -14,7 +14,7 @@ from attrs import frozen
 from imis_core.api import Context, Money, Problem, Refusal, command, day_before, invalid, not_found
 from imis_eii.cases import MONTH_DAYS, PENSION, SELF, Award, Case, Lump, Work, load_by_award
 from imis_eii.rules.permanent import months_begun
-from imis_eii.rules.survivors import until
+from imis_eii.rules.survivors import Span, until
 from imis_eii.survivors import AwardShown, respan, shown
 
 
@@ -69,7 +69,9 @@ def _cannot_end(context: Context, item: EndAward, case: Case, award: Award) -> R
         return Refusal("eii.wrong_state", "a lump sum is paid once; it does not end")
     if item.on < award.starts:
         return invalid(Problem("on", "order", f"the award runs from {award.starts}"))
-    if award.ended_by is not None or (award.ends is not None and award.ends < item.on):
+    if award.ended_by is not None or (
+        award.ends is not None and award.ends < item.on and not (item.reason == "death" and _stopped(case, award))
+    ):
         return Refusal("eii.wrong_state", f"the award ended on {award.ends} already")
     if item.reason == "remarriage":
         survivors = case.terms.survivors
@@ -80,15 +82,26 @@ def _cannot_end(context: Context, item: EndAward, case: Case, award: Award) -> R
     return None
 
 
+def _stopped(case: Case, award: Award) -> bool:
+    """Whether the recorded death stopped the injured person's pension, and nobody has said yet that it ended."""
+    return award.relationship == SELF and case.died_on is not None and award.ends == day_before(case.died_on)
+
+
 def _end(context: Context, work: Work, item: EndAward, case: Case, award: Award) -> AwardEnded:
     last = day_before(item.on)
-    monthly = award.amount_on(max(last, award.starts)) * (MONTH_DAYS if award.per == "day" else 1)
+    stopped = award.ends if _stopped(case, award) and item.reason == "death" else None
+    day = max(last if stopped is None else min(last, stopped), award.starts)
+    amount = award.awarded_minor if not award.spans else award.amount_on(day)
+    monthly = amount * (MONTH_DAYS if award.per == "day" else 1)
     award.ends, award.ended_by, award.changed = last, item.reason, True
     lump = _remarriage_lump(work, item, case, award, monthly)
     guarantee = _guarantee(work, item, case, award, monthly)
     if award.relationship == SELF:
         paid_until = _month_end(item.on) if guarantee is not None else last
-        award.set_spans(until(award.spans, paid_until))
+        rows = until(award.spans, paid_until)
+        if stopped is not None and stopped < paid_until:
+            rows.append(Span(max(stopped + timedelta(days=1), award.starts), paid_until, amount))
+        award.set_spans(rows)
     else:
         respan(case)
     return AwardEnded(

@@ -57,14 +57,12 @@ def award_funeral(context: Context, items: tuple[AwardFuneral, ...]) -> list[Fun
         if case is None:
             outcomes.append(not_found("accident", "accident", item.accident))
         else:
-            outcomes.append(_award_funeral(context, work, item, case, people))
+            outcomes.append(_award_funeral(work, item, case, people))
     work.write(context)
     return outcomes
 
 
-def _award_funeral(
-    context: Context, work: Work, item: AwardFuneral, case: Case, people: Mapping[str, Any]
-) -> FuneralAwarded | Refusal:
+def _award_funeral(work: Work, item: AwardFuneral, case: Case, people: Mapping[str, Any]) -> FuneralAwarded | Refusal:
     refusal = case.cash_refusal()
     if refusal is not None:
         return refusal
@@ -81,7 +79,7 @@ def _award_funeral(
     minor = _funeral_amount(item, case)
     if isinstance(minor, Problem):
         return invalid(minor)
-    work.add_lump(case, Lump(kind=FUNERAL, person=payee.id, due_on=context.today, amount_minor=minor))
+    work.add_lump(case, Lump(kind=FUNERAL, person=payee.id, due_on=case.died_on, amount_minor=minor))
     return FuneralAwarded(amount=case.money(minor))
 
 

@@ -71,11 +71,12 @@ def _load(context: Context, schemes: set[str]) -> Work:
 
 def _index(context: Context, work: Work, scheme: str, on: date) -> AwardsIndexed:
     count, before, after = 0, 0, 0
+    first = _first_of_year(work, scheme, on)
     for case in work.by_number.values():
         rate = None if case.scheme != scheme else rate_on(case.terms.indexation, on)
         if rate is None:
             continue
-        due = [award for award in case.awards if _is_due(award, on)]
+        due = [award for award in case.awards if _is_due(award, on, first)]
         amounts = [award.amount_on(on) for award in due]
         _raise(work, case, due, rate, on)
         count += len(due)
@@ -94,10 +95,20 @@ def rate_on(terms: IndexationTerms | None, on: date) -> Decimal | None:
     return terms.rate if on.month >= terms.month else None
 
 
-def _is_due(award: Award, on: date) -> bool:
-    """A pension that runs, began before the day, and was not raised in that year or later."""
+def _first_of_year(work: Work, scheme: str, on: date) -> date:
+    """The day from which the scheme's pensions were first raised in the year of `on`; `on`, if they were not yet."""
+    awards = (award for case in work.by_number.values() if case.scheme == scheme for award in case.awards)
+    raised = (award.indexed_until for award in awards)
+    return min((day for day in raised if day is not None and day.year == on.year), default=on)
+
+
+def _is_due(award: Award, on: date, first: date) -> bool:
+    """A pension that runs, and that was not raised in that year or later though it began before the year's raise.
+
+    Who was awarded a pension of earlier days only after the year's raise has it with the next call.
+    """
     raised = award.indexed_until
-    return award.runs(on) and award.starts < on and (raised is None or raised.year < on.year)
+    return award.runs(on) and award.starts < min(on, first) and (raised is None or raised.year < on.year)
 
 
 def _raise(work: Work, case: Case, due: list[Award], rate: Decimal, on: date) -> None:

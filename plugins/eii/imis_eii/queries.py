@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
 
-from imis_core.api import Context, Money, Refusal, not_found, package_versions, query
+from imis_core.api import Context, Money, Refusal, claims, not_found, package_versions, query
 from imis_eii.cases import load
-from imis_eii.tables import assessments
+from imis_eii.tables import assessments, claim_accidents
 from imis_eii.temporary import certified_until, paid_days
 
 
@@ -27,7 +28,10 @@ class StepShown:
 
 @frozen(kw_only=True)
 class AccidentShown:
-    """`package_version`: the number of the version whose terms hold; `degree`: the latest assessed one."""
+    """`package_version`: the number of the version whose terms hold; `degree`: the latest assessed one.
+
+    `claims`: codes of the claims for treatment that named the accident, in the order of their entry.
+    """
 
     id: str
     code: str
@@ -44,6 +48,7 @@ class AccidentShown:
     certified_days: int
     paid_days: int
     package_version: int
+    claims: tuple[str, ...]
     steps: tuple[StepShown, ...]
 
 
@@ -62,6 +67,12 @@ def show(context: Context, asked: ShowAccident) -> AccidentShown | Refusal:
         .order_by(assessments.c.id.desc())
         .limit(1)
     ).scalar()
+    treated: Any = context.execute(
+        sa.select(claims.c.code)
+        .join(claim_accidents, claim_accidents.c.claim == claims.c.id)
+        .where(claim_accidents.c.accident == case.id, context.scoped(claims))
+        .order_by(claims.c.id)
+    ).scalars()
     return AccidentShown(
         id=context.ids.encode("accidents", case.id),
         code=case.code,
@@ -78,6 +89,7 @@ def show(context: Context, asked: ShowAccident) -> AccidentShown | Refusal:
         certified_days=certified_until(case, context.today),
         paid_days=paid_days(case),
         package_version=version,
+        claims=tuple(treated),
         steps=tuple(StepShown(name, value) for name, value in case.steps),
     )
 

@@ -18,15 +18,16 @@ from imis_core.api import (
     Problem,
     Refusal,
     command,
+    day_before,
     full_years,
     invalid,
     not_found,
     person_reference,
     resolve_persons,
 )
-from imis_eii.cases import LUMP_SUM, ONCE, PENSION, Award, Case, Lump, Work, load, new_award_ids
+from imis_eii.cases import LUMP_SUM, ONCE, PENSION, SELF, Award, Case, Lump, Work, load, new_award_ids
 from imis_eii.rules.amounts import decimal_text, percent, rounded
-from imis_eii.rules.permanent import NoFactor, factor_of
+from imis_eii.rules.permanent import NoFactor, after_offsets, factor_of
 from imis_eii.rules.survivors import (
     Running,
     Share,
@@ -36,6 +37,7 @@ from imis_eii.rules.survivors import (
     last_day,
     share_out,
     spans,
+    until,
 )
 from imis_eii.terms import SurvivorsTerms
 
@@ -213,6 +215,7 @@ def _award(
     )
     per = case.terms.survivors_per if is_pension else ONCE
     case.died_on, case.changed = item.died_on, True
+    _stop_own(case, item.died_on)
     new = [
         _new(case, terms, one, share, per, item.died_on, next(numbers))
         for one, share in zip(chosen, shared.shares, strict=True)
@@ -231,16 +234,26 @@ def _award(
     )
 
 
+def _stop_own(case: Case, died_on: date) -> None:
+    """The dead have no pension; `eii.end_award` still says how it ended, and gives the guarantee."""
+    last = day_before(died_on)
+    for award in case.awards:
+        if award.relationship == SELF and award.runs(max(died_on, award.starts)):
+            award.ends, award.changed = last, True
+            award.set_spans(until(award.spans, last))
+
+
 def _full_rate(case: Case, terms: SurvivorsTerms) -> int:
-    """W x rate, or the lump sum that is divided. Raises `NoFactor`."""
+    """W x rate, or the lump sum that is divided, less the offsets of the terms. Raises `NoFactor`."""
     monthly, daily = case.wages()
     rate = percent(case.terms.survivors_rate)
     if terms.method == "months":
-        return rounded(monthly * (terms.months or 0))
+        return after_offsets(case.terms, rounded(monthly * (terms.months or 0)), case.currency)[0]
     if terms.method == "age_factor":
         assert case.terms.permanent is not None  # checked when the package was defined
         age = full_years(case.born, case.occurred_on)
-        return rounded(rate * monthly * factor_of(case.terms.permanent, age))
+        lump = rounded(rate * monthly * factor_of(case.terms.permanent, age))
+        return after_offsets(case.terms, lump, case.currency)[0]
     return rounded((daily if case.terms.survivors_per == "day" else monthly) * rate)
 
 
@@ -285,14 +298,25 @@ def respan(case: Case) -> None:
         award.set_spans(rows)
 
 
+def _share_on(case: Case, award: Award, on: date) -> Decimal | None:
+    """A pension's percent of the full rate on a day, which changes when others end; of a lump sum as awarded."""
+    terms = case.terms.survivors or SurvivorsTerms()
+    among = [a for a in case.pensioners() if (a.runs(on) if terms.reshare else a.starts <= on)]
+    if award.kind == LUMP_SUM or award not in among:
+        return award.share
+    rate = case.full_rates[max(starts for starts in case.full_rates if starts <= on)]
+    shared = share_out(terms, rate, [a.relationship for a in among], case.currency)
+    return Decimal(decimal_text(shared.shares[among.index(award)].percent, SHARE_PLACES))
+
+
 def shown(context: Context, case: Case, award: Award, on: date) -> AwardShown:
-    """A survivor's award with its amount of a day."""
+    """A survivor's award with its share and amount of a day."""
     minor = award.awarded_minor if award.kind == LUMP_SUM else award.amount_on(on)
     return AwardShown(
         id=context.ids.encode("awards", award.id),
         person=award.number,
         relationship=award.relationship,
-        share=award.share,
+        share=_share_on(case, award, on),
         amount=case.money(minor),
         per=award.per,
         once=None if award.once_minor is None else case.money(award.once_minor),

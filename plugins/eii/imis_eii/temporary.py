@@ -152,12 +152,12 @@ def pay_temporary(context: Context, items: tuple[PayTemporary, ...]) -> list[Tem
                 invalid(Problem("until", "future", f"{until} lies in the future; today is {context.today}"))
             )
         else:
-            outcomes.append(_pay(context, work, case, until))
+            outcomes.append(_pay(work, case, until))
     work.write(context)
     return outcomes
 
 
-def _pay(context: Context, work: Work, case: Case, until: date) -> TemporaryPaid | Refusal:
+def _pay(work: Work, case: Case, until: date) -> TemporaryPaid | Refusal:
     refusal = case.cash_refusal()
     if refusal is not None:
         return refusal
@@ -170,9 +170,10 @@ def _pay(context: Context, work: Work, case: Case, until: date) -> TemporaryPaid
     amount = period_amount(benefit, due)
     if due:
         steps = (("daily_benefit", str(case.money(benefit))), ("days", str(due)), ("until", until.isoformat()))
+        due_on = min(until, max(last for _, last in case.certificates))
         work.add_lump(
             case,
-            Lump(kind=PERIOD, person=case.person, due_on=context.today, amount_minor=amount, days=due, steps=steps),
+            Lump(kind=PERIOD, person=case.person, due_on=due_on, amount_minor=amount, days=due, steps=steps),
         )
     return TemporaryPaid(
         days=due,

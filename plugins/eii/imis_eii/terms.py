@@ -242,6 +242,8 @@ class DeadlineTerms:
 
 @frozen(kw_only=True)
 class Offset:
+    """Another lump sum for the same loss, which is deducted from a lump sum of this package."""
+
     name: str
     amount: Amount
 

@@ -42,14 +42,23 @@ def paths(terms: dict[str, Any]) -> set[str]:
         return {f"{p.path} {p.reason}" for p in error.problems}
 
 
-@pytest.mark.parametrize("terms", [ESI, TANZANIA, {}])
+FACTORS_OF_SURVIVORS: dict[str, Any] = {
+    "permanent": {"method": "months_x_degree", "months": 96, "factors": {"30": "207.98"}},
+    "survivors": {"method": "age_factor", "rate": 50, "spouse": {"share": 100}},
+}
+
+
+@pytest.mark.parametrize("terms", [ESI, TANZANIA, FACTORS_OF_SURVIVORS, {}])
 def test_known_schemes_are_right(terms: dict[str, Any]) -> None:
     """India and Tanzania as the rules tell them, and a package of defaults."""
     assert paths(terms) == set()
 
 
 def wrong() -> Iterator[tuple[dict[str, Any], str]]:
-    yield {"offset": [{"name": "x", "amount": "1"}]}, "offset not_yet"
+    yield {"offset": [{"name": " ", "amount": "1"}]}, "offset.0.name required"
+    yield {"offset": [{"name": "x", "amount": "1"}, {"name": "x", "amount": "2"}]}, "offset.1.name duplicate"
+    yield {"offset": [{"name": "x", "amount": "1.001"}]}, "offset.0.amount not_exact"
+    yield {"permanent": {"method": "degree_x_rate", "factors": {"30": 1}}}, "permanent.factors excluded"
     yield {"late_interest": 2}, "late_interest not_yet"
     yield {"sick_pay": {}}, "sick_pay unknown"
     yield {"wage": {"method": "best_of"}}, "wage.best required"

@@ -13,6 +13,7 @@ from math import floor
 from imis_core.api import to_minor
 
 HALF = Fraction(1, 2)
+SHOWN_PLACES = 6  # of a factor or a percentage in a step
 
 
 def rounded(amount: Fraction) -> int:
@@ -51,6 +52,12 @@ def largest_remainder(total: int, weights: Sequence[Fraction]) -> list[int]:
     for position in by_remainder[: total - sum(parts)]:
         parts[position] += 1
     return parts
+
+
+def plain_text(value: Fraction) -> str:
+    """A fraction as it is shown in a step: a decimal without needless zeros, rounded after six places."""
+    text = decimal_text(value, SHOWN_PLACES)
+    return text.rstrip("0").rstrip(".")
 
 
 def decimal_text(value: Fraction, places: int) -> str:

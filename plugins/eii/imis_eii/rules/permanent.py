@@ -13,8 +13,8 @@ from typing import Final
 
 from attrs import frozen
 
-from imis_core.api import add_months, full_years
-from imis_eii.rules.amounts import minor_or_none, percent, rounded, within
+from imis_core.api import Money, add_months, full_years, to_minor
+from imis_eii.rules.amounts import minor_or_none, percent, plain_text, rounded, within
 from imis_eii.rules.survivors import birthday
 from imis_eii.rules.wages import MONTH_DAYS
 from imis_eii.terms import EiiTerms, PermanentTerms
@@ -81,21 +81,57 @@ def assess(
     part = counted / WHOLE
     if permanent.method == "months_x_degree":
         months = permanent.months if counted == WHOLE or permanent.months_partial is None else permanent.months_partial
-        return _lump(Fraction(months or 0) * injured.monthly * part, [("months", str(months))])
+        return _months(terms, injured, months or 0, part)
     if permanent.method == "age_factor":
         age = full_years(injured.born, injured.accident)
         factor = factor_of(permanent, age)
         amount = percent(permanent.rate) * injured.monthly * factor * part
-        return _lump(amount, [("age", str(age)), ("factor", str(factor))])
+        steps = [("rate", str(permanent.rate)), ("age", str(age)), ("factor", plain_text(factor))]
+        return _lump(terms, injured, amount, [_wage(injured), *steps, _degree(part)])
     if permanent.method == "present_value":
-        return _lump(present_value(permanent, injured, part, starts), [])
+        amount, steps = present_value(permanent, injured, part, starts)
+        return _lump(terms, injured, amount, [_wage(injured), ("rate", str(permanent.rate)), _degree(part), *steps])
     if combined >= Fraction(permanent.pension_from_degree):
         return _pension(terms, permanent, injured, part, children, attendance)
-    return _lump(Fraction(permanent.months or 0) * injured.monthly * part, [("months", str(permanent.months))])
+    return _months(terms, injured, permanent.months or 0, part)
 
 
-def _lump(amount: Fraction, steps: Sequence[tuple[str, str]]) -> Assessed:
-    return Assessed("lump_sum", rounded(amount), None, tuple(steps))
+def _months(terms: EiiTerms, injured: Injured, months: int, part: Fraction) -> Assessed:
+    """Months of the wage x degree."""
+    return _lump(terms, injured, months * injured.monthly * part, [_wage(injured), ("months", str(months)),
+                                                                  _degree(part)])  # fmt: skip
+
+
+def _lump(terms: EiiTerms, injured: Injured, amount: Fraction, steps: Sequence[tuple[str, str]]) -> Assessed:
+    minor, deducted = after_offsets(terms, rounded(amount), injured.currency)
+    lump = ("lump_sum", _money(rounded(amount), injured))
+    return Assessed("lump_sum", minor, None, (*steps, lump, *deducted))
+
+
+def after_offsets(terms: EiiTerms, lump: int, currency: str) -> tuple[int, list[tuple[str, str]]]:
+    """A lump sum less the other lump sums that the terms deduct from it, never below 0; and what each one took."""
+    steps = []
+    for offset in terms.offset or ():
+        taken = min(lump, to_minor(offset.amount, currency))
+        lump -= taken
+        steps.append((offset.name, str(Money(-taken, currency))))
+    return lump, steps
+
+
+def _money(amount: int | Fraction, injured: Injured) -> str:
+    return str(Money(rounded(Fraction(amount)), injured.currency))
+
+
+def _wage(injured: Injured, per: str = "month") -> tuple[str, str]:
+    """The wage as a step."""
+    if per == "day":
+        return "daily_wage", _money(injured.daily, injured)
+    return "monthly_wage", _money(injured.monthly, injured)
+
+
+def _degree(part: Fraction) -> tuple[str, str]:
+    """The degree that counts as a step, in percent."""
+    return "counted_degree", plain_text(part * WHOLE)
 
 
 def _pension(
@@ -111,11 +147,22 @@ def _pension(
     if attendance:
         supplement += percent(permanent.constant_attendance)
     amount = rounded(bounded * (1 + supplement))
-    return Assessed("pension", amount, permanent.per, (("base", str(base)), ("supplement", str(supplement))))
+    steps = [_wage(injured, permanent.per), ("rate", str(permanent.rate)), _degree(part),
+             ("base", _money(base, injured))]  # fmt: skip
+    if bounded != base:
+        steps.append(("bounded", _money(bounded, injured)))
+    if supplement:
+        steps.append(("supplement", plain_text(supplement * WHOLE)))
+    return Assessed("pension", amount, permanent.per, tuple(steps))
 
 
-def present_value(permanent: PermanentTerms, injured: Injured, part: Fraction, starts: date) -> Fraction:
-    """The pension's future months, indexed each year, discounted by a twelfth of the interest, while alive."""
+def present_value(
+    permanent: PermanentTerms, injured: Injured, part: Fraction, starts: date
+) -> tuple[Fraction, list[tuple[str, str]]]:
+    """The pension's future months, indexed each year, discounted by a twelfth of the interest, while alive.
+
+    With the steps: the month's pension, the number of months, the age. Raises `NoFactor` if the table lacks an age.
+    """
     assert permanent.until_age is not None
     pension = injured.monthly * percent(permanent.rate) * part
     age = full_years(injured.born, starts)
@@ -127,7 +174,7 @@ def present_value(permanent: PermanentTerms, injured: Injured, part: Fraction, s
     for year, share in enumerate(alive):
         first, last = 12 * year + 1, min(12 * year + 12, months)
         total += pension * growth**year * share * _annuity(discount, first, last)
-    return total
+    return total, [("pension", _money(pension, injured)), ("months", str(months)), ("age", str(age))]
 
 
 def _annuity(discount: Fraction, first: int, last: int) -> Fraction:
@@ -139,14 +186,19 @@ def _annuity(discount: Fraction, first: int, last: int) -> Fraction:
 
 
 def _alive(mortality: Mapping[str, Decimal] | None, age: int, years: int) -> list[Fraction]:
-    """For each year from an age on, the part that lives: l(age + year) / l(age); above the table nobody."""
+    """For each year from an age on, the part that lives: l(age + year) / l(age); above the table nobody.
+
+    Raises `NoFactor` for a year that the table leaves out.
+    """
     if years <= 0:
         return []
     if mortality is None:
         return [Fraction(1)] * years
     table = {int(key): Fraction(value) for key, value in mortality.items()}
-    if age not in table:
-        raise NoFactor(f"the mortality table has no row for the age {age}")
+    last = max(table)
+    for lived in range(age, min(age + years, last + 1) if age <= last else age + 1):
+        if lived not in table:
+            raise NoFactor(f"the mortality table has no row for the age {lived}")
     return [table.get(age + year, Fraction(0)) / table[age] for year in range(years)]
 
 
