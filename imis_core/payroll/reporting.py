@@ -48,21 +48,22 @@ def missed(context: Context, asked: AskMissed) -> list[Missed] | Refusal:
         return kind
     if not 1 <= asked.cycles <= MISSED_MAX:
         return invalid(Problem("cycles", "range", f"expected 1 to {MISSED_MAX}, found {asked.cycles}"))
-    latest = _latest(asked.scheme, asked.cycles)
+    agreed = _agreed(asked.scheme)
+    latest = _latest(agreed, asked.cycles)
+    state = entitlement_current.c.state
     of_cycle = (
         sa.select(
-            latest.c.line, latest.c.id.label("cycle"), latest.c.code, latest.c.starts,
-            entitlements.c.group, entitlements.c.person,
-            sa.func.bool_or(entitlement_current.c.state.in_(_UNPAID)).label("unpaid"),
-            sa.func.bool_or(entitlement_current.c.state == "paid").label("paid"),
+            latest.c.line, latest.c.code, latest.c.starts, entitlements.c.group, entitlements.c.person,
+            sa.func.bool_or(sa.and_(state.in_(_UNPAID), agreed.c.stands)).label("unpaid"),
+            sa.func.bool_or(state == "paid").label("paid"),
         )
         .select_from(latest)
-        .join(payrolls, sa.and_(payrolls.c.cycle == latest.c.id, payrolls.c.state.in_(AGREED)))
-        .join(entitlement_current, entitlement_current.c.payroll == payrolls.c.id)
+        .join(agreed, sa.and_(agreed.c.line == latest.c.line, agreed.c.cycle == latest.c.cycle))
+        .join(entitlement_current, entitlement_current.c.payroll == agreed.c.payroll)
         .join(entitlements, entitlements.c.id == entitlement_current.c.entitlement)
         .where(context.scoped(entitlements))
         .group_by(
-            latest.c.line, latest.c.id, latest.c.code, latest.c.starts, entitlements.c.group, entitlements.c.person
+            latest.c.line, latest.c.cycle, latest.c.code, latest.c.starts, entitlements.c.group, entitlements.c.person
         )
         .subquery("of_cycle")
     )  # fmt: skip
@@ -70,20 +71,35 @@ def missed(context: Context, asked: AskMissed) -> list[Missed] | Refusal:
     return [Missed(beneficiary=row.beneficiary, cycles=tuple(row.codes)) for row in rows]
 
 
-def _latest(scheme: str, count: int) -> sa.Subquery:
-    """The last cycles with an approved payroll: of the scheme, and of each package that has cycles of its own."""
-    line = sa.func.coalesce(cycles.c.package, 0)
-    newest = sa.func.row_number().over(partition_by=line, order_by=(cycles.c.starts.desc(), cycles.c.id.desc()))
-    ranked = (
+def _agreed(scheme: str) -> sa.CTE:
+    """The payrolls of a scheme that paid or may pay, each in its row of cycles: `line`, `cycle`, `payroll`, `stands`.
+
+    A package that has cycles of its own goes through those and through the scheme's in one row of them; all others
+    share the row of the scheme (`line` 0). `stands`: approved and not rejected; a rejected one may have paid somebody.
+    """
+    own = sa.select(cycles.c.package).where(cycles.c.scheme == scheme, cycles.c.package.is_not(None))
+    return (
         sa.select(
-            cycles.c.id, cycles.c.code, cycles.c.starts, line.label("line"), newest.label("n"),
+            sa.case((payrolls.c.package.in_(own), payrolls.c.package), else_=0).label("line"),
+            payrolls.c.cycle, cycles.c.code, cycles.c.starts, payrolls.c.id.label("payroll"),
+            payrolls.c.state.in_(AGREED).label("stands"),
         )
-        .where(
-            cycles.c.scheme == scheme,
-            sa.exists().where(payrolls.c.cycle == cycles.c.id, payrolls.c.state.in_(AGREED)),
-        )
-        .subquery("ranked")
+        .join(cycles, cycles.c.id == payrolls.c.cycle)
+        .where(payrolls.c.scheme == scheme, payrolls.c.state.in_((*AGREED, "rejected")))
+        .cte("agreed")
     )  # fmt: skip
+
+
+def _latest(agreed: sa.CTE, count: int) -> sa.Subquery:
+    """The last cycles, by their starts, that have an approved payroll, in each row of cycles."""
+    a = agreed.c
+    newest = sa.func.row_number().over(partition_by=a.line, order_by=(a.starts.desc(), a.cycle.desc()))
+    ranked = (
+        sa.select(a.line, a.cycle, a.code, a.starts, newest.label("n"))
+        .where(a.stands)
+        .group_by(a.line, a.cycle, a.code, a.starts)
+        .subquery("ranked")
+    )
     return sa.select(ranked).where(ranked.c.n <= count).subquery("latest")
 
 

@@ -50,7 +50,9 @@ class Features:
 
 def normalised(name: str | None) -> str:
     """A name without accents, case, punctuation and double blanks: `O'Neill-José` is `o neill jose`."""
+    # Twice, because taking letters apart can bring capitals to light (a circled A).
     plain = unicodedata.normalize("NFKD", (name or "").casefold())
+    plain = unicodedata.normalize("NFKD", plain.casefold())
     letters = "".join(c if c.isalnum() else " " for c in plain if not unicodedata.combining(c))
     return " ".join(letters.split())
 
