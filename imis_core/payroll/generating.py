@@ -194,7 +194,7 @@ def _insertion(
     context: Context, run: PayrollRun, reach: _Reach, payroll: int, lines: Sequence[sa.Select[Any]]
 ) -> sa.Select[Any]:
     """All rows of a payroll in one statement, whatever their number; answers the sums that are shown."""
-    asked = sa.union_all(*[_columns(select) for select in lines]).subquery("asked")
+    asked = sa.union_all(*[_columns(select, position) for position, select in enumerate(lines)]).subquery("asked")
     within = sa.true() if reach.places is None else asked.c.place == _any(reach.places)
     line = sa.select(asked, *_keys(asked.c)).where(within).subquery("line")
     existing = _existing(run)
@@ -202,17 +202,28 @@ def _insertion(
     # it could read as "only lines" would make another join of it.
     both = line.join(existing, _same(line, existing), full=True)
     is_line = sa.func.coalesce(line.c.group, line.c.person).is_not(None)
-    # An entitlement that was cancelled with its payroll takes up its place again; every other one stays as it is.
-    fresh = (
+    # An entitlement that was cancelled with its payroll takes up its place again; every other one stays as it is. New
+    # ones are numbered by beneficiary and, for each, in the order of the lines: the order in which they are listed.
+    owed = (
         sa.select(
-            sa.func.coalesce(existing.c.id, sa.literal_column("nextval('core.entitlements_id_seq')")).label("id"),
-            existing.c.id.is_not(None).label("moved"),
+            existing.c.id.label("moved"),
             (sa.func.coalesce(existing.c.version, 0) + 1).label("version"),
             line.c.person, line.c.group, line.c.place, line.c.source_kind, line.c.source, line.c.once,
             line.c.package_version, line.c.amount_minor, line.c.steps, line.c.waits, line.c.arrears,
         )
         .select_from(both)
         .where(is_line, sa.func.coalesce(existing.c.free, True))
+        .order_by(line.c.group, line.c.person, line.c.position, line.c.source)
+        .subquery("owed")
+    )  # fmt: skip
+    o = owed.c
+    fresh = (
+        sa.select(
+            sa.func.coalesce(o.moved, sa.literal_column("nextval('core.entitlements_id_seq')")).label("id"),
+            o.moved.is_not(None).label("moved"),
+            o.version, o.person, o.group, o.place, o.source_kind, o.source, o.once, o.package_version, o.amount_minor,
+            o.steps, o.waits, o.arrears,
+        )
         .cte("fresh")
         .prefix_with("MATERIALIZED")
     )  # fmt: skip
@@ -225,15 +236,16 @@ def _insertion(
     ).add_cte(*_writes(context, run, payroll, fresh))
 
 
-def _columns(select: sa.Select[Any]) -> sa.Select[Any]:
-    """A plugin's select by names and types, in whatever order it lists them."""
+def _columns(select: sa.Select[Any], position: int) -> sa.Select[Any]:
+    """A plugin's select by names and types, in whatever order it lists them, with its place among the selects."""
     given = select.subquery()
     types: dict[str, Any] = {
         "person": sa.BigInteger, "group": sa.BigInteger, "place": sa.BigInteger, "source_kind": sa.Text,
         "source": sa.BigInteger, "once": sa.Boolean, "package_version": sa.BigInteger, "amount_minor": sa.BigInteger,
         "steps": JSONB, "waits": sa.Boolean, "arrears": ARRAY(sa.BigInteger),
     }  # fmt: skip
-    return sa.select(*[sa.cast(given.c[name], kind).label(name) for name, kind in types.items()])
+    typed = [sa.cast(given.c[name], kind).label(name) for name, kind in types.items()]
+    return sa.select(*typed, sa.cast(position, sa.Integer).label("position"))
 
 
 def _keys(columns: Any) -> list[sa.ColumnElement[Any]]:

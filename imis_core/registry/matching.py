@@ -20,6 +20,7 @@ THRESHOLD: Final = Decimal("80.00")  # what is less alike is no pair
 NAME_MINIMUM: Final = 0.85  # how alike the less similar of the two names must be
 _NAMES, _BIRTH, _SEX, _PLACE = 60, 25, 10, 5  # weights, in points
 _MIXED_UP: Final = 0.8  # one digit wrong, or day and month exchanged
+_GENERATION: Final = 10  # years
 _SAME_YEAR: Final = 0.4
 _NEXT_YEAR: Final = 0.2
 _UNKNOWN_PLACE: Final = 0.5
@@ -97,7 +98,9 @@ def _birth(one: date, other: date) -> float:
         return 1.0
     if (one.year, one.month, one.day) == (other.year, other.day, other.month):
         return _MIXED_UP
-    if Levenshtein.distance(one.isoformat(), other.isoformat(), score_cutoff=1) == 1:
+    # A generation apart they are rather parent and child: another digit of the decade is no mere slip.
+    slip = Levenshtein.distance(one.isoformat(), other.isoformat(), score_cutoff=1) == 1
+    if slip and abs(one.year - other.year) < _GENERATION:
         return _MIXED_UP
     if one.year == other.year:
         return _SAME_YEAR

@@ -63,6 +63,8 @@ def test_a_normalised_name_is_normal(name: str) -> None:
         (features("Awa", "Touray"), features("Touray", "Awa"), True),
         (features("Awa", "Touray", "1980-02-01"), features("Awa", "Touray", "1980-01-02"), True),
         (features("Hassan", "Bah"), features("Hussein", "Bah"), False),  # twins
+        (features("Awa", "Touray", "1981-01-01"), features("Awa", "Touray", "1980-01-01"), True),
+        (features("Awa", "Touray", "1950-01-01"), features("Awa", "Touray", "1980-01-01"), False),  # a generation
         (features("Awa", "Touray"), features("Awa", "Touray", "1991-06-09"), False),  # a frequent name
         (features("Awa", "Touray"), features("Awa", "Jallow"), False),
         (features("", ""), features("", ""), False),

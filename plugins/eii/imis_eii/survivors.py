@@ -127,6 +127,10 @@ def _judge(
         return refusal
     if case.died_on is not None:
         return already_awarded(case, "the survivors")
+    try:
+        _full_rate(case, case.terms.survivors or SurvivorsTerms())
+    except NoFactor as error:  # before the register is told of the death
+        return Refusal("eii.no_factor", f"{error}; give it in the terms, or write between = 'linear'")
     problems = _problems(context, item, case, people)
     found: list[_Person] = []
     for index, (given, name) in enumerate(zip(item.survivors, names, strict=True)):
@@ -202,10 +206,7 @@ def _award(
     terms = case.terms.survivors or SurvivorsTerms()
     stands = entitled(terms, item.died_on, [one.survivor for one in people])
     chosen = [one for one, is_entitled in zip(people, stands, strict=True) if is_entitled]
-    try:
-        full_rate = _full_rate(case, terms)
-    except NoFactor as error:
-        return Refusal("eii.no_factor", f"{error}; give it in the terms, or write between = 'linear'")
+    full_rate = _full_rate(case, terms)
     relationships = [one.survivor.relationship for one in chosen]
     is_pension = terms.method == "shares"
     shared = (
