@@ -17,6 +17,7 @@ from attrs import evolve, frozen
 from imis_core.audit import write_entry
 from imis_core.commands import Command, Reply, command, digest_of, mask, perform
 from imis_core.context import Context
+from imis_core.database.bulk import take_ids
 from imis_core.database.engine import set_scope
 from imis_core.errors import ImisError, Refusal, invalid, not_found
 from imis_core.parsing import InvalidInput, outside_name, parse, plain
@@ -39,29 +40,51 @@ STATES: Final = StateTable(
 )
 
 
-def store(
-    context: Context, definition: Command, items: Sequence[Any], single: bool, *, change: bool = False,
-    because: str | None = None,
-) -> int:  # fmt: skip
-    """Store a request whose form is right; its number. `change`: a change request of the registry, with its reason."""
-    number: int = context.execute(
-        sa.insert(approvals)
-        .values(
-            command=definition.name,
-            request=plain(items),
-            single=single,
-            business_date=context.today,
-            maker=context.caller.user,
-            requested_at=context.now,
-            expires_at=context.now + EXPIRY,
-            state="awaiting_approval",
-            approvers=[],
-            change=change,
-            asked_because=because,
+@frozen
+class Request:
+    """What waits for a second person: a command with its inputs, whose form is right.
+
+    `single`: one object rather than a list. `change`: a change request of the registry, with its reason.
+    """
+
+    definition: Command
+    items: Sequence[Any]
+    single: bool
+    change: bool = False
+    because: str | None = None
+
+
+def store(context: Context, requests: Sequence[Request]) -> list[int]:
+    """Store requests; their numbers, in order. One statement."""
+    if not requests:
+        return []
+    caller = context.caller
+    # Of a caller who is limited to providers only those who see everything decide.
+    places = sorted(caller.places) if caller.places and not caller.everywhere else None
+    numbers = take_ids(context.connection, approvals, len(requests))
+    context.execute(
+        sa.insert(approvals).values(
+            [
+                {
+                    "id": number,
+                    "command": one.definition.name,
+                    "request": plain(one.items),
+                    "single": one.single,
+                    "business_date": context.today,
+                    "maker": caller.user,
+                    "requested_at": context.now,
+                    "expires_at": context.now + EXPIRY,
+                    "state": "awaiting_approval",
+                    "approvers": [],
+                    "change": one.change,
+                    "asked_because": one.because,
+                    "places": places,
+                }
+                for number, one in zip(numbers, requests, strict=True)
+            ]
         )
-        .returning(approvals.c.id)
-    ).scalar_one()
-    return number
+    )
+    return numbers
 
 
 def hold(context: Context, definition: Command, items: Sequence[Any], single: bool) -> Reply:
@@ -80,7 +103,7 @@ def hold(context: Context, definition: Command, items: Sequence[Any], single: bo
                 for o in outcomes
             )
         )
-    number = store(context, definition, items, single)
+    (number,) = store(context, [Request(definition, items, single)])
     answer = {"approval": context.ids.encode("approvals", number), "status": "awaiting_approval"}
     digest = digest_of(context.app, definition, items)
     write_entry(context, len(items), 0, digest, mask(definition.input, items if len(items) == 1 else None))
@@ -103,7 +126,9 @@ def _locked(context: Context, name: str) -> Any:
     number = context.ids.decode("approvals", name)
     if number is None:
         return None
-    return context.execute(sa.select(approvals).where(approvals.c.id == number).with_for_update()).first()
+    return context.execute(
+        sa.select(approvals).where(approvals.c.id == number, context.scoped(approvals)).with_for_update()
+    ).first()
 
 
 def _state(row: Any, now: datetime) -> str:
@@ -246,7 +271,9 @@ def pending(context: Context, asked: PendingInput) -> Listing:
     select = (
         sa.select(approvals, users.c.name.label("maker_name"))
         .join(users, users.c.id == approvals.c.maker)
-        .where(approvals.c.state == "awaiting_approval", approvals.c.expires_at > context.now)
+        .where(
+            approvals.c.state == "awaiting_approval", approvals.c.expires_at > context.now, context.scoped(approvals)
+        )
     )
 
     def build(rows: Sequence[Any]) -> list[Pending]:
@@ -263,18 +290,25 @@ def pending(context: Context, asked: PendingInput) -> Listing:
 
 
 def _summary(context: Context, row: Any) -> str:
-    """The request on one line, secrets masked."""
+    """The request on one line: secrets masked, and of tables and lists only how much there is, never a value."""
     definition = context.app.commands.get(row.command)
     shown = mask(definition.input, row.request) if definition is not None else []
     fields = shown[0] or {} if shown else {}
     # JSON in the database has an order of its own; readers know that of the command.
     known = [outside_name(a) for a in attrs.fields(definition.input)] if definition is not None else []
-    first = ", ".join(f"{name}={fields[name]}" for name in known if name in fields)
+    first = ", ".join(f"{name}={_shown(fields[name])}" for name in known if name in fields)
     more = f" and {len(row.request) - 1} more" if len(row.request) > 1 else ""
     return first[:200] + more
+
+
+def _shown(value: Any) -> Any:
+    # What lies deeper may be masked for whoever decides: attributes, members with theirs.
+    if isinstance(value, dict):
+        return f"({', '.join(map(str, value))})"
+    return f"({len(value)})" if isinstance(value, list) else value
 
 
 COMMANDS = (approve, reject, withdraw)
 QUERIES = (pending,)
 
-__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "decide_change", "hold", "store"]
+__all__ = ["COMMANDS", "EXPIRY", "QUERIES", "STATES", "Request", "decide_change", "hold", "store"]

@@ -67,7 +67,10 @@ approvals = edited(
     # A change request of the registry (true), or a command under [approvals].
     Column("change", sa.Boolean, nullable=False, server_default=sa.false()),
     text("asked_because", nullable=True),
+    # The places that the maker reached when asking; null: everything. Only who reaches all of them sees it.
+    Column("places", sa.ARRAY(sa.BigInteger), nullable=True),
     noun="approvals",
+    scope=lambda table, caller: caller.sees_request(table.c.maker, table.c.places),
 )
 
 events = mass(

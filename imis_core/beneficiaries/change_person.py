@@ -148,7 +148,8 @@ def _write_identifiers(context: Context, wanted: Sequence[tuple[int, tuple[Ident
             )
         )
     }
-    gone = [key for row, key in stored.items() if row not in set(rows)]
+    kept = set(rows)
+    gone = [key for row, key in stored.items() if row not in kept]
     if gone:
         context.execute(sa.delete(identifiers).where(i.id == sa.any_(sa.literal(gone, ARRAY(sa.BigInteger)))))
     new = [row for row in rows if row not in stored]

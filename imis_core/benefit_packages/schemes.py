@@ -123,9 +123,11 @@ class SchemeType:
       of the `ClaimCase` that a claim names, null where it names none.
     - `line_terms_sql()`: what a package pays for an item under a kind of cover: keyed by `package_version`,
       `cover_kind`, `item`, `visit_type`, `adult`; columns `price_origin` ('pricelist' | 'provider'),
-      `fixed_limit_minor` (per unit; null: no fixed limit, 0: an unlimited one) and `share_micro` (percent x 10**6 that the scheme pays).
+      `fixed_limit_minor` (per unit; null: no fixed limit, 0: an unlimited one) and `share_micro` (percent x 10**6 that
+      the scheme pays).
     - `package_limits_sql()`: keyed by `package_version`, `cover_kind`; columns `deductible_level`,
-      `deductible_general`, `deductible_inpatient`, `deductible_outpatient`, the same four with `ceiling_`, and `hospital_by_facility`
+      `deductible_general`, `deductible_inpatient`, `deductible_outpatient`, the same four with `ceiling_`, and
+      `hospital_by_facility`
       (levels are 'treatment' | 'person' | 'policy' or null, a policy being the whole cover; amounts in minor units,
       null: none).
 

@@ -154,6 +154,7 @@ def register(context: Context, items: tuple[RegisterEmployment, ...]) -> list[Em
             "id": numbers,
             "employer": [s.employer for _, s in new],
             "person": [s.person for _, s in new],
+            "scheme": [known[items[p].employer].scheme for p, _ in new],
             "starts": [s.starts for _, s in new],
             "ends": [s.ends for _, s in new],
             "wage_minor": [s.wage_minor for _, s in new],

@@ -116,16 +116,12 @@ def spells_of_employers(context: Context, numbers: Iterable[int], persons: Itera
 def spells_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
     """Who is employed on the day `on`, a literal or a column of the statement that joins this laterally.
 
-    Columns `employment`, `employer`, `scheme` (the employer's), `class`, `person`, `starts`, `ends`.
+    Columns `employment`, `employer`, `scheme` (the employer's), `person`, `starts`, `ends`. Whoever sees the person gets
+    the spell, also who does not see the employer: a hospital, or an office of another place.
     """
     e = employments.c
-    return (
-        sa.select(
-            e.id.label("employment"), e.employer, employers.c.scheme, employers.c["class"], e.person, e.starts, e.ends
-        )
-        .select_from(employments)
-        .join(employers, employers.c.id == e.employer)
-        .where(e.starts <= on, sa.or_(e.ends.is_(None), on <= e.ends))
+    return sa.select(e.id.label("employment"), e.employer, e.scheme, e.person, e.starts, e.ends).where(
+        e.starts <= on, sa.or_(e.ends.is_(None), on <= e.ends)
     )
 
 

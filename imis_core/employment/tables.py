@@ -64,6 +64,7 @@ employments = edited(
     identity(),
     reference("employer", "employers", index=True),
     reference("person", "persons", index=True),
+    text("scheme"),  # the employer's, for who sees the person and not the employer
     day("starts"),
     day("ends", nullable=True),  # the last day; null: it goes on
     minor("wage_minor", nullable=True),  # per month, as agreed

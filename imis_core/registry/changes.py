@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 from attrs import frozen
 
-from imis_core.approvals import decide_change, store
+from imis_core.approvals import Request, decide_change, store
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, suggestion
@@ -37,15 +37,15 @@ class ChangeRequested:
 @command("registry.request_change", input=RequestChange, result=ChangeRequested)
 def request_changes(context: Context, items: tuple[RequestChange, ...]) -> list[ChangeRequested | Refusal]:
     """Ask for a command to be run; nothing changes until somebody else approves it."""
-    outcomes: list[ChangeRequested | Refusal] = []
-    for item in items:
-        refusal = _refusal(context, item)
-        if refusal is not None:
-            outcomes.append(refusal)
-            continue
-        definition = context.app.commands[item.do]
-        number = store(context, definition, [item.with_], True, change=True, because=item.reason)
-        outcomes.append(ChangeRequested(context.ids.encode("approvals", number), "requested"))
+    outcomes: list[Any] = [_refusal(context, item) for item in items]
+    asked = [position for position, refusal in enumerate(outcomes) if refusal is None]
+    requests = [
+        Request(context.app.commands[item.do], [item.with_], True, change=True, because=item.reason)
+        for item in (items[position] for position in asked)
+    ]
+    ids = context.ids.encode_all("approvals", store(context, requests))
+    for position, identity in zip(asked, ids, strict=True):
+        outcomes[position] = ChangeRequested(identity, "requested")
     return outcomes
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from imis_core.application import Application
 from imis_core.clock import SetClock
@@ -92,7 +92,7 @@ def run(scenario: Scenario, playground: Playground, *, extra: Mapping[str, objec
     with playground.application(scenario.settings, clock, extra) as app:
         if scenario.folder is not None:
             _load(app, scenario.folder)
-        steps = _Run(app, clock)
+        steps = _Run(app, clock, {step.actor.user: step.actor for step in reversed(scenario.steps)})
         failures = tuple(failure for step in scenario.steps for failure in steps.take(step))
     return ScenarioResult(scenario.file, scenario.title, len(scenario.steps), failures)
 
@@ -116,6 +116,7 @@ class _Run:
 
     app: Application
     clock: SetClock
+    cast: Mapping[str, Actor]  # who acts in the file, by name, as each acts first
     saved: dict[str, Any] = field(factory=dict)
     known: set[Actor] = field(factory=set)
     told: set[tuple[Any, ...]] = field(factory=set)  # failures of events and jobs that a step has already shown
@@ -135,6 +136,7 @@ class _Run:
         if step.on is not None:
             self.clock.set(step.on)
         caller = self._caller(step.actor)
+        self._introduce(step)
         result = self._run(step, caller)
         if step.error is not None:
             return
@@ -178,6 +180,16 @@ class _Run:
             return caller_named(self.app, actor.user)
         except ImisError as error:
             raise _Failed(f"the user {actor.user!r} cannot act: {error.refusal.line()}") from None
+
+    def _introduce(self, step: Step) -> None:
+        """Whom a step names before they act is there already: with the role, without the place."""
+        if step.do.startswith("users."):
+            return  # it makes users itself
+        for name in _texts(step.with_) & self.cast.keys():
+            actor = evolve(self.cast[name], where=None)
+            if actor not in self.known:
+                self._appoint(actor)
+                self.known.add(actor)
 
     def _appoint(self, actor: Actor) -> None:
         app = self.app
@@ -237,6 +249,14 @@ class _Run:
     def _rows(self, statement: sa.TextClause, **parameters: Any) -> list[Any]:
         with self.app.database.query(self.app.system) as connection:
             return list(connection.execute(statement, parameters).all())
+
+
+def _texts(value: Any) -> set[str]:
+    """All texts in a step's data, without the keys."""
+    if isinstance(value, str):
+        return {value}
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return {text for item in items for text in _texts(item)}
 
 
 @contextmanager

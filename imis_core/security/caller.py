@@ -76,6 +76,13 @@ class Caller:
         here = sa.exists().where(_providers.c.id == provider, _in(_providers.c.location, self.places))
         return sa.or_(_in(provider, self.providers), here)
 
+    def sees_request(self, maker: Any, places: Any) -> sa.ColumnElement[bool]:
+        """One's own requests, and those of makers who reached no place beyond the caller's."""
+        if self.everywhere:
+            return sa.true()
+        theirs = places.bool_op("<@")(sa.literal(list(self.places), ARRAY(sa.BigInteger)))
+        return sa.or_(maker == self.user, sa.and_(sa.literal(bool(self.places)), theirs))
+
     def sees_claim_of(self, column: Any) -> sa.ColumnElement[bool]:
         if self.everywhere:
             return sa.true()

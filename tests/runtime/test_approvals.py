@@ -212,9 +212,10 @@ def test_the_makers_permission_is_checked_again(site: TestApp) -> None:
 
 
 def test_a_request_runs_in_the_makers_scope(site: TestApp) -> None:
-    """An approver who sees one place neither narrows nor widens what the maker's command sees."""
+    """What an approver sees neither narrows nor widens what the maker's command sees; one who sees less decides not."""
     approval = ask(site, {"code": "a"}, "administrator", "probe.seen")
-    assert decide(site, "approve", approval, "leo")["result"]["code"] == "all{}"
+    assert refusal(site, "approve", approval, "leo") == "not_found"
+    assert decide(site, "approve", approval, "fred")["result"]["code"] == "all{}"
     approval = ask(site, {"code": "a"}, "leo", "probe.seen")
     assert decide(site, "approve", approval, "administrator")["result"]["code"] == "limited{}"
 

@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("change", sa.Boolean(), nullable=True),
         sa.Column("asked_because", sa.Text(), nullable=True),
+        sa.Column("places", sa.ARRAY(sa.BigInteger()), nullable=True),
         sa.Column("id", sa.BigInteger(), nullable=False),
         sa.Column("version", sa.Integer(), nullable=False),
         sa.Column("audit", sa.BigInteger(), nullable=True),
@@ -208,6 +209,7 @@ def upgrade() -> None:
         "employments_history",
         sa.Column("employer", sa.BigInteger(), nullable=True),
         sa.Column("person", sa.BigInteger(), nullable=True),
+        sa.Column("scheme", sa.Text(), nullable=True),
         sa.Column("starts", sa.Date(), nullable=True),
         sa.Column("ends", sa.Date(), nullable=True),
         sa.Column("wage_minor", sa.BigInteger(), nullable=True),
@@ -640,6 +642,7 @@ def upgrade() -> None:
         sa.Column("error", postgresql.JSONB(astext_type=sa.Text()), nullable=True),
         sa.Column("change", sa.Boolean(), server_default=sa.text("false"), nullable=False),
         sa.Column("asked_because", sa.Text(), nullable=True),
+        sa.Column("places", sa.ARRAY(sa.BigInteger()), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
         sa.ForeignKeyConstraint(["maker"], ["core.users.id"], name=op.f("fk_approvals_maker")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_approvals")),
@@ -1036,6 +1039,7 @@ def upgrade() -> None:
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),
         sa.Column("employer", sa.BigInteger(), nullable=False),
         sa.Column("person", sa.BigInteger(), nullable=False),
+        sa.Column("scheme", sa.Text(), nullable=False),
         sa.Column("starts", sa.Date(), nullable=False),
         sa.Column("ends", sa.Date(), nullable=True),
         sa.Column("wage_minor", sa.BigInteger(), nullable=True),
@@ -1856,10 +1860,10 @@ def upgrade() -> None:
         "CREATE TRIGGER next_version BEFORE UPDATE ON core.users FOR EACH ROW EXECUTE FUNCTION core.next_version()"
     )
     op.execute(
-        'CREATE TRIGGER history_insert AFTER INSERT ON core.approvals REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"command", "single", "business_date", "maker", "requested_at", "expires_at", "state", "approvers", "reason", "error", "change", "asked_because", "id", "version"\')'
+        'CREATE TRIGGER history_insert AFTER INSERT ON core.approvals REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"command", "single", "business_date", "maker", "requested_at", "expires_at", "state", "approvers", "reason", "error", "change", "asked_because", "places", "id", "version"\')'
     )
     op.execute(
-        'CREATE TRIGGER history_update AFTER UPDATE ON core.approvals REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"command", "single", "business_date", "maker", "requested_at", "expires_at", "state", "approvers", "reason", "error", "change", "asked_because", "id", "version"\')'
+        'CREATE TRIGGER history_update AFTER UPDATE ON core.approvals REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"command", "single", "business_date", "maker", "requested_at", "expires_at", "state", "approvers", "reason", "error", "change", "asked_because", "places", "id", "version"\')'
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON core.approvals FOR EACH ROW EXECUTE FUNCTION core.next_version()"
@@ -1988,10 +1992,10 @@ def upgrade() -> None:
         'CREATE POLICY scope ON core.coverages USING ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group") OR EXISTS (SELECT FROM core.persons p WHERE p.id = person) OR id IN (SELECT m.coverage FROM core.coverage_members m WHERE m.person = ANY ((SELECT core.scope_persons())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR EXISTS (SELECT FROM core.groups g WHERE g.id = "group") OR EXISTS (SELECT FROM core.persons p WHERE p.id = person) OR id IN (SELECT m.coverage FROM core.coverage_members m WHERE m.person = ANY ((SELECT core.scope_persons())::bigint[])))'
     )
     op.execute(
-        'CREATE TRIGGER history_insert AFTER INSERT ON core.employments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"employer", "person", "starts", "ends", "wage_minor", "currency", "id", "version"\')'
+        'CREATE TRIGGER history_insert AFTER INSERT ON core.employments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"employer", "person", "scheme", "starts", "ends", "wage_minor", "currency", "id", "version"\')'
     )
     op.execute(
-        'CREATE TRIGGER history_update AFTER UPDATE ON core.employments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"employer", "person", "starts", "ends", "wage_minor", "currency", "id", "version"\')'
+        'CREATE TRIGGER history_update AFTER UPDATE ON core.employments REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"employer", "person", "scheme", "starts", "ends", "wage_minor", "currency", "id", "version"\')'
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON core.employments FOR EACH ROW EXECUTE FUNCTION core.next_version()"

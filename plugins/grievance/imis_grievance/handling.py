@@ -10,7 +10,7 @@ from datetime import date
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.api import (
@@ -40,6 +40,7 @@ class Case:
     code: str
     status: str
     owner: int | None
+    owner_role: str | None
     decision: str | None
     resolved_on: date | None
     reporter: str | None
@@ -70,8 +71,8 @@ class Work:
         table = grievances.c
         rows: Any = context.execute(
             sa.select(
-                table.id, table.code, table.status, table.owner, table.decision, table.resolved_on, table.reporter,
-                table.reporter_person, grievance_categories.c.sensitivity,
+                table.id, table.code, table.status, table.owner, table.owner_role, table.decision, table.resolved_on,
+                table.reporter, table.reporter_person, grievance_categories.c.sensitivity,
             )
             .join(grievance_categories, grievance_categories.c.id == table.category)
             .where(
@@ -90,7 +91,7 @@ class Work:
         if wave is None:
             wave = {}
             self._waves.append(wave)
-        wave[case.id] = (case.id, case.status, case.owner, case.decision, case.resolved_on)
+        wave[case.id] = (case.id, case.status, case.owner, case.owner_role, case.decision, case.resolved_on)
         if text:
             self.comments.append(Comment(case.id, kind, text))
 
@@ -98,7 +99,7 @@ class Work:
         """Write all changes and comments; one statement, unless a grievance changes more than once."""
         for wave in self._waves:
             columns = zip(*wave.values(), strict=True)
-            names = ("ids", "statuses", "owners", "decisions", "resolved")
+            names = ("ids", "statuses", "owners", "roles", "decisions", "resolved")
             self.context.execute(_UPDATE, {name: list(column) for name, column in zip(names, columns, strict=True)})
         write_comments(self.context, self.comments)
 
@@ -106,9 +107,11 @@ class Work:
 _UPDATE: Final = sa.text(
     """
     UPDATE grievance.grievances g
-    SET status = n.status, owner = n.owner, decision = n.decision, resolved_on = n.resolved_on
-    FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:owners AS bigint[]),
-                CAST(:decisions AS text[]), CAST(:resolved AS date[])) AS n(id, status, owner, decision, resolved_on)
+    SET status = n.status, owner = n.owner, owner_role = n.owner_role, decision = n.decision,
+        resolved_on = n.resolved_on
+    FROM unnest(CAST(:ids AS bigint[]), CAST(:statuses AS text[]), CAST(:owners AS bigint[]), CAST(:roles AS text[]),
+                CAST(:decisions AS text[]), CAST(:resolved AS date[]))
+        AS n(id, status, owner, owner_role, decision, resolved_on)
     WHERE g.id = n.id
     """
 )
@@ -116,7 +119,7 @@ _UPDATE: Final = sa.text(
 
 @frozen(kw_only=True)
 class GrievanceState:
-    """`owner`: a user's name; `decision`: the one that stands."""
+    """`owner`: a user's name, or a role's; `decision`: the one that stands."""
 
     id: str
     code: str
@@ -136,7 +139,7 @@ class MoveGrievance:
 
 @frozen(kw_only=True)
 class AssignGrievance:
-    """`owner`: a user's name or id."""
+    """`owner`: a user's name or id, or a role of the deployment: everybody who has it. A user wins over a role."""
 
     grievance: str
     owner: str
@@ -177,21 +180,21 @@ def _each(
     return work, outcomes
 
 
-def _state(case: Case | None) -> tuple[int, str, str, int | None, str | None]:
+def _state(case: Case | None) -> Case:
     assert case is not None
-    return case.id, case.code, case.status, case.owner, case.decision
+    return evolve(case)
 
 
 def _answered(context: Context, outcomes: Sequence[Any]) -> list[GrievanceState | Refusal]:
     states = [outcome for outcome in outcomes if not isinstance(outcome, Refusal)]
-    names = user_names(context, {owner for _, _, _, owner, _ in states if owner is not None})
-    ids = iter(context.ids.encode_all("grievances", [state[0] for state in states]))
+    names = user_names(context, {case.owner for case in states if case.owner is not None})
+    ids = iter(context.ids.encode_all("grievances", [case.id for case in states]))
     return [
         outcome
         if isinstance(outcome, Refusal)
         else GrievanceState(
-            id=next(ids), code=outcome[1], status=outcome[2],
-            owner=None if outcome[3] is None else names[outcome[3]], decision=outcome[4],
+            id=next(ids), code=outcome.code, status=outcome.status,
+            owner=outcome.owner_role if outcome.owner is None else names[outcome.owner], decision=outcome.decision,
         )
         for outcome in outcomes
     ]  # fmt: skip
@@ -223,14 +226,17 @@ def move(context: Context, items: tuple[MoveGrievance, ...]) -> list[GrievanceSt
 
 @command("grievances.assign", input=AssignGrievance, result=GrievanceState)
 def assign(context: Context, items: tuple[AssignGrievance, ...]) -> list[GrievanceState | Refusal]:
-    """Give a grievance to a user, who is told when its time runs out."""
+    """Give a grievance to a user, who is told when its time runs out, or to everybody who has a role."""
     owners = resolve_users(context, {item.owner for item in items})
 
     def step(work: Work, case: Case, item: AssignGrievance) -> Refusal | None:
         owner = owners.get(item.owner)
-        if owner is None or owner.disabled:
-            return not_found("owner", "user", item.owner)
-        case.owner = owner.id
+        if owner is None and item.owner in context.settings.roles:
+            case.owner, case.owner_role = None, item.owner
+        elif owner is None or owner.disabled:
+            return not_found("owner", "user or role", item.owner)
+        else:
+            case.owner, case.owner_role = owner.id, None
         work.keep(case, "assign", None)
         return None
 

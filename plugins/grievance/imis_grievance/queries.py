@@ -109,7 +109,7 @@ def show(context: Context, asked: GrievanceRef) -> Grievance | Refusal:
 
 @frozen(kw_only=True)
 class ListGrievances:
-    """`owner`: a user's name or id; `category`: a code; `clock` as of today."""
+    """`owner`: a user's name or id, or a role; `category`: a code; `clock` as of today."""
 
     status: Literal["received", "open", "in_progress", "resolved", "closed", "reopened"] | None = None
     scheme: str | None = None
@@ -149,9 +149,9 @@ def _conditions(context: Context, asked: ListGrievances) -> list[sa.ColumnElemen
         found.append(grievance_categories.c.code == asked.category)
     if asked.owner is not None:
         owner = resolve_users(context, [asked.owner]).get(asked.owner)
-        if owner is None:
-            return not_found("owner", "user", asked.owner)
-        found.append(grievances.c.owner == owner.id)
+        if owner is None and asked.owner not in context.settings.roles:
+            return not_found("owner", "user or role", asked.owner)
+        found.append(grievances.c.owner_role == asked.owner if owner is None else grievances.c.owner == owner.id)
     if asked.clock is not None:
         found.append(clock_sql(context.today) == asked.clock)
     if asked.subject is not None:
@@ -201,7 +201,7 @@ def _common(context: Context, row: Any, names: dict[int, str]) -> dict[str, Any]
         "priority": row.priority,
         "subject": _subject(context, row),
         "opened": row.opened_on,
-        "owner": None if row.owner is None else names[row.owner],
+        "owner": row.owner_role if row.owner is None else names[row.owner],
         "held": row.held,
         "decision": row.decision,
     }

@@ -1,7 +1,8 @@
 """The plugin's own tables: categories, grievances with their comments, and whom the escalation has told.
 
 A grievance belongs to the place of its subject (a person's, a group's, a facility's), which is frozen when it is
-opened; one without a place is seen by whoever opened or owns it and by scope `all`.
+opened; one without a place is seen by whoever opened or owns it and by scope `all`. It is owned by a user, or by all
+who have a role.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ grievance_categories = edited(
 def _scope(table: Any, caller: Any) -> sa.ColumnElement[bool]:
     """By the place of the subject; what is sensitive only with the permission, or as its owner."""
     column = table.c
-    own = sa.or_(column.opened_by == caller.user, column.owner == caller.user)
+    owner = sa.or_(column.owner == caller.user, column.owner_role.in_(caller.roles))
+    own = sa.or_(column.opened_by == caller.user, owner)
     placeless = sa.and_(column.place.is_(None), column.provider.is_(None))
     seen: sa.ColumnElement[bool] = sa.or_(
         caller.sees_place(column.place), caller.sees_provider(column.provider), sa.and_(placeless, own)
@@ -62,7 +64,7 @@ def _scope(table: Any, caller: Any) -> sa.ColumnElement[bool]:
     if caller.may(SENSITIVE):
         return seen
     standard = sa.select(grievance_categories.c.id).where(grievance_categories.c.sensitivity == "standard")
-    return sa.and_(seen, sa.or_(column.category.in_(standard), column.owner == caller.user))
+    return sa.and_(seen, sa.or_(column.category.in_(standard), owner))
 
 
 grievances = edited(
@@ -93,10 +95,12 @@ grievances = edited(
     Column("opened_by", sa.BigInteger, nullable=False),
     day("due"),
     Column("owner", sa.BigInteger, nullable=True),  # a user
+    text("owner_role", nullable=True),  # or everybody who has this role
     text("decision", nullable=True),
     day("resolved_on", nullable=True),
     UniqueConstraint("code"),
     CheckConstraint('num_nonnulls("order", person, "group", claim, staff) <= 1', name="one_subject"),
+    CheckConstraint("owner IS NULL OR owner_role IS NULL", name="one_owner"),
     CheckConstraint("NOT anonymous OR (reporter IS NULL AND reporter_person IS NULL)", name="anonymous"),
     Index("ix_grievances_due", "due", postgresql_where=sa.text("status NOT IN ('resolved', 'closed')")),
     Index("ix_grievances_place", "place"),

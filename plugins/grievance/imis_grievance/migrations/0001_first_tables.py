@@ -61,6 +61,7 @@ def upgrade() -> None:
         sa.Column("opened_by", sa.BigInteger(), nullable=True),
         sa.Column("due", sa.Date(), nullable=True),
         sa.Column("owner", sa.BigInteger(), nullable=True),
+        sa.Column("owner_role", sa.Text(), nullable=True),
         sa.Column("decision", sa.Text(), nullable=True),
         sa.Column("resolved_on", sa.Date(), nullable=True),
         sa.Column("id", sa.BigInteger(), nullable=False),
@@ -94,6 +95,7 @@ def upgrade() -> None:
         sa.Column("opened_by", sa.BigInteger(), nullable=False),
         sa.Column("due", sa.Date(), nullable=False),
         sa.Column("owner", sa.BigInteger(), nullable=True),
+        sa.Column("owner_role", sa.Text(), nullable=True),
         sa.Column("decision", sa.Text(), nullable=True),
         sa.Column("resolved_on", sa.Date(), nullable=True),
         sa.Column("version", sa.Integer(), server_default="1", nullable=False),
@@ -103,6 +105,7 @@ def upgrade() -> None:
         sa.CheckConstraint(
             'num_nonnulls("order", person, "group", claim, staff) <= 1', name=op.f("ck_grievances_one_subject")
         ),
+        sa.CheckConstraint("owner IS NULL OR owner_role IS NULL", name=op.f("ck_grievances_one_owner")),
         sa.ForeignKeyConstraint(
             ["category"], ["grievance.grievance_categories.id"], name=op.f("fk_grievances_category")
         ),
@@ -186,10 +189,10 @@ def upgrade() -> None:
         "CREATE POLICY scope ON grievance.grievances_history USING ((SELECT core.scope_is_all()) OR (place IS NULL AND provider IS NULL) OR place = ANY ((SELECT core.scope_places())::bigint[]) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[]))) WITH CHECK ((SELECT core.scope_is_all()) OR (place IS NULL AND provider IS NULL) OR place = ANY ((SELECT core.scope_places())::bigint[]) OR provider = ANY ((SELECT core.scope_providers())::bigint[]) OR EXISTS (SELECT FROM core.providers f WHERE f.id = provider AND f.location = ANY ((SELECT core.scope_places())::bigint[])))"
     )
     op.execute(
-        'CREATE TRIGGER history_insert AFTER INSERT ON grievance.grievances REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"code", "scheme", "category", "days", "status", "channel", "priority", "description", "reporter", "reporter_person", "anonymous", "order", "person", "group", "claim", "staff", "place", "provider", "opened_on", "opened_by", "due", "owner", "decision", "resolved_on", "id", "version"\')'
+        'CREATE TRIGGER history_insert AFTER INSERT ON grievance.grievances REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"code", "scheme", "category", "days", "status", "channel", "priority", "description", "reporter", "reporter_person", "anonymous", "order", "person", "group", "claim", "staff", "place", "provider", "opened_on", "opened_by", "due", "owner", "owner_role", "decision", "resolved_on", "id", "version"\')'
     )
     op.execute(
-        'CREATE TRIGGER history_update AFTER UPDATE ON grievance.grievances REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"code", "scheme", "category", "days", "status", "channel", "priority", "description", "reporter", "reporter_person", "anonymous", "order", "person", "group", "claim", "staff", "place", "provider", "opened_on", "opened_by", "due", "owner", "decision", "resolved_on", "id", "version"\')'
+        'CREATE TRIGGER history_update AFTER UPDATE ON grievance.grievances REFERENCING NEW TABLE AS changed FOR EACH STATEMENT EXECUTE FUNCTION core.write_history(\'"code", "scheme", "category", "days", "status", "channel", "priority", "description", "reporter", "reporter_person", "anonymous", "order", "person", "group", "claim", "staff", "place", "provider", "opened_on", "opened_by", "due", "owner", "owner_role", "decision", "resolved_on", "id", "version"\')'
     )
     op.execute(
         "CREATE TRIGGER next_version BEFORE UPDATE ON grievance.grievances FOR EACH ROW EXECUTE FUNCTION core.next_version()"
