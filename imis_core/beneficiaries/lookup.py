@@ -122,6 +122,15 @@ def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
     return _persons(context, set(numbers))
 
 
+def merged_persons(name: str = "merged") -> sa.Subquery:
+    """Who turned out to be somebody else: `id`, and `merged_into`, who was kept (of several in a row, the last one).
+
+    To be joined to a statement over many persons: they are few, and an index has them all. It carries no scope.
+    """
+    select = sa.select(persons.c.id, persons.c.merged_into).where(persons.c.merged_into.is_not(None))
+    return select.subquery(name)
+
+
 def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]:
     """The groups that are named by code or outside id and that the caller may see; others are left out."""
     table = groups.c

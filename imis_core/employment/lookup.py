@@ -116,8 +116,8 @@ def spells_of_employers(context: Context, numbers: Iterable[int], persons: Itera
 def spells_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
     """Who is employed on the day `on`, a literal or a column of the statement that joins this laterally.
 
-    Columns `employment`, `employer`, `scheme` (the employer's), `person`, `starts`, `ends`. Whoever sees the person gets
-    the spell, also who does not see the employer: a hospital, or an office of another place.
+    Columns `employment`, `employer`, `scheme` (the employer's), `person`, `starts`, `ends`. Whoever sees the person
+    gets the spell, also who does not see the employer: a hospital, or an office of another place.
     """
     e = employments.c
     return sa.select(e.id.label("employment"), e.employer, e.scheme, e.person, e.starts, e.ends).where(

@@ -12,7 +12,7 @@ from imis_core.errors import Refusal, not_found
 from imis_core.payments.orders import locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
-from imis_core.payments.submitting import sent_orders, submit_orders
+from imis_core.payments.submitting import submit_orders
 
 
 @frozen(kw_only=True)
@@ -45,8 +45,7 @@ def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
         return Refusal(f"{kind}.wrong_state", "only an approved batch is sent, and this one is not (or no longer)")
     submitted, failed = submit_orders(context, kind, source.number)
     tell = context.app.sources[kind].submitted
-    # A further statement sees what another submission has sent meanwhile: the first is told of once.
-    if submitted and tell is not None and sent_orders(context, kind, source.number) == submitted:
+    if submitted and tell is not None:
         tell(context, source.number)
     return OrdersSubmitted(submitted=submitted, failed=failed)
 

@@ -63,18 +63,34 @@ def place_orders(context: Context, scheme: str, source_kind: str, source: int, n
 
 
 def place_retries(context: Context, failed: Sequence[Any], reasons: Sequence[str | None]) -> list[int]:
-    """Write a new approved order for each failed or returned one (rows of `locked_orders`): the same debt again."""
+    """Write a new approved order for each failed or returned one (rows of `locked_orders`): the same debt again.
+
+    It goes to whom the source names now: a household's recipient may be another one by then.
+    """
+    persons = _recipients_now(context, failed)
     return _write(
         context,
         [
             _Placed(
                 row.scheme, row.currency, row.source_kind, row.source,
-                NewOrder(row.entitlement, row.person, row.provider, row.amount_minor),
+                NewOrder(row.entitlement, persons.get(row.id, row.person), row.provider, row.amount_minor),
                 row.attempt + 1, row.id, reason,
             )
             for row, reason in zip(failed, reasons, strict=True)
         ],
     )  # fmt: skip
+
+
+def _recipients_now(context: Context, failed: Sequence[Any]) -> dict[int, int]:
+    """The persons whom the sources name for orders, by order; a source is asked once."""
+    found: dict[int, int] = {}
+    for kind in sorted({row.source_kind for row in failed}):
+        name = context.app.sources[kind].recipients
+        if name is not None:
+            own = [row for row in failed if row.source_kind == kind and row.person is not None]
+            named = name(context, [row.entitlement for row in own])
+            found.update({row.id: named[row.entitlement] for row in own if row.entitlement in named})
+    return found
 
 
 def place_orders_from(

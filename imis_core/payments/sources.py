@@ -49,10 +49,11 @@ class SourceKind:
     through an event. It is called for every move but submission, also for moves of one order after another in one file.
     The cash movements (paid, returned) are posted by payments; the expense that a cancelled or reversed order takes
     back is posted here. Moves that the source makes itself (`move_orders_of`) it settles itself.
-    `submitted(context, source)` is called when the first orders of a batch are sent; it may come again from a caller
-    who sees none of those (another place's), and then does nothing.
+    `submitted(context, source)` is called whenever orders of a batch are sent, at first and again.
     `refusals(context, wanted)` says which of the moves that a user asks for (release, cancel, reverse, retry, hold) the
     source does not allow, by order: a batch that is closed. It is not asked about what providers report.
+    `recipients(context, entitlements)` says who is paid for them now, by entitlement, for a retry; who is left out, and
+    with a source that does not say, is paid as before.
     `entitlements_sql()` is a select with the columns `entitlement` (bigint, unique) and `beneficiary` (text), and
     `entitlement_noun` numbers the entitlements outside; both are for sources whose orders pay entitlements.
     """
@@ -61,6 +62,7 @@ class SourceKind:
     find: Callable[[Context, str], Batch | None]
     settle: Callable[[Context, Sequence[Settled]], None]
     submitted: Callable[[Context, int], None] | None = None
+    recipients: Callable[[Context, Sequence[int]], Mapping[int, int]] | None = None
     entitlements_sql: Callable[[], sa.Select[Any]] | None = None
     entitlement_noun: str | None = None
     refusals: Callable[[Context, Sequence[Settled]], Mapping[int, Refusal]] | None = None

@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.context import Context
 from imis_core.payments.tables import order_current, order_states, orders, recipients
 
@@ -15,18 +16,25 @@ NO_ACCOUNT: Final = "no_account"
 def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int, int]:
     """Send a batch's approved orders through their recipients' enrolments, in one statement; (sent, without one).
 
-    The recipient's own enrolment for the scheme wins over the one for every scheme. An order without any stays
-    approved, with the reason `no_account`.
+    The recipient's own enrolment for the scheme wins over the one for every scheme. Who was merged into another person
+    since is paid as that one. An order without any enrolment stays approved, with the reason `no_account`.
     """
-    joined: sa.FromClause = orders.join(order_current, order_current.c.order == orders.c.id)
+    merged = merged_persons()
+    holders = {
+        "person": sa.func.coalesce(merged.c.merged_into, orders.c.person),
+        "provider": orders.c.provider,
+    }
+    joined: sa.FromClause = orders.join(order_current, order_current.c.order == orders.c.id).outerjoin(
+        merged, merged.c.id == orders.c.person
+    )
     enrolments = []
     # One join for each, on columns that an index leads with: a condition with OR would read every recipient per order.
     # Whoever sees the order sees the enrolment: both are scoped by the same person or facility.
-    for holder in ("person", "provider"):
+    for holder, held_by in holders.items():
         for name, scheme in (("own", orders.c.scheme), ("general", sa.literal_column("''"))):
             enrolment = recipients.alias(f"{name}_{holder}")
             enrolments.append(enrolment)
-            fits = (enrolment.c.active, enrolment.c[holder] == orders.c[holder], enrolment.c.scheme == scheme)
+            fits = (enrolment.c.active, enrolment.c[holder] == held_by, enrolment.c.scheme == scheme)
             joined = joined.outerjoin(enrolment, sa.and_(*fits))
     chosen = (
         sa.select(
@@ -79,20 +87,3 @@ def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int,
     ).add_cte(kept)
     counted: Any = context.execute(told).one()
     return counted[0], counted[1]
-
-
-def sent_orders(context: Context, source_kind: str, source: int) -> int:
-    """How many orders of a batch were ever sent."""
-    return int(
-        context.execute(
-            sa.select(sa.func.count())
-            .select_from(orders)
-            .join(order_current, order_current.c.order == orders.c.id)
-            .where(
-                orders.c.source_kind == source_kind,
-                orders.c.source == source,
-                order_current.c.payment_provider.is_not(None),
-                context.scoped(orders),
-            )
-        ).scalar_one()
-    )

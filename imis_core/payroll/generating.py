@@ -7,15 +7,17 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from imis_core import hookspecs
+from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.benefit_packages.lookup import Version, parsed_terms, scheme_type
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.payroll.reach import whole_payrolls
-from imis_core.payroll.runs import CycleRow, PayrollRun
+from imis_core.payroll.runs import REGULAR_SOURCE, CycleRow, PayrollRun
 from imis_core.payroll.showing import PayrollShown
 from imis_core.payroll.tables import (
     cycles,
@@ -196,7 +198,7 @@ def _insertion(
     """All rows of a payroll in one statement, whatever their number; answers the sums that are shown."""
     asked = sa.union_all(*[_columns(select, position) for position, select in enumerate(lines)]).subquery("asked")
     within = sa.true() if reach.places is None else asked.c.place == _any(reach.places)
-    line = sa.select(asked, *_keys(asked.c)).where(within).subquery("line")
+    line = _known_as(asked).where(within).subquery("line")
     existing = _existing(run)
     # A full join never walks over all entitlements once for each line, whatever the planner expects; a condition that
     # it could read as "only lines" would make another join of it.
@@ -248,11 +250,24 @@ def _columns(select: sa.Select[Any], position: int) -> sa.Select[Any]:
     return sa.select(*typed, sa.cast(position, sa.Integer).label("position"))
 
 
-def _keys(columns: Any) -> list[sa.ColumnElement[Any]]:
-    """Beneficiary keys that hash and compare: what is paid once is known by its source alone."""
+def _known_as(asked: sa.Subquery) -> sa.Select[Any]:
+    """The lines with their keys. Who was merged into another person is that one, who has a regular line already."""
+    merged = merged_persons()
+    person = sa.func.coalesce(merged.c.merged_into, asked.c.person)
+    others = [column for column in asked.c if column.name != "person"]
+    return (
+        sa.select(*others, person.label("person"), *_keys(asked.c, person))
+        .select_from(asked.outerjoin(merged, merged.c.id == asked.c.person))
+        .where(sa.or_(merged.c.id.is_(None), asked.c.source != REGULAR_SOURCE))
+    )
+
+
+def _keys(columns: Any, person: sa.ColumnElement[Any]) -> list[sa.ColumnElement[Any]]:
+    """Beneficiary keys that hash and compare. What has a source is known by it alone, whoever it is paid to by now."""
+    regular = sa.and_(columns.source == REGULAR_SOURCE, sa.not_(columns.once))
     return [
-        sa.case((columns.once, _NOBODY), else_=sa.func.coalesce(columns[name], _NOBODY)).label(f"{name}_key")
-        for name in ("group", "person")
+        sa.case((regular, sa.func.coalesce(column, _NOBODY)), else_=_NOBODY).label(f"{name}_key")
+        for name, column in (("group", columns.group), ("person", person))
     ]
 
 
@@ -262,10 +277,13 @@ def _existing(run: PayrollRun) -> sa.Subquery:
     Entitlements of the cycle; those of other cycles that are paid once in all; and later ones that made the cycle good
     (without an `id`: these are not the cycle's own). Each is found by an index of its own.
     """
-    columns = (entitlements.c.source_kind, entitlements.c.source, entitlements.c.once, *_keys(entitlements.c))
+    merged = merged_persons()
+    person = sa.func.coalesce(merged.c.merged_into, entitlements.c.person)
+    columns = (entitlements.c.source_kind, entitlements.c.source, entitlements.c.once, *_keys(entitlements.c, person))
     own = (
         sa.select(entitlements.c.id, entitlement_current.c.version, entitlement_current.c.free, *columns)
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
+        .outerjoin(merged, merged.c.id == entitlements.c.person)
         .where(entitlements.c.package == run.package)
     )
     made_good = (
@@ -281,6 +299,7 @@ def _existing(run: PayrollRun) -> sa.Subquery:
                 entitlement_current.c.payroll == entitlement_arrears.c.payroll,
             ),
         )
+        .outerjoin(merged, merged.c.id == entitlements.c.person)
         .where(
             entitlement_arrears.c.cycle == run.cycle.id,
             entitlements.c.package == run.package,
@@ -293,16 +312,23 @@ def _existing(run: PayrollRun) -> sa.Subquery:
         made_good,
     ).subquery("found")
     keys = [found.c[name] for name in _KEYS]
-    return (
+    # Two persons who turned out to be one may both have had theirs: the newer one goes on.
+    newest = sa.func.max(postgresql.array([found.c.id, sa.cast(found.c.version, sa.BigInteger)]))
+    latest = (
         sa.select(
-            sa.func.max(found.c.id).label("id"),
-            sa.func.max(found.c.version).label("version"),
+            newest.filter(found.c.id.is_not(None)).label("latest"),
             sa.func.bool_and(found.c.free).label("free"),
             *keys,
         )
         .group_by(*keys)
-        .subquery("existing")
+        .subquery("latest")
     )
+    return sa.select(
+        latest.c.latest[1].label("id"),
+        latest.c.latest[2].label("version"),
+        latest.c.free,
+        *[latest.c[name] for name in _KEYS],
+    ).subquery("existing")
 
 
 def _same(line: sa.Subquery, other: sa.Subquery) -> sa.ColumnElement[bool]:

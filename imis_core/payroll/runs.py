@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from attrs import frozen
 
+from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.payroll.tables import entitlement_arrears, entitlement_current, entitlements
 
 if TYPE_CHECKING:
     from imis_core.context import Context
 
-REGULAR: Final = "regular"  # the source of what a beneficiary gets each cycle, without an item of its own
+# The kind and the source of what a beneficiary gets each cycle, without an item of its own.
+REGULAR: Final = "regular"
+REGULAR_SOURCE: Final = 0
 
 
 @frozen
@@ -51,21 +54,25 @@ class PayrollRun:
     def entitled(self) -> sa.Select[Any]:
         """A select of `cycle`, `group`, `person`: regular entitlements of the package, and cycles made good by others.
 
-        Entitlements that were cancelled with a rejected payroll do not count: they are made anew.
+        Who was merged into another person stands there as that one. Entitlements that were cancelled with a rejected
+        payroll do not count: they are made anew.
         """
+        merged = merged_persons()
+        person = sa.func.coalesce(merged.c.merged_into, entitlements.c.person).label("person")
         of_package = sa.and_(
             entitlements.c.package == self.package,
             entitlements.c.source_kind == REGULAR,
             entitlement_current.c.free.is_(False),
         )
         own = (
-            sa.select(entitlements.c.cycle, entitlements.c.group, entitlements.c.person)
+            sa.select(entitlements.c.cycle, entitlements.c.group, person)
             .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
+            .outerjoin(merged, merged.c.id == entitlements.c.person)
             .where(of_package)
         )
         # Arrears count as their latest payroll computed them.
         made_good = (
-            sa.select(entitlement_arrears.c.cycle, entitlements.c.group, entitlements.c.person)
+            sa.select(entitlement_arrears.c.cycle, entitlements.c.group, person)
             .join(entitlements, entitlements.c.id == entitlement_arrears.c.entitlement)
             .join(
                 entitlement_current,
@@ -74,6 +81,7 @@ class PayrollRun:
                     entitlement_current.c.payroll == entitlement_arrears.c.payroll,
                 ),
             )
+            .outerjoin(merged, merged.c.id == entitlements.c.person)
             .where(of_package)
         )
         both = sa.union_all(own, made_good).subquery("entitled")

@@ -1,8 +1,8 @@
 """Tables of the room payroll: cycles, payrolls, entitlements with their amounts and states, budgets.
 
-An entitlement is an insert-only identity: one per package, cycle, beneficiary and source, guaranteed here. What it was
-computed to be stands per payroll in `entitlement_amounts`, its history in `entitlement_states`, and where it stands now
-in the narrow `entitlement_current`, the only one of its tables that changes.
+An entitlement is an insert-only identity, guaranteed here: one per package, cycle and beneficiary, or per source where it
+has one. What it was computed to be stands per payroll in `entitlement_amounts`, its history in `entitlement_states`, and
+where it stands now in the narrow `entitlement_current`, the only one of its tables that changes.
 """
 
 from __future__ import annotations
@@ -65,6 +65,11 @@ entitlements = mass(
     ),
     Index(
         "uq_entitlements_once", "package", "source_kind", "source", unique=True, postgresql_where=sa.text("once")
+    ),
+    # What has a source is known by it alone, whoever it is paid to by now.
+    Index(
+        "uq_entitlements_source", "package", "cycle", "source_kind", "source", unique=True,
+        postgresql_where=sa.text("source <> 0 AND NOT once"),
     ),
     # What an award or a lump sum was paid so far; regular entitlements (source 0) have none.
     Index("ix_entitlements_source", "source", postgresql_where=sa.text("source <> 0")),

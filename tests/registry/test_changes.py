@@ -29,14 +29,17 @@ def test_a_request_is_decided_within_the_reach_of_its_maker(make_app: AppMaker) 
         "with": {"number": "P1", "family_name": "Sow", "attributes": {"debt": 5}},
         "reason": "married",
     }
-    asked = app.do("registry.request_change", change, as_="clerk:anna@D1")["id"]
-    assert app.do("approvals.pending", {}, as_="supervisor:ben@D2") == []
+    asked = app.do("registry.request_change", change, as_=app.as_user("anna", "clerk", ["D1"]))["id"]
+    assert app.do("approvals.pending", {}, as_=app.as_user("ben", "supervisor", ["D2"])) == []
     with pytest.raises(ImisError) as caught:
-        app.do("registry.approve_change", {"change": asked}, as_="supervisor:ben@D2")
+        app.do("registry.approve_change", {"change": asked}, as_=app.as_user("ben", "supervisor", ["D2"]))
     assert caught.value.code == "not_found"
-    (seen,) = app.do("approvals.pending", {}, as_="supervisor:cora@R")
+    (seen,) = app.do("approvals.pending", {}, as_=app.as_user("cora", "supervisor", ["R"]))
     assert seen["summary"] == "number=P1, family_name=Sow, attributes=(debt)"
-    assert app.do("registry.approve_change", {"change": asked}, as_="supervisor:cora@R")["status"] == "applied"
+    assert (
+        app.do("registry.approve_change", {"change": asked}, as_=app.as_user("cora", "supervisor", ["R"]))["status"]
+        == "applied"
+    )
     assert app.do("beneficiaries.show_person", {"number": "P1"})["family_name"] == "Sow"
 
 
@@ -47,6 +50,6 @@ def test_what_everybody_reaches_is_decided_by_who_reaches_everything(make_app: A
     change = {"do": "locations.add", "with": {"code": "D9", "name": "D9", "level": "district"}, "reason": "new"}
     asked = app.do("registry.request_change", change)["id"]
     with pytest.raises(ImisError) as caught:
-        app.do("registry.approve_change", {"change": asked}, as_="supervisor:ben@D1")
+        app.do("registry.approve_change", {"change": asked}, as_=app.as_user("ben", "supervisor", ["D1"]))
     assert caught.value.code == "not_found"
-    assert app.do("registry.approve_change", {"change": asked}, as_="administrator:eve")["status"] == "applied"
+    assert app.do("registry.approve_change", {"change": asked}, as_="eve")["status"] == "applied"
