@@ -16,6 +16,7 @@ from imis_core.benefit_packages.lookup import (
     versions_by_id,
     versions_on,
 )
+from imis_core.benefit_packages.numbers_of_terms import number_problems
 from imis_core.benefit_packages.schemes import (
     ClaimCase,
     Enrollee,
@@ -216,6 +217,7 @@ __all__ = [
     "name_problem",
     "not_found",
     "notify",
+    "number_problems",
     "orders",
     "outside_name",
     "package_currencies",

@@ -19,6 +19,10 @@ class StateTable:
     def allows(self, current: str, wanted: str) -> bool:
         return wanted in self.moves[current]
 
+    def before(self, wanted: str) -> tuple[str, ...]:
+        """The states from which a noun may come into `wanted`."""
+        return tuple(state for state, following in self.moves.items() if wanted in following)
+
     def refusal(self, name: str, current: str, wanted: str) -> Refusal:
         """`<noun>.wrong_state` for a move that the table does not list."""
         possible = ", ".join(self.moves[current]) or "none, it is final"

@@ -24,13 +24,11 @@ class TemplateError(Exception):
     """A template that Typst refuses; the message is Typst's own, with the place."""
 
 
-def render(template: Path, data: Mapping[str, Any]) -> bytes:
-    """One document. `data` is plain JSON; the template reads it as `json(bytes(sys.inputs.data))`."""
-    return render_all(template, [data])[0]
-
-
 def render_all(template: Path, documents: Sequence[Mapping[str, Any]]) -> list[bytes]:
-    """A document for each item of data, in order. Raises `TemplateError`."""
+    """A document for each item of data, in order; the template reads it as `json(bytes(sys.inputs.data))`.
+
+    The data is plain JSON. Raises `TemplateError`.
+    """
     if not documents:
         return []
     asked = json.dumps({"template": str(template.resolve()), "documents": list(documents)})

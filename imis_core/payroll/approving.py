@@ -15,7 +15,7 @@ from imis_core.payroll.budgets import locked_budgets, move_budgets
 from imis_core.payroll.owing import SOURCE, order, owed_in_all, post_expense
 from imis_core.payroll.reach import whole_payrolls
 from imis_core.payroll.showing import PayrollShown, find_payroll, set_state, show
-from imis_core.payroll.states import PAYROLL_STATES
+from imis_core.payroll.states import OPEN_SQL, PAYROLL_STATES
 from imis_core.payroll.tables import payrolls
 
 _GENERATED: Final = ("generated",)
@@ -113,14 +113,14 @@ _LOCK_ORDERS: Final = sa.text(
     """
 )
 _END: Final = sa.text(
-    """
+    f"""
     WITH open AS MATERIALIZED (
         SELECT t.entitlement, EXISTS (
             SELECT FROM core.orders o JOIN core.order_current c ON c."order" = o.id
             WHERE o.source_kind = :kind AND o.source = :payroll AND o.entitlement = t.entitlement
               AND c.state = 'held') AS sent
         FROM core.entitlement_current t
-        WHERE t.payroll = :payroll AND t.state IN ('generated', 'awaiting_approval', 'approved', 'held')),
+        WHERE t.payroll = :payroll AND t.state IN ({OPEN_SQL})),
     moved AS (
         UPDATE core.entitlement_current t
         SET state = CASE WHEN o.sent THEN 'held' ELSE 'cancelled' END, version = t.version + 1, free = NOT o.sent

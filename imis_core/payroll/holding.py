@@ -1,7 +1,8 @@
-"""Single entitlements: approved above the limit, held, released."""
+"""Single entitlements: approved above the limit, held, released, cancelled."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
@@ -24,11 +25,11 @@ from imis_core.payroll.owing import (
     post_expense,
 )
 from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.settling import reconcile
 from imis_core.payroll.showing import locked_payrolls
 from imis_core.payroll.states import ENTITLEMENT_STATES
 from imis_core.payroll.tables import entitlement_current, entitlements
 
-_BEFORE_APPROVAL: Final = ("generated", "awaiting_approval")
 _PAYABLE_NOW: Final = ("approved", "paying")  # payrolls that entitlements can still be approved in
 
 
@@ -136,7 +137,7 @@ def hold(context: Context, items: tuple[HoldEntitlement, ...]) -> list[Entitleme
     for item, one in zip(items, _locked(context, items), strict=True):
         if isinstance(one, Refusal):
             outcomes.append(one)
-        elif one.state not in (*_BEFORE_APPROVAL, "approved") or one.sent:
+        elif not ENTITLEMENT_STATES.allows(one.state, "held") or one.sent:
             outcomes.append(_wrong_state(one, "held"))
         else:
             one.state, one.reason = "held", item.reason
@@ -184,6 +185,40 @@ def _released_to(one: _Held) -> str | None:
             return "approved"
         return "generated" if one.order is None and one.payroll.state == "awaiting_approval" else None
     return one.before if one.payroll.state in ("awaiting_approval", *_PAYABLE_NOW) else None
+
+
+@command("payroll.cancel", input=HoldEntitlement, result=EntitlementMoved)
+def cancel(context: Context, items: tuple[HoldEntitlement, ...]) -> list[EntitlementMoved | Refusal]:
+    """Give up an entitlement that was never sent out, with its order; it does not come back in another payroll."""
+    outcomes: list[EntitlementMoved | Refusal] = []
+    moved: dict[int, _Held] = {}
+    for item, one in zip(items, _locked(context, items), strict=True):
+        if isinstance(one, Refusal):
+            outcomes.append(one)
+        elif not ENTITLEMENT_STATES.allows(one.state, "cancelled") or one.sent:
+            outcomes.append(_wrong_state(one, "cancelled"))
+        else:
+            one.state, one.reason = "cancelled", item.reason
+            moved[one.number] = one
+            outcomes.append(EntitlementMoved(state="cancelled"))
+    _move_with_orders(context, moved)
+    _take_back(context, list(moved.values()))
+    return outcomes
+
+
+def _take_back(context: Context, cancelled: Sequence[_Held]) -> None:
+    """What was reserved and posted for those with an order; a payroll may have waited for nothing else."""
+    by_package: Counter[int] = Counter()
+    by_scheme: Counter[str] = Counter()
+    for one in cancelled:
+        if one.order is not None:
+            by_package[one.payroll.package] += one.amount_minor
+            by_scheme[one.payroll.scheme] += one.amount_minor
+    with whole_payrolls(context):
+        move_budgets(context, {package: (-amount, 0) for package, amount in by_package.items()})
+        for scheme, amount in sorted(by_scheme.items()):
+            post_expense(context, scheme, -amount)
+        reconcile(context, {one.payroll.id for one in cancelled})
 
 
 def _move_with_orders(context: Context, moved: Mapping[int, _Held]) -> None:
@@ -246,9 +281,8 @@ def _ordered(
                 outcomes[position] = EntitlementMoved(state="approved" if one.number in amounts else "held")
             if accepted:
                 amount = order(
-                    context, payroll.scheme, payroll.id, states,
-                    chosen=[one.number for one in accepted], reason=accepted[0].reason,
-                )  # fmt: skip
+                    context, payroll.scheme, payroll.id, states, chosen={one.number: one.reason for one in accepted}
+                )
                 move_budgets(context, {payroll.package: (amount, 0)})
                 post_expense(context, payroll.scheme, amount)
     return outcomes
@@ -268,4 +302,4 @@ def _any(numbers: Iterable[int]) -> Any:
     return sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger)))
 
 
-COMMANDS = (approve_entitlement, hold, release)
+COMMANDS = (approve_entitlement, hold, release, cancel)

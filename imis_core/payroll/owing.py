@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,6 +12,7 @@ from imis_core.beneficiaries.tables import memberships, persons
 from imis_core.context import Context
 from imis_core.ledger.book import EXPENSE, PAYABLE, post
 from imis_core.payments.orders import place_orders_from
+from imis_core.payroll.states import ENTITLEMENT_STATES
 from imis_core.payroll.tables import entitlement_current, entitlement_states, entitlements
 
 SOURCE: Final = "payroll"  # the kind of source under which payments know payrolls
@@ -23,8 +24,8 @@ def post_expense(context: Context, scheme: str, amount_minor: int) -> None:
     post(context, scheme, context.command, {EXPENSE: amount_minor, PAYABLE: -amount_minor})
 
 
-def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> sa.Select[Any]:
-    """Entitlements of a payroll with whom to pay: the person, or the household's primary recipient as it is now."""
+def _recipient() -> sa.ColumnElement[Any]:
+    """Whom to pay an entitlement (of the statement's table): the person, or the household's primary as it is now."""
     # Looked up household by household through the index of groups. The rest is a filter of the aggregate, so that a
     # planner without statistics finds no other index for it and reads all memberships for each household.
     is_primary = sa.and_(memberships.c.recipient == "primary", memberships.c.left_on.is_(None))
@@ -41,10 +42,23 @@ def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> 
         .correlate(entitlements)
         .scalar_subquery()
     )
+    return sa.func.coalesce(person, primary)
+
+
+def paid_to(context: Context, wanted: Sequence[int]) -> dict[int, int]:
+    """Whom these entitlements are paid to as things stand; those that nobody can be paid for are left out."""
+    select = sa.select(entitlements.c.id, _recipient().label("person")).where(
+        entitlements.c.id == sa.any_(_array(wanted))
+    )
+    return {row.id: row.person for row in context.execute(select) if row.person is not None}
+
+
+def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> sa.Select[Any]:
+    """Entitlements of a payroll with whom to pay."""
     select = (
         sa.select(
             entitlements.c.id.label("entitlement"),
-            sa.func.coalesce(person, primary).label("person"),
+            _recipient().label("person"),
             entitlement_current.c.amount_minor,
         )
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
@@ -77,16 +91,19 @@ def order(
     payroll: int,
     states: Sequence[str],
     *,
-    chosen: Sequence[int] | None = None,
+    chosen: Mapping[int, str | None] | None = None,
     available: int | None = None,
-    reason: str | None = None,
 ) -> int:
     """Approve a payroll's entitlements in `states` (or the chosen ones) and order their payment; what they sum up to.
 
-    One statement, whatever their number. An entitlement that nobody can be paid for is held instead. If the sum is
-    above `available` nothing is written. Amounts in minor units.
+    One statement, whatever their number; `chosen` gives the reason that is kept with each. An entitlement that nobody
+    can be paid for is held instead. If the sum is above `available` nothing is written. Amounts in minor units.
+    Raises ValueError for a state from which the state table does not lead to `approved`.
     """
-    owed = _owed(payroll, states, chosen).cte("owed").prefix_with("MATERIALIZED")
+    wrong = [state for state in states if not ENTITLEMENT_STATES.allows(state, "approved")]
+    if wrong:
+        raise ValueError(f"an entitlement that is {wrong[0]} cannot become approved")
+    owed = _owed(payroll, states, None if chosen is None else list(chosen)).cte("owed").prefix_with("MATERIALIZED")
     total = sa.func.coalesce(sa.func.sum(owed.c.amount_minor).filter(owed.c.person.is_not(None)), 0)
     fits: sa.ColumnElement[bool] = sa.true()
     if available is not None:
@@ -102,8 +119,11 @@ def order(
         .returning(entitlement_current.c.entitlement, entitlement_current.c.version, entitlement_current.c.state)
         .cte("approved_now")
     )
-    why = sa.case((moved.c.state == "held", NO_RECIPIENT), else_=sa.cast(reason, sa.Text))
-    history = sa.select(moved.c.entitlement, moved.c.version, moved.c.state, why, sa.cast(context.audit, sa.BigInteger))
+    given = _reasons(chosen or {})
+    why = sa.case((moved.c.state == "held", NO_RECIPIENT), else_=given.c.reason)
+    history = sa.select(
+        moved.c.entitlement, moved.c.version, moved.c.state, why, sa.cast(context.audit, sa.BigInteger)
+    ).select_from(moved.outerjoin(given, given.c.entitlement == moved.c.entitlement))
     kept = (
         sa.insert(entitlement_states)
         .from_select(["entitlement", "version", "state", "reason", "audit"], history)
@@ -120,18 +140,35 @@ def order(
     return amount
 
 
+def _reasons(chosen: Mapping[int, str | None]) -> sa.TableValuedAlias:
+    """The reasons by `entitlement` as a table."""
+    columns = sa.column("entitlement", sa.BigInteger), sa.column("reason", sa.Text)
+    arrays = _array(list(chosen)), sa.literal(list(chosen.values()), ARRAY(sa.Text))
+    return sa.func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
+
+
 def move_entitlements(context: Context, moves: Sequence[tuple[int, str, str | None]]) -> None:
-    """Move single entitlements, judged already: (entitlement, state, reason); the history in the same statement."""
-    if moves:
-        context.execute(
-            _MOVE,
-            {
-                "entitlements": [number for number, _, _ in moves],
-                "states": [state for _, state, _ in moves],
-                "reasons": [reason for _, _, reason in moves],
-                "audit": context.audit,
-            },
-        )
+    """Move single entitlements, judged already: (entitlement, state, reason); the history in the same statement.
+
+    Raises ValueError if the state table does not list one of the moves.
+    """
+    if not moves:
+        return
+    allowed = [(before, after) for before, following in ENTITLEMENT_STATES.moves.items() for after in following]
+    moved = context.execute(
+        _MOVE,
+        {
+            "entitlements": [number for number, _, _ in moves],
+            "states": [state for _, state, _ in moves],
+            "reasons": [reason for _, _, reason in moves],
+            "before": [before for before, _ in allowed],
+            "after": [after for _, after in allowed],
+            "audit": context.audit,
+        },
+    ).scalar_one()
+    if moved != len(moves):
+        wanted = ", ".join(sorted({state for _, state, _ in moves}))
+        raise ValueError(f"{len(moves) - moved} of {len(moves)} entitlements cannot become {wanted} from their states")
 
 
 _MOVE: Final = sa.text(
@@ -139,10 +176,14 @@ _MOVE: Final = sa.text(
     WITH moved AS (
         UPDATE core.entitlement_current t SET state = n.state, version = t.version + 1
         FROM unnest(CAST(:entitlements AS bigint[]), CAST(:states AS text[]), CAST(:reasons AS text[]))
-             AS n(entitlement, state, reason)
-        WHERE t.entitlement = n.entitlement RETURNING t.entitlement, t.version, n.state, n.reason)
-    INSERT INTO core.entitlement_states (entitlement, version, state, reason, audit)
-    SELECT entitlement, version, state, reason, :audit FROM moved
+             AS n(entitlement, state, reason),
+             unnest(CAST(:before AS text[]), CAST(:after AS text[])) AS allowed(before, after)
+        WHERE t.entitlement = n.entitlement AND t.state = allowed.before AND n.state = allowed.after
+        RETURNING t.entitlement, t.version, n.state, n.reason),
+    kept AS (
+        INSERT INTO core.entitlement_states (entitlement, version, state, reason, audit)
+        SELECT entitlement, version, state, reason, :audit FROM moved)
+    SELECT count(*) FROM moved
     """
 )
 

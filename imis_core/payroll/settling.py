@@ -7,7 +7,7 @@ posted here. All of it runs in the transaction of the move itself.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -17,10 +17,10 @@ from imis_core.context import Context
 from imis_core.errors import Refusal
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payroll.budgets import move_budgets
-from imis_core.payroll.owing import SOURCE, move_entitlements, post_expense
+from imis_core.payroll.owing import SOURCE, move_entitlements, paid_to, post_expense
 from imis_core.payroll.reach import whole_payrolls
 from imis_core.payroll.showing import find_payroll, locked_payrolls, set_state
-from imis_core.payroll.states import AGREED
+from imis_core.payroll.states import AGREED, OPEN_SQL, PAYROLL_STATES
 from imis_core.payroll.tables import entitlements
 
 RETRIED: Final = ("failed", "returned")  # the states of an order that another one may try again
@@ -64,25 +64,23 @@ def settle(context: Context, settled: Sequence[Settled]) -> None:
         again = {s.source for s in settled if _retry(s) and payrolls[s.source].state == "reconciled"}
         if again:
             set_state(context, again, "paying")
-        _reconcile(context, [n for n, row in payrolls.items() if row.state in ("approved", "paying")])
+        reconcile(context, payrolls)
 
 
 def _retry(move: Settled) -> bool:
     return move.state == "approved" and move.was in RETRIED
 
 
-def _reconcile(context: Context, payrolls: Sequence[int]) -> None:
-    """Payrolls of which nothing is open any more are reconciled."""
-    if payrolls:
-        context.execute(_RECONCILE, {"payrolls": sorted(payrolls)})
+def reconcile(context: Context, payrolls: Iterable[int]) -> None:
+    """Those of the payrolls are reconciled that somebody agreed to and of which nothing is open any more."""
+    context.execute(_RECONCILE, {"payrolls": sorted(payrolls), "states": list(PAYROLL_STATES.before("reconciled"))})
 
 
 _RECONCILE: Final = sa.text(
-    """
+    f"""
     UPDATE core.payrolls p SET state = 'reconciled'
-    WHERE p.id = ANY(CAST(:payrolls AS bigint[])) AND NOT EXISTS (
-        SELECT FROM core.entitlement_current t
-        WHERE t.payroll = p.id AND t.state IN ('generated', 'awaiting_approval', 'approved', 'held'))
+    WHERE p.id = ANY(CAST(:payrolls AS bigint[])) AND p.state = ANY(CAST(:states AS text[])) AND NOT EXISTS (
+        SELECT FROM core.entitlement_current t WHERE t.payroll = p.id AND t.state IN ({OPEN_SQL}))
     """
 )
 
@@ -93,6 +91,12 @@ def submitted(context: Context, payroll: int) -> None:
         row = locked_payrolls(context, (payroll,))[payroll]
         if row.state == "approved":
             set_state(context, (payroll,), "paying")
+
+
+def recipients(context: Context, wanted: Sequence[int]) -> Mapping[int, int]:
+    """Whom entitlements are paid to now: a household's primary recipient may have changed since the last order."""
+    with whole_payrolls(context):
+        return paid_to(context, wanted)
 
 
 def refusals(context: Context, wanted: Sequence[Settled]) -> Mapping[int, Refusal]:
@@ -131,6 +135,7 @@ PAYROLL_SOURCE: Final = SourceKind(
     find_batch,
     settle,
     submitted=submitted,
+    recipients=recipients,
     entitlements_sql=entitlements_sql,
     entitlement_noun="entitlements",
     refusals=refusals,

@@ -37,5 +37,6 @@ ENTITLEMENT_STATES: Final = StateTable(
         "reversed": (),
     },
 )
-# Where an entitlement stands for good, unless its payment is retried: nothing more is expected of its payroll.
-SETTLED: Final = ("paid", "cancelled", "reversed", "failed")
+# States of which something is still expected: it is paid, fails or is given up. An SQL list, because an index of these
+# states answers only for states that the planner reads.
+OPEN_SQL: Final = ", ".join(f"'{state}'" for state in ENTITLEMENT_STATES.before("cancelled"))

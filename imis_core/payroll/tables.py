@@ -1,8 +1,8 @@
 """Tables of the room payroll: cycles, payrolls, entitlements with their amounts and states, budgets.
 
-An entitlement is an insert-only identity, guaranteed here: one per package, cycle and beneficiary, or per source where it
-has one. What it was computed to be stands per payroll in `entitlement_amounts`, its history in `entitlement_states`, and
-where it stands now in the narrow `entitlement_current`, the only one of its tables that changes.
+An entitlement is an insert-only identity, guaranteed here: one per package, cycle and beneficiary, or per source where
+it has one. What it was computed to be stands per payroll in `entitlement_amounts`, its history in `entitlement_states`,
+and where it stands now in the narrow `entitlement_current`, the only one of its tables that changes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 
 from imis_core.database.tables import by_place, day, document, edited, identity, instant, mass, metadata, minor, text
 from imis_core.database.tables import reference as foreign
+from imis_core.payroll.states import OPEN_SQL
 
 cycles = edited(
     "cycles",
@@ -112,7 +113,7 @@ entitlement_current = Table(
     Index(
         "ix_entitlement_current_open",
         "payroll",
-        postgresql_where=sa.text("state IN ('generated', 'awaiting_approval', 'approved', 'held')"),
+        postgresql_where=sa.text(f"state IN ({OPEN_SQL})"),
     ),
 )
 

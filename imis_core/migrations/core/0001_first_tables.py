@@ -1106,6 +1106,14 @@ def upgrade() -> None:
         schema="core",
         postgresql_where=sa.text("once"),
     )
+    op.create_index(
+        "uq_entitlements_source",
+        "entitlements",
+        ["package", "cycle", "source_kind", "source"],
+        unique=True,
+        schema="core",
+        postgresql_where=sa.text("source <> 0 AND NOT once"),
+    )
     op.create_table(
         "exclusions",
         sa.Column("id", sa.BigInteger(), sa.Identity(always=False), nullable=False),

@@ -8,29 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
-from functools import cache
-from typing import Any, Final, Literal, TypeAlias, get_args, get_type_hints
+from typing import Any, Final, Literal, TypeAlias
 
-import attrs
 from attrs import field, frozen
 
 from imis_cash_transfer.score_terms import Equals, Lookup, Ratio, Score, YesNo, literal_of, score_problems
 from imis_core.api import (
     Amount,
     Criterion,
-    NotExact,
     Problem,
     Rate,
     Recurrence,
     TermsCheck,
     equals,
     expression_problems,
-    outside_name,
-    to_minor,
+    number_problems,
 )
 
 Unit: TypeAlias = Literal["household", "person", "member"]
-LARGEST_MINOR: Final = 10**13  # of one amount: sums over all beneficiaries still fit 64 bits
 _ZERO: Final = Amount(Decimal(0))
 
 
@@ -122,7 +117,7 @@ def frequency(terms: CashTransferTerms) -> Recurrence | None:
 
 def check_terms(terms: CashTransferTerms, check: TermsCheck) -> Sequence[Problem]:
     """What types cannot say: ranges, exact amounts, known names and places, expressions of the right kind."""
-    problems = [*_numbers(terms, check.currency), *_names(terms), *_places(terms.quota, check)]
+    problems = [*number_problems(terms, check.currency), *_names(terms), *_places(terms.quota, check)]
     if terms.cutoff is not None and terms.score is None:
         problems.append(Problem("cutoff", "score", "a cut-off needs a `score`; give both or neither"))
     if terms.score is not None:
@@ -188,45 +183,3 @@ def _score_expressions(score: Score, unit: Unit, attributes: Any) -> Iterator[tu
                 asked.append((f"{at}.of", variable.of.expression, "number"))
     for path, expression, kind in asked:
         yield from ((path, message) for message in expression_problems(expression, unit, attributes, kind))
-
-
-def _numbers(value: Any, currency: str) -> Iterator[Problem]:
-    """Whole numbers of 0 or more and amounts exact in the currency, wherever they stand in the terms."""
-    if isinstance(value, Recurrence):
-        return  # it checks itself
-    for attribute, amounts in _leaves(value.__class__):
-        inner = getattr(value, attribute.name)
-        yield from (p.at(outside_name(attribute)) for p in _number(inner, amounts, attribute.metadata, currency))
-
-
-def _number(value: Any, amounts: bool, limits: Any, currency: str) -> Iterator[Problem]:
-    if attrs.has(type(value)):
-        yield from _numbers(value, currency)
-    elif isinstance(value, dict):
-        for key, item in value.items():
-            yield from (p.at(key) for p in _number(item, amounts, limits, currency))
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from (p.at(str(index)) for p in _number(item, amounts, limits, currency))
-    elif isinstance(value, int) and not isinstance(value, bool):
-        low, high = limits.get("min", 0), limits.get("max")
-        if value < low or (high is not None and value > high):
-            span = f"{low} or more" if high is None else f"{low} to {high}"
-            yield Problem("", "range", f"expected {span}, found {value}")
-    elif isinstance(value, Decimal) and amounts:
-        try:
-            if to_minor(value, currency) > LARGEST_MINOR:
-                yield Problem("", "range", f"{value} is larger than a transfer can be")
-        except NotExact as error:
-            yield Problem("", "not_exact", str(error))
-
-
-@cache
-def _leaves(cls: Any) -> tuple[tuple[Any, bool], ...]:
-    """The attributes of a class of terms, each with whether its type speaks of amounts."""
-    hints = get_type_hints(cls)
-    return tuple((a, _speaks_of(hints[a.name], Amount)) for a in attrs.fields(cls))
-
-
-def _speaks_of(kind: Any, wanted: Any) -> bool:
-    return kind is wanted or any(_speaks_of(part, wanted) for part in get_args(kind))

@@ -1,4 +1,4 @@
-"""What moves a pension's line beside the pension: differences of earlier cycles, and overpayments taken back.
+"""What moves a pension's line beside the pension: differences of other cycles, and overpayments taken back.
 
 Both are read from the steps of the entitlements that stand, so that a payroll that is rejected took and gave nothing.
 Only awards whose past changed, or from which something is taken back, are looked at.
@@ -58,14 +58,18 @@ def _steps_of(rows: Any) -> tuple[Any, Any]:
 
 
 def differences(run: PayrollRun) -> sa.Subquery:
-    """For each award whose past changed: what earlier cycles are worth now, less what was paid for them."""
+    """For each award whose past changed: what the cycles that were paid are worth now, less what was paid for them.
+
+    All that stands counts, whatever the order in which cycles are generated: a difference does not say which cycle it
+    made good, so only the sums over all cycles tell what is still owed.
+    """
     a, m = awards.c, award_amounts.c
     rows = (
         _standing(run)
-        .add_columns(cycles.c.starts, cycles.c.ends)
+        .add_columns(cycles.c.starts, cycles.c.ends, (cycles.c.ends >= a.corrected_from).label("changed"))
         .join(cycles, cycles.c.id == entitlements.c.cycle)
         .join(awards, a.id == entitlements.c.source)
-        .where(a.corrected_from.is_not(None), cycles.c.ends >= a.corrected_from, cycles.c.starts < run.cycle.starts)
+        .where(a.corrected_from.is_not(None))
         .subquery("earlier")
     )
     steps, value = _steps_of(rows)
@@ -73,7 +77,7 @@ def differences(run: PayrollRun) -> sa.Subquery:
         sa.select(rows.c.source, sa.func.sum(sa.cast(value[1].astext, sa.BigInteger)).label("minor"))
         .select_from(rows)
         .join(steps, sa.true())
-        .where(value[0].astext.in_((PENSION_STEP, DIFFERENCE)))
+        .where(sa.or_(value[0].astext == DIFFERENCE, sa.and_(value[0].astext == PENSION_STEP, rows.c.changed)))
         .group_by(rows.c.source)
         .subquery("paid")
     )
@@ -90,6 +94,7 @@ def differences(run: PayrollRun) -> sa.Subquery:
                 sa.or_(m.ends.is_(None), m.ends >= rows.c.starts),
             ),
         )
+        .where(rows.c.changed)
         .group_by(rows.c.source, rows.c.id, rows.c.starts, rows.c.ends, a.per)
         .subquery("by_cycle")
     )

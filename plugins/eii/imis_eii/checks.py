@@ -5,14 +5,11 @@ Every problem comes with its path. A field that is not computed is refused (`not
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import cache
-from typing import Any, Final, cast, get_args, get_type_hints
+from typing import Any, Final
 
-import attrs
-
-from imis_core.api import Amount, NotExact, Problem, TermsCheck, outside_name, to_minor
+from imis_core.api import Problem, TermsCheck, number_problems
 from imis_eii.terms import (
     EiiTerms,
     FuneralTerms,
@@ -30,7 +27,7 @@ AGE_MAX: Final = 150
 def check_terms(terms: EiiTerms, check: TermsCheck) -> Sequence[Problem]:
     """All that is wrong with the terms of a package."""
     return [
-        *_numbers(terms, check.currency),
+        *number_problems(terms, check.currency),
         *_not_yet(terms),
         *_bounds(terms),
         *(p.at("wage") for p in _wage(terms.wage)),
@@ -212,45 +209,3 @@ def _offsets(terms: EiiTerms) -> Iterator[Problem]:
         elif offset.name in seen:
             yield Problem(f"{index}.name", "duplicate", f"{offset.name!r} stands here twice")
         seen.add(offset.name)
-
-
-def _numbers(value: Any, currency: str) -> Iterator[Problem]:
-    """Whole numbers and rates within their ranges, amounts exact in the currency, wherever they stand."""
-    for attribute, is_amount in _leaves(cast(Hashable, type(value))):
-        inner = getattr(value, attribute.name)
-        if inner is not None:
-            found = _number(inner, is_amount, attribute.metadata, currency)
-            yield from (p.at(outside_name(attribute)) for p in found)
-
-
-def _number(value: Any, is_amount: bool, limits: Mapping[str, Any], currency: str) -> Iterator[Problem]:
-    if attrs.has(type(value)):
-        if type(value).__module__ == EiiTerms.__module__ and type(value).__name__ not in ("Divisor", "Remarriage"):
-            yield from _numbers(value, currency)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from (p.at(key[:60]) for p in _number(item, is_amount, limits, currency))
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from (p.at(str(index)) for p in _number(item, is_amount, limits, currency))
-    elif isinstance(value, Decimal) and is_amount:
-        try:
-            to_minor(value, currency)
-        except NotExact as error:
-            yield Problem("", "not_exact", str(error))
-    elif isinstance(value, (int, Decimal)) and not isinstance(value, bool):
-        low, high = limits.get("min", 0), limits.get("max")
-        if value < low or (high is not None and value > high):
-            span = f"{low} or more" if high is None else f"{low} to {high}"
-            yield Problem("", "range", f"expected {span}, found {value}")
-
-
-@cache
-def _leaves(cls: Any) -> tuple[tuple[Any, bool], ...]:
-    """The attributes of a class of terms, each with whether its numbers are amounts."""
-    hints = get_type_hints(cls)
-    return tuple((a, _speaks_of(hints[a.name], Amount)) for a in attrs.fields(cls))
-
-
-def _speaks_of(kind: Any, wanted: Any) -> bool:
-    return kind is wanted or any(_speaks_of(part, wanted) for part in get_args(kind))

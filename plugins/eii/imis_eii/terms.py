@@ -12,7 +12,7 @@ from typing import Any, Final, Literal
 
 from attrs import field, frozen
 
-from imis_core.api import Amount, Invalid, Percent, Rate
+from imis_core.api import Amount, Invalid, InvalidInput, Percent, Problem, Rate
 
 Read = Callable[[Any, Any], Any]
 Method = Literal["degree_x_rate", "months_x_degree", "age_factor", "present_value"]
@@ -149,13 +149,17 @@ class Remarriage:
     @staticmethod
     def __structure__(kind: Any, value: object, read: Read) -> Remarriage:
         if isinstance(value, Mapping):
-            return Remarriage(lump_months=read(value, _LumpMonths).lump_months)
+            months = read(value, _LumpMonths).lump_months
+            if not 1 <= months <= MONTHS_MAX:
+                message = f"expected 1 to {MONTHS_MAX}, found {months}"
+                raise InvalidInput((Problem("lump_months", "range", message),))
+            return Remarriage(lump_months=months)
         return Remarriage(keeps=read(value, Literal["end", "keep"]) == "keep")
 
 
 @frozen(kw_only=True)
 class _LumpMonths:
-    lump_months: int = field(metadata={"min": 1, "max": MONTHS_MAX})
+    lump_months: int
 
 
 @frozen(kw_only=True)
@@ -222,7 +226,7 @@ class IndexationTerms:
 
     month: int | None = field(default=None, metadata={"min": 1, "max": 12})
     rate: Rate | None = field(default=None, metadata={"max": RATE_MAX})
-    table: dict[str, Rate] | None = None
+    table: dict[str, Rate] | None = field(default=None, metadata={"min": 0})
 
 
 @frozen(kw_only=True)

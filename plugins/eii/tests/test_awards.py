@@ -173,6 +173,19 @@ def test_survivors_are_raised_through_their_full_rate(world: Any, terms: dict[st
     assert world.do("eii.index_awards", {"scheme": "wcf"})["awards"] == 0
 
 
+def test_who_is_awarded_late_has_the_years_raise_too(world: Any, terms: dict[str, Any]) -> None:
+    """The second call of a year raises pensions from before the first one, and none that began after it."""
+    world.define({**terms, "indexation": {"month": 1, "rate": 10}}, "2024-05-01")
+    world.clock.set(date(2025, 3, 31))
+    first, late, after = (world.accepted(occurred_on=f"2024-06-0{day}") for day in (1, 2, 3))
+    world.do("eii.assess", {"accident": first, "degree": 20, "on": "2024-06-10"})
+    assert world.do("eii.index_awards", {"scheme": "wcf", "on": "2025-01-01"})["awards"] == 1
+    world.do("eii.assess", {"accident": late, "degree": 20, "on": "2024-06-10"})
+    world.do("eii.assess", {"accident": after, "degree": 20, "on": "2025-02-01"})
+    found = world.do("eii.index_awards", {"scheme": "wcf"})
+    assert found == {"awards": 1, "before": "360.00", "after": "396.00"}
+
+
 def test_an_award_of_a_merged_person_is_paid_to_the_one_who_stays(world: Any) -> None:
     """Awards, accidents and what is paid once follow a merge of persons."""
     one = world.accepted()

@@ -111,6 +111,15 @@ def test_a_declined_accident_comes_back_by_an_appeal(world: Any) -> None:
     assert world.refused("eii.appeal", {"reason": "No"}) == "input.invalid"
 
 
+def test_who_is_told_that_it_was_not_work_may_appeal(world: Any) -> None:
+    """Accepted as not from work > appealed > accepted as work; accepted as work leaves nothing to appeal."""
+    one = world.accepted(kind="non_work")
+    assert world.do("eii.appeal", {"accident": one, "reason": "It was on shift"}) == {"status": "appealed"}
+    assert world.refused("eii.pay_temporary", {"accident": one}) == "eii.not_accepted"
+    assert world.do("eii.accept", {"accident": one, "kind": "work"})["kind"] == "work"
+    assert world.refused("eii.appeal", {"accident": one, "reason": "More"}) == "eii.wrong_state"
+
+
 def test_benefits_in_cash_are_for_accepted_accidents_from_work(world: Any) -> None:
     """Before acceptance eii.not_accepted, for another kind eii.not_work_related, whatever the benefit."""
     calls: list[tuple[str, dict[str, Any]]] = [

@@ -87,11 +87,16 @@ def wrong() -> Iterator[tuple[dict[str, Any], str]]:
         "survivors.spouse.only_if_none excluded",
     )  # fmt: skip
     yield {"survivors": {"spouse": {"share": 1}, "remarriage": "never"}}, "survivors.remarriage choice"
+    for months in (-1, 0, 1201):
+        lump = {"spouse": {"share": 1}, "remarriage": {"lump_months": months}}
+        yield {"survivors": lump}, "survivors.remarriage.lump_months range"
     yield {"funeral": {}}, "funeral required"
     yield {"funeral": {"amount": "1", "months": 2}}, "funeral required"
     yield {"indexation": {"month": 13, "rate": 1}}, "indexation.month range"
     yield {"indexation": {"rate": 1}}, "indexation.month required"
     yield {"indexation": {"table": {"24": 1}}}, "indexation.table.24 format"
+    yield {"indexation": {"table": {"2024": -1}}}, "indexation.table.2024 range"
+    yield {"maximum": "100000000000.01"}, "maximum range"
     yield {"medical": {"work": {"coinsurance": 101}}}, "medical.work.coinsurance range"
 
 

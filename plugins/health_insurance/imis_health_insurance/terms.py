@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import date
 from decimal import Decimal
-from functools import cache
-from typing import Any, Final, Generic, Literal, TypeVar, get_args, get_type_hints
+from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
 import attrs
 from attrs import field, frozen
@@ -21,14 +20,12 @@ from imis_core.api import (
     Invalid,
     InvalidInput,
     MonthDay,
-    NotExact,
     Percent,
     Problem,
     TermsCheck,
-    outside_name,
+    number_problems,
     problems_of,
     suggestion,
-    to_minor,
 )
 
 T = TypeVar("T")
@@ -80,6 +77,14 @@ class ByAge(Generic[T]):
         if problems:
             raise InvalidInput(tuple(problems))
         return ByAge(**found)
+
+    def __numbers__(self) -> Iterator[tuple[str, T | None]]:
+        """One value for both ages has no path of its own."""
+        if self.adult is self.child:
+            yield "", self.adult
+        else:
+            yield "adult", self.adult
+            yield "child", self.child
 
     def of(self, adult: bool) -> T | None:
         """The value for adults or for children; None where the terms do not give it."""
@@ -270,7 +275,7 @@ def item_codes(terms: HealthTerms) -> frozenset[str]:
 def check_terms(terms: HealthTerms, check: TermsCheck) -> Sequence[Problem]:
     """What types cannot say: ranges, exact amounts, what excludes each other, known items, what is not computed."""
     return [
-        *_numbers(terms, check.currency),
+        *number_problems(terms, check.currency),
         *_unavailable(terms, check.features),
         *_cycles(terms.cycles),
         *_level("deductible", terms.deductible),
@@ -341,52 +346,6 @@ def _limit(limit: ItemTerms | VisitLimit) -> Iterator[Problem]:
         yield Problem("percent", "excluded", 'percent goes with limit = "coinsurance" only; give `amount`')
     if limit.limit == "coinsurance" and limit.amount is not None:
         yield Problem("amount", "excluded", 'amount goes with limit = "fixed" only; give `percent`')
-
-
-def _numbers(value: Any, currency: str) -> Iterator[Problem]:
-    """Whole numbers within their ranges and amounts exact in the currency, wherever they stand in the terms."""
-    for attribute, kind in _leaves(value.__class__):
-        inner = getattr(value, attribute.name)
-        if inner is not None:
-            yield from (p.at(outside_name(attribute)) for p in _number(inner, kind, attribute.metadata, currency))
-
-
-def _number(value: Any, kind: Any, limits: Mapping[str, Any], currency: str) -> Iterator[Problem]:
-    if isinstance(value, ByAge):
-        both = value.adult is value.child
-        for age in ("adult", "child")[: 1 if both else 2]:
-            part = getattr(value, age)
-            if part is not None:
-                yield from (p if both else p.at(age) for p in _number(part, kind, limits, currency))
-    elif attrs.has(type(value)):
-        yield from _numbers(value, currency)
-    elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield from (p.at(key) for p in _number(item, kind, limits, currency))
-    elif isinstance(value, tuple):
-        for index, item in enumerate(value):
-            yield from (p.at(str(index)) for p in _number(item, kind, limits, currency))
-    elif isinstance(value, int):
-        low, high = limits.get("min", 0), limits.get("max")
-        if value < low or (high is not None and value > high):
-            span = f"{low} or more" if high is None else f"{low} to {high}"
-            yield Problem("", "range", f"expected {span}, found {value}")
-    elif isinstance(value, Decimal) and kind is Amount:
-        try:
-            to_minor(value, currency)
-        except NotExact as error:
-            yield Problem("", "not_exact", str(error))
-
-
-@cache
-def _leaves(cls: Any) -> tuple[tuple[Any, Any], ...]:
-    """The attributes of a class of terms, each with Amount where its type speaks of amounts, else None."""
-    hints = get_type_hints(cls)
-    return tuple((a, Amount if _speaks_of(hints[a.name], Amount) else None) for a in attrs.fields(cls))
-
-
-def _speaks_of(kind: Any, wanted: Any) -> bool:
-    return kind is wanted or any(_speaks_of(part, wanted) for part in get_args(kind))
 
 
 @frozen
