@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from imis_core.attachments.store import NewFile, store_files
 from imis_core.beneficiaries.checking import BeneficiaryBatch
-from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.lookup import GroupRow, PersonRow, resolve_groups, resolve_persons
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.beneficiaries.merging import PersonMove
 from imis_core.beneficiaries.tables import groups, persons
@@ -77,7 +77,7 @@ from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, proble
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
-from imis_core.payments.tables import orders
+from imis_core.payments.tables import order_current, orders
 from imis_core.payroll.runs import CycleRow, PayrollRun
 from imis_core.payroll.tables import cycles, entitlement_amounts, entitlement_current, entitlements
 from imis_core.payroll.versions import version_for, versions_of
@@ -133,6 +133,7 @@ __all__ = [
     "EnrolmentCase",
     "Expression",
     "ExpressionError",
+    "GroupRow",
     "ImisError",
     "Invalid",
     "InvalidInput",
@@ -156,6 +157,7 @@ __all__ = [
     "PayrollRun",
     "Percent",
     "PersonMove",
+    "PersonRow",
     "Problem",
     "Quantity",
     "Query",
@@ -218,6 +220,7 @@ __all__ = [
     "not_found",
     "notify",
     "number_problems",
+    "order_current",
     "orders",
     "outside_name",
     "package_currencies",

@@ -137,5 +137,7 @@ def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:  # type
     regular, else the item's id), `once` (bool: paid once in all cycles), `package_version` (bigint), `amount_minor`
     (bigint), `steps` (jsonb: pairs of name and minor units, zero steps left out), `waits` (bool: above its approval
     limit) and `arrears` (bigint[] or null: ids of earlier cycles that it makes good). The kernel filters the places,
-    leaves out what has an entitlement already and inserts the rest in one statement.
+    leaves out what has an entitlement already and inserts the rest in one statement. What has a source is known by it
+    alone: one line for each source and kind, whoever it is paid to by then. Regular lines of persons who were merged
+    into others are left out; the others have theirs.
     """

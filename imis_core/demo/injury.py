@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import random
 from datetime import date, timedelta
-from pathlib import Path
 from typing import Any, Final
 
 from imis_core.demo.doors import PAY_POINT, PAYER, Doors
 from imis_core.demo.files import Sources
 from imis_core.demo.months import Month
 from imis_core.demo.summary import SchemeSummary, money_of
-from imis_core.files import write_table
 
 EMPLOYERS: Final = (
     "Cotonnerie", "Huilerie", "Transport", "Travaux publics", "Briqueterie", "Commerce de gros",
@@ -26,8 +24,8 @@ ABSENCE_DAYS: Final = (6, 45)
 class InjuryYear:
     """Workers are registered with their employers; each month brings wages, accidents, certificates and a payroll."""
 
-    def __init__(self, doors: Doors, scheme: str, sources: Sources, errors: Path) -> None:
-        self._doors, self._scheme, self._sources, self._errors = doors, scheme, sources, errors
+    def __init__(self, doors: Doors, scheme: str, sources: Sources) -> None:
+        self._doors, self._scheme, self._sources = doors, scheme, sources
         self._chance = random.Random(sources.starts.year + 2)  # noqa: S311 - whom an accident meets is no secret
         self._package = ""
         self._workers: dict[str, tuple[str, int]] = {}  # number -> employer, wage
@@ -84,21 +82,13 @@ class InjuryYear:
         by_employer: dict[str, list[dict[str, Any]]] = {}
         for number, (employer, wage) in self._workers.items():
             by_employer.setdefault(employer, []).append({"number": number, "wage": str(wage)})
-        declared = self._doors.accepted(
+        self._doors.accepted(
             "employment.declare_wages",
             [
                 {"scheme": self._scheme, "employer": employer, "month": month.end.strftime("%Y-%m"), "rows": rows}
                 for employer, rows in by_employer.items()
             ],
         )
-        refused = [
-            (employer, error["row"], error["field"], error["code"])
-            for employer, answer in zip(by_employer, declared, strict=True)
-            for error in answer["errors"]
-        ]
-        if refused:
-            path = self._errors / f"wages-{month.end:%Y-%m}.errors.csv"
-            write_table(path, ["employer", "row", "field", "#errors"], iter(refused), "csv")
 
     def _accident(self, number: str, month: Month) -> None:
         doors = self._doors

@@ -41,7 +41,7 @@ class Year:
         if kind == "cash_transfer":
             return CashYear(self._doors, code, self._sources)
         if kind == "eii":
-            return InjuryYear(self._doors, code, self._sources, self._errors)
+            return InjuryYear(self._doors, code, self._sources)
         return HealthYear(self._doors, code, self._sources, self._errors)
 
     def run(self) -> None:

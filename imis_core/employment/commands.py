@@ -236,12 +236,15 @@ def end(context: Context, items: tuple[EndEmployment, ...]) -> list[EmploymentEn
     """End an employment: `on` is its last day, which still counts as employed."""
     numbers = [context.ids.decode(NOUN, item.employment) for item in items]
     e = employments.c
+    named = sa.and_(
+        e.id == sa.any_(sa.literal([n for n in numbers if n is not None], ARRAY(sa.BigInteger))),
+        context.scoped(employments),
+    )
+    # The employers first, as every command of theirs does; an employment never changes its employer.
+    lock_employers(context, context.execute(sa.select(e.employer).where(named)).scalars().all())
     rows: Iterable[Any] = context.execute(
         sa.select(e.id, e.employer, e.person, e.starts, e.ends, e.wage_minor, e.currency)
-        .where(
-            e.id == sa.any_(sa.literal([n for n in numbers if n is not None], ARRAY(sa.BigInteger))),
-            context.scoped(employments),
-        )
+        .where(named)
         .order_by(e.id)
         .with_for_update()
     )

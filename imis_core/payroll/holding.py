@@ -102,7 +102,7 @@ def _read(context: Context, numbers: Sequence[int]) -> dict[int, _Held]:
             row.order, row.order_state, row.sent,
         )
         for row in rows
-        if row.payroll in payrolls and payrolls[row.payroll].state != "deleted"
+        if row.payroll in payrolls
     }  # fmt: skip
 
 

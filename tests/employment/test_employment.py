@@ -63,3 +63,12 @@ def test_a_clerk_sees_employments_of_own_employers_and_persons(firm: Any) -> Non
     assert refused(firm, "employment.declare_wages", {"employer": "E1", "month": "2024-05", "rows": []}, as_=south) == (
         "not_found"
     )
+
+
+def test_an_end_waits_for_what_else_is_done_to_the_employer(firm: Any, count_statements: Any) -> None:
+    """Employers are locked before their spells, as registering and declaring do, so that none overtakes another."""
+    one = firm.do("employment.register", {"employer": "E1", "number": "P1", "from": "2024-01-01"})["id"]
+    with count_statements(firm) as seen:
+        firm.do("employment.end", {"employment": one, "on": "2024-03-31"})
+    locks = [s.split("FROM core.")[1].split()[0] for s in seen if s.endswith("FOR UPDATE") and "FROM core." in s]
+    assert locks == ["employers", "employments"]

@@ -41,15 +41,16 @@ def test_orders_are_placed_from_a_select_and_listed_by_recipient(debts: Debts) -
     assert [tuple(row.values()) for row in states] == [("approved", 1)] * 3
 
 
-def test_a_source_is_told_once_when_its_first_orders_are_sent(debts: Debts) -> None:
-    """`submitted` is called for the first orders of a batch that go out, not for those that follow nor for none."""
+def test_a_source_is_told_when_its_orders_are_sent(debts: Debts) -> None:
+    """`submitted` is called for orders of a batch that go out, the first ones and those that follow, not for none."""
     debts.order()
     assert debts.app.do("payments.submit", {"payroll": "B7"}) == {"submitted": 2, "failed": 1}
     assert debts.submitted == [BATCH]
     assert debts.app.do("payments.submit", {"payroll": "B7"}) == {"submitted": 0, "failed": 1}
+    assert debts.submitted == [BATCH]
     debts.app.do("payments.enrol_recipient", {"number": "P3", "provider": "POST"})
     assert debts.app.do("payments.submit", {"payroll": "B7"}) == {"submitted": 1, "failed": 0}
-    assert debts.submitted == [BATCH]
+    assert debts.submitted == [BATCH, BATCH]
 
 
 def test_the_enrolment_of_the_scheme_wins(debts: Debts) -> None:

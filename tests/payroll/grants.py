@@ -19,11 +19,12 @@ NONE: Final = Amount(Decimal(0))
 
 @frozen(kw_only=True)
 class Lump:
-    """Paid once to a household, `source` being its number."""
+    """Paid to a household, once in all or once in each cycle; `source` is its number."""
 
     source: int
     group: str
     amount: Amount
+    once: bool = True
 
 
 @frozen(kw_only=True)
@@ -88,15 +89,19 @@ def _missed(run: PayrollRun, unit: sa.Table) -> sa.ColumnElement[Any]:
 def lumps(run: PayrollRun) -> sa.Select[Any]:
     """The terms' lump sums, each with its number as the source."""
     given = sa.values(
-        sa.column("source", sa.BigInteger), sa.column("code", sa.Text), sa.column("amount", sa.BigInteger), name="given"
-    ).data([(lump.source, lump.group, to_minor(lump.amount, run.currency)) for lump in run.terms.lumps])
+        sa.column("source", sa.BigInteger),
+        sa.column("code", sa.Text),
+        sa.column("amount", sa.BigInteger),
+        sa.column("once", sa.Boolean),
+        name="given",
+    ).data([(lump.source, lump.group, to_minor(lump.amount, run.currency), lump.once) for lump in run.terms.lumps])
     return sa.select(
         sa.cast(sa.null(), sa.BigInteger).label("person"),
         groups.c.id.label("group"),
         groups.c.place,
         sa.literal_column("'lump'").label("source_kind"),
         given.c.source,
-        sa.true().label("once"),
+        given.c.once,
         sa.literal(run.version).label("package_version"),
         given.c.amount.label("amount_minor"),
         sa.func.jsonb_build_array(_pair("lump", given.c.amount)).label("steps"),

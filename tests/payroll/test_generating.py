@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import date
 
+import sqlalchemy as sa
+
 from tests.payroll.conftest import Office
 
 
@@ -77,6 +79,25 @@ def test_what_is_paid_once_comes_in_one_cycle_only(bare: Office) -> None:
     bare.app.do("payroll.reject", {"payroll": first["id"], "reason": "wrong"})
     assert bare.generate("C7")["amount"] == "500.00"  # the lump sum moves on, also into another cycle
     assert bare.generate("C6")["amount"] == "10.00"
+
+
+def test_what_has_a_source_is_known_by_it_alone(bare: Office) -> None:
+    """An item that is paid in each cycle is paid once in a cycle, also if it belongs to another household by then."""
+    bare.household("H1")
+    bare.household("H2")
+    bare.package(lumps=[{"source": 7, "group": "H1", "amount": "500", "once": False}])
+    bare.cycle(6)
+    bare.cycle(7)
+    assert bare.generate("C6")["amount"] == "520.00"
+    with bare.app.database.command(bare.app.system) as (connection, _):
+        for before, after in (("H1", "H3"), ("H2", "H1")):
+            connection.execute(
+                sa.text("UPDATE core.groups SET code = :after WHERE code = :before"), {"before": before, "after": after}
+            )
+    assert bare.generate("C6")["beneficiaries"] == 0
+    assert [(e["beneficiary"], e["source"]) for e in bare.entitlements(bare.generate("C7"))] == [
+        ("H1", "regular"), ("H1", "lump"), ("H3", "regular"),
+    ]  # fmt: skip
 
 
 def test_cancelled_with_their_payroll_entitlements_move_on(office: Office) -> None:
@@ -215,6 +236,39 @@ def test_a_merged_person_is_paid_as_the_one_who_was_kept(bare: Office) -> None:
     bare.app.do("beneficiaries.merge", {"keep": "NH1", "drop": "NH2"})
     bare.approve(payroll)
     assert [o["recipient"] for o in bare.orders(payroll)] == ["NH1", "NH1"]
+
+
+def test_nobody_is_paid_as_two_persons(bare: Office) -> None:
+    """Who had an entitlement of a cycle, or a cycle made good, gets none as the person into whom he was merged."""
+    bare.package(unit="person")
+    bare.cycle(5)
+    bare.cycle(6)
+    bare.household("H1")
+    assert bare.generate("C6")["beneficiaries"] == 1
+    bare.household("H2")
+    bare.app.do("beneficiaries.merge", {"keep": "NH2", "drop": "NH1"})
+    assert bare.generate("C6")["beneficiaries"] == 0
+
+
+def test_of_two_persons_who_are_one_one_entitlement_moves_on(bare: Office) -> None:
+    """Both had one in a payroll that was deleted: the newer one moves on, with its own history, and is paid."""
+    bare.package(unit="person")
+    bare.cycle(6)
+    bare.household("H1")
+    bare.app.do("payroll.delete", {"payroll": bare.generate("C6")["id"]})
+    bare.household("H2")
+    both = bare.generate("C6")
+    newer = bare.entitlements(both)[1]["id"]
+    bare.app.do("payroll.delete", {"payroll": both["id"]})
+    bare.app.do("beneficiaries.merge", {"keep": "NH2", "drop": "NH1"})
+    payroll = bare.generate("C6")
+    assert [e["id"] for e in bare.entitlements(payroll)] == [newer]
+    assert [o["recipient"] for o in bare.orders(bare.approve(payroll))] == ["NH2"]
+    histories = bare.app.rows(
+        "SELECT entitlement, array_agg(version ORDER BY version) AS versions "
+        "FROM core.entitlement_states GROUP BY entitlement ORDER BY entitlement"
+    )
+    assert [row["versions"] for row in histories] == [[1, 2, 3, 4], [1, 2, 3, 4]]
 
 
 def test_the_trail_tells_what_happened_to_a_payroll(office: Office) -> None:

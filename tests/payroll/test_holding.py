@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
+from imis_core.context import Context
+from imis_core.payroll.owing import move_entitlements, order
 from tests.payroll.conftest import Office
 
 
@@ -99,6 +102,69 @@ def _primary(office: Office, recipient: str | None) -> None:
             ),
             {"recipient": recipient},
         )
+
+
+def test_cancelled_it_is_owed_no_more(office: Office) -> None:
+    """Before and after the approval: its order, reservation and expense are taken back; paid or sent: wrong state."""
+    payroll = office.generate()
+    first, second, third = ({"entitlement": e["id"], "reason": "moved away"} for e in office.entitlements(payroll))
+    assert office.app.do("payroll.cancel", first) == {"state": "cancelled"}
+    assert office.approve(payroll)["by_state"] == {"approved": 2, "cancelled": 1}
+    assert office.app.do_all("payroll.cancel", [second, second])[1].code == "payroll.wrong_state"
+    assert [(o["status"], o["reason"]) for o in office.orders(payroll)] == [
+        ("cancelled", "moved away"),
+        ("approved", None),
+    ]
+    assert office.balances() == {"benefits_expense": "10.00", "benefits_payable": "-10.00"}
+    assert office.budget()["reserved"] == "10.00"
+    office.app.do("payments.submit", {"payroll": payroll["id"]})
+    assert office.code("payroll.cancel", third) == "payroll.wrong_state"
+    office.report("paid", office.orders(payroll)[1])
+    assert office.code("payroll.cancel", third) == "payroll.wrong_state"
+    assert office.status(payroll) == "reconciled"
+    assert office.generate()["beneficiaries"] == 0
+
+
+def test_a_payroll_waits_for_nothing_else(office: Office) -> None:
+    """The last open entitlement, held because nobody can be paid for it, is cancelled: the payroll is reconciled."""
+    _primary(office, None)
+    payroll = office.submitted()
+    office.report("paid", *office.orders(payroll))
+    assert office.status(payroll) == "paying"
+    assert office.app.do("payroll.cancel", _first(office, payroll)) == {"state": "cancelled"}
+    assert (office.status(payroll), office.budget()["reserved"]) == ("reconciled", "0.00")
+    assert office.balances() == {"benefits_expense": "20.00", "cash": "-20.00"}
+
+
+def test_each_of_a_batch_keeps_its_own_reason(office: Office) -> None:
+    """Released together, without orders of their own yet: the reason of each stands in its own history."""
+    payroll = office.generate()
+    named = [{"entitlement": e["id"], "reason": "held"} for e in office.entitlements(payroll)[:2]]
+    office.app.do_all("payroll.hold", named)
+    office.approve(payroll)
+    reasons = ("seen at home", "letter answered")
+    office.app.do_all("payroll.release", [n | {"reason": r} for n, r in zip(named, reasons, strict=True)], as_="ben")
+    kept = office.app.rows(
+        "SELECT reason FROM core.entitlement_states "
+        "WHERE state = 'approved' AND reason IS NOT NULL ORDER BY entitlement"
+    )
+    assert tuple(row["reason"] for row in kept) == reasons
+
+
+def test_a_move_that_no_table_lists_is_an_error(office: Office) -> None:
+    """Whatever asks for it, an entitlement moves only as its table of states says."""
+    payroll = office.submitted()
+    office.report("failed", office.orders(payroll)[0])
+    numbers = [
+        row["entitlement"] for row in office.app.rows("SELECT entitlement FROM core.entitlement_current ORDER BY 1")
+    ]
+    with office.app.database.command(office.app.system) as (connection, audit):
+        app = office.app
+        context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit=audit)
+        with pytest.raises(ValueError, match="1 of 2 entitlements cannot become held"):
+            move_entitlements(context, [(number, "held", None) for number in numbers[:2]])
+        with pytest.raises(ValueError, match="paid cannot become approved"):
+            order(context, "g", 1, ("paid",))
 
 
 def test_a_batch_moves_each_entitlement_once(office: Office) -> None:

@@ -7,10 +7,10 @@ from typing import Any, Final
 
 import pytest
 
-from imis_core.errors import ImisError
+from imis_core.errors import Refusal
 from tests.payroll.conftest import Office
 
-STEPS: Final = 60
+STEPS: Final = 50
 OPEN: Final = ("approved", "submitted", "accepted", "held")
 # What a payroll's entitlement may be, by the state of its latest order.
 FOLLOWS: Final = {
@@ -29,10 +29,9 @@ class Walk:
 
     def step(self) -> None:
         name, data = self.random.choice(self._moves())()
-        try:
-            result = self.office.app.do(name, data, as_=self.random.choice(("anna", "ben")))
-        except ImisError as error:
-            assert error.code.split(".")[0] in ("payroll", "payments"), f"{name}: {error}"
+        result = self.office.app.do_all(name, [data], as_=self.random.choice(("anna", "ben")))[0]
+        if isinstance(result, Refusal):
+            assert result.code.split(".")[0] in ("payroll", "payments"), f"{name}: {result}"
             return
         self.done += 1
         if name == "payroll.generate":
@@ -65,7 +64,7 @@ class Walk:
         return "payments.submit", {"payroll": self.random.choice(self.payrolls)["id"]}
 
     def _entitlement(self) -> Any:
-        name = self.random.choice(("hold", "release", "approve_entitlement"))
+        name = self.random.choice(("hold", "release", "approve_entitlement", "cancel"))
         reason = {} if name == "approve_entitlement" else {"reason": "x"}
         chosen = self.random.choice([e for p in self.payrolls for e in self.office.entitlements(p)])
         return f"payroll.{name}", {"entitlement": chosen["id"], **reason}
@@ -80,7 +79,11 @@ class Walk:
     def _report(self) -> Any:
         orders = self._orders()
         rows = [
-            {"order": o["id"], "status": self.random.choice(("paid", "paid", "failed", "returned")), "amount": o["amount"]}
+            {
+                "order": o["id"],
+                "status": self.random.choice(("paid", "paid", "failed", "returned")),
+                "amount": o["amount"],
+            }
             for o in self.random.choices(orders, k=self.random.randint(1, 4))
         ]
         return "payments.reconcile", {"provider": "BANK", "rows": rows}
@@ -122,9 +125,9 @@ def audit(office: Office, payrolls: list[Any]) -> None:
     assert office.balances() == {name: f"{minor / 100:.2f}" for name, minor in accounts.items() if minor}
 
 
-@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("seed", [1, 2])
 def test_money_and_states_follow_from_the_orders(bare: Office, seed: int) -> None:
-    """After every move: budget and ledger are the sums of the orders, entitlements follow them, payrolls follow those."""
+    """After every move: budget and ledger are the sums of the orders, entitlements and payrolls follow them."""
     bare.package(approval_limit="15")
     for month in (1, 2, 3):
         bare.cycle(month)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from attrs import evolve, frozen
 
 from imis_cash_transfer.moves import Move, write_moves
-from imis_cash_transfer.selection import NOT_SELECTED, SELECTED, selection
+from imis_cash_transfer.selection import HIDDEN_MEMBERS, NOT_SELECTED, SELECTED, selection
 from imis_cash_transfer.selection import WAITING as TO_WAIT
 from imis_cash_transfer.states import ACTIVE, APPROVED, AWAITING, ENROLMENTS, WAITING
 from imis_cash_transfer.tables import enrolment_lines, enrolments
@@ -199,6 +199,10 @@ def _approve(context: Context, item: Approve, row: Any, target: Target) -> Appro
     agreed = [line.unit for line in lines if line.outcome == SELECTED]
     target = evolve(target, only=listed)
     judged = rows_about(context, target, selection(context, target, agreed=agreed))
+    hidden = next((one.code for one in judged if one.reason == HIDDEN_MEMBERS), None)
+    if hidden is not None:
+        message = f"{hidden} has members in places that you do not see; ask somebody who sees the whole household"
+        return Refusal("targeting.hidden_members", message)
     moves = [
         Move(
             target, one.id, ACTIVE if one.agreed and one.outcome == SELECTED else WAITING, context.today,

@@ -1,4 +1,7 @@
-"""Reviews: the exits of the terms applied to everyone who is in a package. Source: contract-cash-transfer.md."""
+"""Reviews: the exits of the terms applied to everyone who is in a package. Source: contract-cash-transfer.md.
+
+A household is judged only by somebody who sees all of its members: of others nothing is known, and they stay.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from attrs import frozen
 from imis_cash_transfer.moves import Move, write_moves
 from imis_cash_transfer.states import EXITED, GRADUATED, OCCUPYING
 from imis_cash_transfer.tables import beneficiaries, beneficiary_current
-from imis_cash_transfer.targets import Target, lock_packages, resolve_standing
+from imis_cash_transfer.targets import Target, lock_packages, present, resolve_standing
 from imis_core.api import Context, Criteria, Refusal, command
 
 
@@ -29,7 +32,10 @@ class Reviewed:
 
 @command("targeting.review", input=Review, result=Reviewed)
 def review(context: Context, items: tuple[Review, ...]) -> list[Reviewed | Refusal]:
-    """Apply the exits of the terms to the active and suspended; of several that somebody meets the first counts."""
+    """Apply the exits of the terms to the active and suspended; of several that somebody meets the first counts.
+
+    A household with members whom the caller does not see is left alone.
+    """
     targets = resolve_standing(context, items)
     lock_packages(context, [t.package for t in targets if isinstance(t, Target)])
     return [t if isinstance(t, Refusal) else _review(context, t) for t in targets]
@@ -42,6 +48,7 @@ def _review(context: Context, target: Target) -> Reviewed:
     table, holder = target.table, beneficiaries.c[target.holder]
     criteria = Criteria(context, target.terms.unit, sa.literal(target.on, sa.Date))
     which = sa.case(*((criteria.condition(e.when.expression), index) for index, e in enumerate(exits)))
+    whole = criteria.whole()
     rows = context.execute(
         sa.select(holder.label("unit"), which.label("which"))
         .select_from(
@@ -53,6 +60,8 @@ def _review(context: Context, target: Target) -> Reviewed:
             beneficiary_current.c.state.in_(OCCUPYING),
             beneficiary_current.c.since <= target.on,
             which.is_not(None),
+            whole,
+            present(target),
             context.scoped(beneficiaries),
             context.scoped(table),
         )

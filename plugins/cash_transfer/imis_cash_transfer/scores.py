@@ -41,6 +41,7 @@ from imis_cash_transfer.targets import (
 )
 from imis_core.api import Context, Criteria, Problem, Refusal, command, equals, insert_rows, invalid, take_ids
 
+MEMBERS: Final = "members"  # what is missing of a household that the caller sees only a part of
 STEP_DECIMALS: Final = 30  # shown of what a ratio adds; the score itself is rounded once, from the exact number
 
 
@@ -70,7 +71,10 @@ class ScoreShown:
 
 @frozen
 class NotScored:
-    """Whose answers are missing, and of which variables (or the score's area)."""
+    """Whose answers are missing, and of which variables (or the score's area).
+
+    `members`: some of the household's live in places that the caller does not see; a score that it has stays.
+    """
 
     beneficiary: str
     missing: tuple[str, ...]
@@ -126,13 +130,17 @@ def _unknown_area(rule: Score, areas: set[str | None]) -> Refusal | None:
 
 
 def _store(context: Context, target: Target, rows: Sequence[Any]) -> None:
-    """History grows by the new scores; the current ones of all who were asked about are replaced."""
+    """History grows by the new scores; the current ones of all who were asked about are replaced.
+
+    Of a household with hidden members nothing new is known: its score stays.
+    """
     assert target.terms.score is not None
     names = [variable.name for variable in target.terms.score.variables.items]
     done = [row for row in rows if row.score is not None]
     context.execute(
         sa.delete(score_current).where(
-            score_current.c.package == target.package, score_current.c[target.holder] == any_of(row.id for row in rows)
+            score_current.c.package == target.package,
+            score_current.c[target.holder] == any_of(row.id for row in rows if row.whole),
         )
     )
     if not done:
@@ -160,13 +168,18 @@ def _store(context: Context, target: Target, rows: Sequence[Any]) -> None:
 
 
 def score_select(context: Context, target: Target, rule: Score) -> sa.Select[Any]:
-    """Each registered unit's `id`, `code`, `area`, `score` (NULL: refused), `missing` names and `adds`, by code."""
+    """Each registered unit's `id`, `code`, `area`, `score` (NULL: refused), `missing` names and `adds`, by code.
+
+    Not `whole`: the caller sees only some of the household's members.
+    """
     answers = _answers(context, target, rule)
     terms = _terms(rule, answers)
     totals = _totals(rule, terms)
     t = totals.c
     value = sa.case((sa.func.cardinality(t.missing) == 0, rounded(t.scaled, t.divisor, rule.decimals, rule.round)))
-    return sa.select(t.id, t.code, t.area, value.label("score"), t.missing, t.adds).order_by(t.code.collate("C"))
+    return sa.select(t.id, t.code, t.area, value.label("score"), t.whole, t.missing, t.adds).order_by(
+        t.code.collate("C")
+    )
 
 
 def _answers(context: Context, target: Target, rule: Score) -> sa.CTE:
@@ -175,7 +188,12 @@ def _answers(context: Context, target: Target, rule: Score) -> sa.CTE:
     criteria = Criteria(context, target.terms.unit, sa.literal(target.on, sa.Date), only=only)
     attributes = context.settings.deployment.attributes
     area: Sql = sa.cast(sa.null(), sa.Text) if rule.area is None else criteria.key(rule.area.expression).column
-    columns: list[Sql] = [target.table.c.id, target.code.label("code"), area.label("area")]
+    columns: list[Sql] = [
+        target.table.c.id,
+        target.code.label("code"),
+        area.label("area"),
+        criteria.whole().label("whole"),
+    ]
     for index, variable in enumerate(rule.variables.items):
         match variable:
             case Equals(of=of):
@@ -199,7 +217,7 @@ def _answers(context: Context, target: Target, rule: Score) -> sa.CTE:
 def _terms(rule: Score, answers: sa.CTE) -> sa.CTE:
     """What each variable adds (`add`, over `by` for a ratio), and whether its answer is missing."""
     columns: list[Sql] = [
-        answers.c.id, answers.c.code, answers.c.area,
+        answers.c.id, answers.c.code, answers.c.area, answers.c.whole,
         _number(rule.base, answers.c.area).label("base"), _number(rule.scale, answers.c.area).label("scale"),
     ]  # fmt: skip
     for index, variable in enumerate(rule.variables.items):
@@ -248,15 +266,17 @@ def _totals(rule: Score, terms: sa.CTE) -> sa.CTE:
     ]
     if rule.area is not None and any(number.areas for _, number in rule.numbers()):
         missing.insert(0, sa.case((terms.c.area.is_(None), sa.literal(rule.area.text, sa.Text))))
+    lacking = sa.func.array_remove(
+        sa.cast(array(missing) if missing else sa.literal([], ARRAY(sa.Text)), ARRAY(sa.Text)), sa.null(),
+        type_=ARRAY(sa.Text),
+    )  # fmt: skip
+    hidden = sa.cast(array([sa.literal(MEMBERS, sa.Text)]), ARRAY(sa.Text))
     adds = [_shown(variable, terms.c[f"add{i}"], terms.c.get(f"by{i}")) for i, variable in variables]
     return apart(
         sa.select(
             terms.c.id, terms.c.code, terms.c.area,
             (terms.c.scale * total).label("scaled"), divisor.label("divisor"),
-            sa.func.array_remove(
-                sa.cast(array(missing) if missing else sa.literal([], ARRAY(sa.Text)), ARRAY(sa.Text)), sa.null(),
-                type_=ARRAY(sa.Text),
-            ).label("missing"),
+            terms.c.whole, sa.case((terms.c.whole, lacking), else_=hidden).label("missing"),
             sa.cast(array(adds), ARRAY(sa.Text)).label("adds"),
         )
     )  # fmt: skip

@@ -21,15 +21,17 @@ from imis_core.api import Context, Criteria, locations, self_excluded_groups_sql
 SELECTED: Final = "selected"
 WAITING: Final = "waiting"
 NOT_SELECTED: Final = "not_selected"
+HIDDEN_MEMBERS: Final = "hidden_members"  # the reason for a household that the caller sees only a part of
 NOWHERE: Final = 0  # stands for no place in keys
 
 
 def selection(context: Context, target: Target, *, agreed: Sequence[int] | None = None) -> sa.Select[Any]:
     """Every candidate's `id`, `code`, `outcome`, `rank`, `score`, `reason` and `amount_minor` of one cycle, by code.
 
-    Candidates are registered and in no state that ended or holds a place. First comes who excluded itself or fails the
-    criteria, has no score or one above the cut-off; then the rank: by score, day of registration, code; per place
-    within its quota; then the first ones into the free places of the package.
+    Candidates are registered and in no state that ended or holds a place. First comes who excluded itself, has members
+    whom the caller does not see (nobody judges half a household) or fails the criteria, has no score or one above the
+    cut-off; then the rank: by score, day of registration, code; per place within its quota; then the first ones into
+    the free places of the package.
 
     `agreed`: keys of those whom an enrolment selected; they go before all others of the target, so that nobody who was
     to wait takes the place of one who was agreed to.
@@ -90,6 +92,7 @@ def _judged(context: Context, target: Target, agreed: Sequence[int] | None) -> s
     reasons: list[tuple[Sql, str]] = []
     excluded = self_excluded_persons_sql() if terms.unit == "person" else self_excluded_groups_sql()
     reasons.append((table.c.id.in_(excluded), "self_excluded"))
+    reasons.append((sa.not_(criteria.whole()), HIDDEN_MEMBERS))
     if terms.criteria is not None:
         reasons.append((sa.not_(criteria.condition(terms.criteria.expression)), "criteria"))
     if terms.score is not None:
@@ -167,4 +170,4 @@ def _quota_of(quota: Quota, code: Sql) -> Sql:
     return sa.case(*((code == name, whole(number)) for name, number in quota.places.items()), else_=quota.others)
 
 
-__all__ = ["NOT_SELECTED", "NOWHERE", "SELECTED", "WAITING", "named_places", "occupied", "selection"]
+__all__ = ["HIDDEN_MEMBERS", "NOT_SELECTED", "NOWHERE", "SELECTED", "WAITING", "named_places", "occupied", "selection"]

@@ -15,12 +15,22 @@ from attrs import define, field, frozen
 
 from imis_cash_transfer.moves import Move, write_moves
 from imis_cash_transfer.places import FreePlaces
-from imis_cash_transfer.states import ACTIVE, BENEFICIARIES, OCCUPYING, POTENTIAL, State
+from imis_cash_transfer.states import ACTIVE, BENEFICIARIES, OCCUPYING, POTENTIAL, WAITING, State
 from imis_cash_transfer.tables import beneficiaries, beneficiary_current
-from imis_cash_transfer.targets import Target, any_of, lock_packages, resolve_standing, scheme_refusal
+from imis_cash_transfer.targets import (
+    HOUSEHOLD,
+    REGISTERED,
+    Target,
+    any_of,
+    lock_packages,
+    resolve_standing,
+    scheme_refusal,
+)
 from imis_core.api import (
     Context,
+    GroupRow,
     Listing,
+    PersonRow,
     Problem,
     Refusal,
     command,
@@ -32,6 +42,8 @@ from imis_core.api import (
     query,
     resolve_groups,
     resolve_persons,
+    self_excluded_groups_sql,
+    self_excluded_persons_sql,
 )
 
 
@@ -54,7 +66,10 @@ class BeneficiaryShown:
 
 @query("targeting.beneficiaries", input=ListBeneficiaries, result=BeneficiaryShown, listing=True)
 def list_beneficiaries(context: Context, asked: ListBeneficiaries) -> Listing | Refusal:
-    """Who is or was in a scheme's packages, by code or number; who is only registered is not listed."""
+    """Who is or was in a scheme's packages, by code or number; who is only registered is not listed.
+
+    Nor is a person who was merged into another one that is in the package already.
+    """
     refusal = scheme_refusal(context, asked.scheme)
     if refusal is not None:
         return refusal
@@ -67,7 +82,7 @@ def list_beneficiaries(context: Context, asked: ListBeneficiaries) -> Listing | 
         .join(packages, packages.c.id == b.package)
         .outerjoin(groups, groups.c.id == b.group)
         .outerjoin(persons, persons.c.id == b.person)
-        .where(b.scheme == asked.scheme, context.scoped(beneficiaries))
+        .where(b.scheme == asked.scheme, context.scoped(beneficiaries), persons.c.merged_into.is_(None))
     )
     if asked.package is not None:
         found = [row for _, row in context.named(packages, [asked.package]) if row.scheme == asked.scheme]
@@ -134,7 +149,10 @@ class _Standing:
 
 @command("targeting.change_state", input=ChangeState, result=StateChanged)
 def change_state(context: Context, items: tuple[ChangeState, ...]) -> list[StateChanged | Refusal]:
-    """Move a beneficiary to another state for a reason; to become active it needs a free place."""
+    """Move a beneficiary to another state for a reason; to become active it needs a free place.
+
+    Who is not registered any more, or asked never to be selected, neither waits nor becomes active.
+    """
     targets = resolve_standing(context, items)
     lock_packages(context, [t.package for t in targets if isinstance(t, Target)])
     households = resolve_groups(context, _names(items, targets, "group"))
@@ -151,6 +169,7 @@ def change_state(context: Context, items: tuple[ChangeState, ...]) -> list[State
     standing = _Standing.load(context, asked)
     needing = [t for i, t in zip(items, targets, strict=True) if isinstance(t, Target) and i.state == ACTIVE]
     free = FreePlaces.load(context, needing)
+    excluded = _self_excluded(context, asked)
     outcomes: list[StateChanged | Refusal] = []
     moves: list[Move] = []
     for item, target, unit in zip(items, targets, units, strict=True):
@@ -159,7 +178,8 @@ def change_state(context: Context, items: tuple[ChangeState, ...]) -> list[State
         elif unit is None:
             outcomes.append(not_found("beneficiary", "beneficiary", item.beneficiary))
         else:
-            outcome = _move(item, Move(target, unit.id, item.state, target.on, item.reason), unit.place, standing, free)
+            move = Move(target, unit.id, item.state, target.on, item.reason)
+            outcome = _move(item, move, unit, standing, free, excluded)
             if isinstance(outcome, Move):
                 moves.append(outcome)
                 outcomes.append(StateChanged(outcome.state))
@@ -177,7 +197,44 @@ def _names(items: Sequence[ChangeState], targets: Sequence[Target | Refusal], ho
     }
 
 
-def _move(item: ChangeState, move: Move, place: int | None, standing: _Standing, free: FreePlaces) -> Move | Refusal:
+def _self_excluded(context: Context, asked: Sequence[tuple[int, str, int]]) -> set[tuple[str, int]]:
+    """Who of these asked never to be selected: the kind of holder and its key."""
+    households, people = self_excluded_groups_sql().subquery(), self_excluded_persons_sql().subquery()
+    keys = {kind: any_of(key for _, holder, key in asked if holder == kind) for kind in ("group", "person")}
+    rows: Any = context.execute(
+        sa.union_all(
+            sa.select(sa.literal("group", sa.Text).label("kind"), households.c.group.label("key")).where(
+                households.c.group == keys["group"]
+            ),
+            sa.select(sa.literal("person", sa.Text), people.c.person).where(people.c.person == keys["person"]),
+        )
+    )
+    return {(row.kind, row.key) for row in rows}
+
+
+def _unfit(move: Move, unit: PersonRow | GroupRow, excluded: set[tuple[str, int]]) -> str | None:
+    """Why somebody cannot wait or become active: out of the register by the day, no household, or self-excluded."""
+    if isinstance(unit, GroupRow):
+        if unit.kind != HOUSEHOLD:
+            return f"is a {unit.kind}, not a household"
+        there = unit.status == REGISTERED
+    else:
+        there = unit.status == REGISTERED and (unit.death_date is None or unit.death_date > move.since)
+    if not there:
+        return "is not registered any more"
+    if (move.target.holder, unit.id) in excluded:
+        return "asked never to be selected"
+    return None
+
+
+def _move(
+    item: ChangeState,
+    move: Move,
+    unit: PersonRow | GroupRow,
+    standing: _Standing,
+    free: FreePlaces,
+    excluded: set[tuple[str, int]],
+) -> Move | Refusal:
     """The move if the states, the days and the places allow it; it is then taken into account for the items behind."""
     state, since = standing.of(move.holder)
     if not item.reason.strip():
@@ -186,12 +243,15 @@ def _move(item: ChangeState, move: Move, place: int | None, standing: _Standing,
         return BENEFICIARIES.refusal(f"beneficiary {item.beneficiary}", state, item.state)
     if since is not None and move.since < since:
         return invalid(Problem("on", "order", f"the day is before the present state ({state} since {since})"))
+    unfit = _unfit(move, unit, excluded) if item.state in (WAITING, ACTIVE) else None
+    if unfit is not None:
+        return Refusal("targeting.not_eligible", f"{item.beneficiary} {unfit}; it cannot become {item.state}")
     if item.state == ACTIVE and state not in OCCUPYING:
-        refusal = free.take(move.target, place)
+        refusal = free.take(move.target, unit.place)
         if refusal is not None:
             return refusal
     elif state in OCCUPYING and item.state not in OCCUPYING:
-        free.give_back(move.target, place)
+        free.give_back(move.target, unit.place)
     standing.found[move.holder] = (item.state, move.since)
     return move
 

@@ -153,7 +153,8 @@ beneficiary_states = mass(
 )
 
 # Places of a package that are taken, by the location where their holders live now, whoever may see them: a caller
-# whose scope is a district must neither overfill a quota of the region nor learn who fills it.
+# whose scope is a district must neither overfill a quota of the region nor learn who fills it. Who was merged into
+# another person takes no place besides that one.
 OCCUPIED: Final = """
 CREATE FUNCTION cash_transfer.occupied(wanted bigint[]) RETURNS TABLE (package bigint, place bigint, taken bigint)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
@@ -162,7 +163,7 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
     JOIN cash_transfer.beneficiaries b ON b.id = c.beneficiary
     LEFT JOIN core.groups g ON g.id = b."group"
     LEFT JOIN core.persons p ON p.id = b.person
-    WHERE c.package = ANY (wanted) AND c.state IN ('active', 'suspended')
+    WHERE c.package = ANY (wanted) AND c.state IN ('active', 'suspended') AND p.merged_into IS NULL
     GROUP BY b.package, coalesce(g.place, p.place)
 $$;
 """

@@ -36,6 +36,7 @@ from imis_core.api import (
 TYPE: Final = "cash_transfer"
 FEW: Final = 100  # units that are looked up one by one rather than by reading tables as wholes
 HOUSEHOLD: Final = "household"  # the kind of groups that are households
+REGISTERED: Final = "active"  # the status of persons and groups that are not out of use
 
 
 class Asked(Protocol):
@@ -98,7 +99,7 @@ def key_array(keys: Sequence[int]) -> sa.ColumnElement[Any]:
 def registered(context: Context, target: Target) -> sa.ColumnElement[bool]:
     """Who can be a candidate at all: registered, living, not out of use, and seen by the caller."""
     table = target.table
-    conditions = [table.c.status == "active", context.scoped(table)]
+    conditions = [table.c.status == REGISTERED, context.scoped(table)]
     if target.terms.unit == "person":
         conditions.append(sa.or_(persons.c.death_date.is_(None), persons.c.death_date > target.on))
     else:
@@ -106,6 +107,11 @@ def registered(context: Context, target: Target) -> sa.ColumnElement[bool]:
     if target.only is not None:
         conditions.append(table.c.id == any_of(target.only))
     return sa.and_(*conditions)
+
+
+def present(target: Target) -> sa.ColumnElement[bool]:
+    """Who is a beneficiary of their own: a person who was merged into another one is that other one."""
+    return persons.c.merged_into.is_(None) if target.terms.unit == "person" else sa.true()
 
 
 def rows_about(context: Context, target: Target, statement: sa.Select[Any]) -> Sequence[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
@@ -84,3 +84,65 @@ def test_row_security_is_the_second_wall(two_places: TestApp) -> None:
             assert connection.execute(sa.text(f"SELECT count(*) FROM cash_transfer.{table}")).scalar() == own
         with app.database.query(app.system) as connection:
             assert connection.execute(sa.text(f"SELECT count(*) FROM cash_transfer.{table}")).scalar() == 4
+
+
+MEMBERSHIP_TERMS: Mapping[str, Any] = {
+    **TERMS,
+    "amount": {"base": "10", "per_person": "5"},
+    "exits": [{"name": "small", "when": "size < 2", "state": "exited"}],
+}
+
+
+@pytest.fixture
+def divided(cash: TestApp, define: Callable[..., None], register: Callable[..., None]) -> TestApp:
+    """H1 of L1 has a second member who lives in L2; of H2, with two members, both live in L1."""
+    for code in ("L1", "L2"):
+        cash.do("locations.add", {"code": code, "name": code, "level": "region"})
+    define(cash, **MEMBERSHIP_TERMS)
+    register(cash, "H1", "H2", location="L1")
+    for household in ("H1", "H2"):
+        member = {"number": f"{household}-2", "given_name": "C", "family_name": "B", "sex": "F"}
+        born = {"birth_date": "1985-01-01", "relationship": "spouse"}
+        cash.do("beneficiaries.add_member", {"group": household, **member, **born})
+    cash.do("beneficiaries.change_person", {"number": "H1-2", "location": "L2"})
+    return cash
+
+
+def test_a_review_leaves_a_household_alone_of_which_a_member_is_hidden(
+    divided: TestApp, approved: Callable[..., dict[str, Any]]
+) -> None:
+    """Nobody exits because a member lives where the caller does not look; who sees all of them decides."""
+    app, anna = divided, officer(divided, "anna", "L1")
+    app.do("targeting.score", PACKAGE)
+    assert approved(app)["enrolled"] == 2
+    assert app.do("targeting.review", PACKAGE, as_=anna) == {"graduated": 0, "exited": 0}
+    app.do("beneficiaries.remove_member", {"group": "H2", "person": "H2-2"})
+    assert app.do("targeting.review", PACKAGE, as_=anna) == {"graduated": 0, "exited": 1}
+    assert app.do("targeting.review", PACKAGE) == {"graduated": 0, "exited": 0}
+
+
+def test_a_household_with_a_hidden_member_is_not_scored_and_keeps_its_score(divided: TestApp) -> None:
+    """`members` is missing; the score that somebody computed who sees all of them still counts."""
+    app, anna = divided, officer(divided, "anna", "L1")
+    shown = app.do("targeting.score", PACKAGE, as_=anna)
+    assert (shown["scored"], shown["refused"]) == (1, 1)
+    assert shown["refusals"] == [{"beneficiary": "H1", "missing": ["members"]}]
+    app.do("targeting.score", PACKAGE)
+    app.do("targeting.score", PACKAGE, as_=anna)
+    assert [line["score"] for line in app.do("targeting.preview", PACKAGE)["list"]] == ["2", "2"]
+
+
+def test_a_household_with_a_hidden_member_is_neither_selected_nor_approved(divided: TestApp) -> None:
+    """Its reason is `hidden_members`, its amount is in no cost; an enrolment with it needs who sees all of it."""
+    app, anna = divided, officer(divided, "anna", "L1")
+    app.do("targeting.score", PACKAGE)
+    shown = app.do("targeting.preview", PACKAGE, as_=anna)
+    assert (shown["selected"], shown["cost_per_cycle"]) == (1, "20.00")
+    assert [(line["outcome"], line["reason"]) for line in shown["list"]] == [
+        ("not_selected", "hidden_members"), ("selected", None),
+    ]  # fmt: skip
+    enrolment = app.do("targeting.enrol", PACKAGE)
+    with pytest.raises(ImisError) as caught:
+        app.do("targeting.approve", {"enrolment": enrolment["id"]}, as_=anna)
+    assert caught.value.code == "targeting.hidden_members"
+    assert app.do("targeting.approve", {"enrolment": enrolment["id"]}, as_="ben")["enrolled"] == 2

@@ -42,11 +42,13 @@ class AwardsIndexed:
 def index_awards(context: Context, items: tuple[IndexAwards, ...]) -> list[AwardsIndexed | Refusal]:
     """Raise every running pension that began before the day; a second time in the same year nothing is raised."""
     problems = [_problem(context, item) for item in items]
-    schemes = {item.scheme for item, problem in zip(items, problems, strict=True) if problem is None}
-    work = _load(context, schemes)
+    asked = [item for item, problem in zip(items, problems, strict=True) if problem is None]
+    schemes = {item.scheme for item in asked}
+    work = _load(context, schemes, min((item.on or context.today for item in asked), default=context.today))
+    raised = _first_raises(context, schemes)
     outcomes: list[AwardsIndexed | Refusal] = []
     for item, problem in zip(items, problems, strict=True):
-        outcomes.append(problem or _index(context, work, item.scheme, item.on or context.today))
+        outcomes.append(problem or _index(context, work, raised, item.scheme, item.on or context.today))
     work.write(context)
     return outcomes
 
@@ -60,18 +62,39 @@ def _problem(context: Context, item: IndexAwards) -> Refusal | None:
     return None
 
 
-def _load(context: Context, schemes: set[str]) -> Work:
-    """All accidents of the schemes with a pension that has not ended by an event long ago."""
+def _load(context: Context, schemes: set[str], on: date) -> Work:
+    """The accidents of the schemes with a pension that runs on a day or begins after it, locked."""
     a = awards.c
     rows: Any = context.execute(
-        sa.select(a.accident).distinct().where(a.scheme.in_(sorted(schemes)), a.kind == PENSION, context.scoped(awards))
+        sa.select(a.accident)
+        .distinct()
+        .where(
+            a.scheme.in_(sorted(schemes)),
+            a.kind == PENSION,
+            sa.or_(a.ends.is_(None), a.ends >= on),
+            context.scoped(awards),
+        )
     ).scalars()
     return Work({}, cases_by_number(context, rows))
 
 
-def _index(context: Context, work: Work, scheme: str, on: date) -> AwardsIndexed:
+Raises = dict[tuple[str, int], date]  # the day from which a scheme's pensions were first raised in a year
+
+
+def _first_raises(context: Context, schemes: set[str]) -> Raises:
+    """Pensions that have ended since count too: what began after the year's raise is not raised with it."""
+    a = awards.c
+    rows: Any = context.execute(
+        sa.select(a.scheme, sa.func.min(a.indexed_until))
+        .where(a.scheme.in_(sorted(schemes)), a.indexed_until.is_not(None), context.scoped(awards))
+        .group_by(a.scheme, sa.extract("year", a.indexed_until))
+    )
+    return {(scheme, first.year): first for scheme, first in rows}
+
+
+def _index(context: Context, work: Work, raised: Raises, scheme: str, on: date) -> AwardsIndexed:
     count, before, after = 0, 0, 0
-    first = _first_of_year(work, scheme, on)
+    first = raised.get((scheme, on.year), on)
     for case in work.by_number.values():
         rate = None if case.scheme != scheme else rate_on(case.terms.indexation, on)
         if rate is None:
@@ -82,6 +105,8 @@ def _index(context: Context, work: Work, scheme: str, on: date) -> AwardsIndexed
         count += len(due)
         before += sum(amounts)
         after += sum(award.amount_on(on) for award in due)
+    if count:
+        raised[scheme, on.year] = min(first, on)
     return AwardsIndexed(awards=count, before=context.money(before, scheme), after=context.money(after, scheme))
 
 
@@ -93,13 +118,6 @@ def rate_on(terms: IndexationTerms | None, on: date) -> Decimal | None:
         return terms.table.get(str(on.year))
     assert terms.month is not None  # checked when the package was defined
     return terms.rate if on.month >= terms.month else None
-
-
-def _first_of_year(work: Work, scheme: str, on: date) -> date:
-    """The day from which the scheme's pensions were first raised in the year of `on`; `on`, if they were not yet."""
-    awards = (award for case in work.by_number.values() if case.scheme == scheme for award in case.awards)
-    raised = (award.indexed_until for award in awards)
-    return min((day for day in raised if day is not None and day.year == on.year), default=on)
 
 
 def _is_due(award: Award, on: date, first: date) -> bool:

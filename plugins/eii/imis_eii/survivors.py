@@ -5,12 +5,12 @@ Source: contract-eii.md, `eii.award_survivors`; the arithmetic is in `rules.surv
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from imis_core.api import (
     Context,
@@ -31,6 +31,7 @@ from imis_eii.rules.permanent import NoFactor, after_offsets, factor_of
 from imis_eii.rules.survivors import (
     Running,
     Share,
+    Shared,
     Survivor,
     divide_lump,
     entitled,
@@ -42,6 +43,7 @@ from imis_eii.rules.survivors import (
 from imis_eii.terms import SurvivorsTerms
 
 SHARE_PLACES = 2
+RECORD_DEATH: Final = "beneficiaries.record_death"
 
 
 @frozen(kw_only=True)
@@ -94,6 +96,19 @@ class _Person:
     survivor: Survivor
 
 
+@frozen
+class _Planned:
+    """What a right item will award. `hindered`: why not after all, for what comes before it in the batch."""
+
+    case: Case
+    died_on: date
+    named: tuple[_Person, ...]
+    entitled: tuple[_Person, ...]
+    full_rate: int
+    shared: Shared
+    hindered: Refusal | None = None
+
+
 @command("eii.award_survivors", input=AwardSurvivors, result=SurvivorsAwarded)
 def award_survivors(context: Context, items: tuple[AwardSurvivors, ...]) -> list[SurvivorsAwarded | Refusal]:
     """Record the death and award each survivor's part of the full rate, or of the lump sum."""
@@ -101,24 +116,26 @@ def award_survivors(context: Context, items: tuple[AwardSurvivors, ...]) -> list
     names = [[person_reference(one) for one in item.survivors] for item in items]
     dead = {case.number for case in work.by_number.values()}
     people = resolve_persons(context, dead | {n for several in names for n in several if isinstance(n, str)})
-    judged = [_judge(context, item, named, work, people) for item, named in zip(items, names, strict=True)]
-    judged = _record_deaths(context, items, judged, work, people)
-    numbers = iter(new_award_ids(context, sum(len(one) for one in judged if not isinstance(one, Refusal))))
-    outcomes: list[SurvivorsAwarded | Refusal] = []
-    for item, one in zip(items, judged, strict=True):
-        outcomes.append(one if isinstance(one, Refusal) else _award(context, work, item, one, numbers))
+    planned = _in_order([_plan(context, item, named, work, people) for item, named in zip(items, names, strict=True)])
+    unregistered = _record_deaths(context, [one for one in planned if isinstance(one, _Planned)], people)
+    judged = [
+        one if isinstance(one, Refusal) else unregistered.get(one.case.number) or one.hindered or one for one in planned
+    ]
+    right = [one for one in judged if isinstance(one, _Planned)]
+    numbers = iter(new_award_ids(context, sum(len(one.entitled) for one in right)))
+    outcomes = [one if isinstance(one, Refusal) else _award(context, work, one, numbers) for one in judged]
     work.write(context)
     return outcomes
 
 
-def _judge(
+def _plan(
     context: Context,
     item: AwardSurvivors,
     names: Sequence[str | Refusal],
     work: Work,
     people: Mapping[str, Any],
-) -> list[_Person] | Refusal:
-    """The survivors in the register, or why nothing is awarded."""
+) -> _Planned | Refusal:
+    """The survivors in the register with their parts, or why nothing is awarded."""
     case = work.by_name.get(item.accident)
     if case is None:
         return not_found("accident", "accident", item.accident)
@@ -127,9 +144,10 @@ def _judge(
         return refusal
     if case.died_on is not None:
         return already_awarded(case, "the survivors")
+    terms = case.terms.survivors or SurvivorsTerms()
     try:
-        _full_rate(case, case.terms.survivors or SurvivorsTerms())
-    except NoFactor as error:  # before the register is told of the death
+        full_rate = _full_rate(case, terms)
+    except NoFactor as error:
         return Refusal("eii.no_factor", f"{error}; give it in the terms, or write between = 'linear'")
     problems = _problems(context, item, case, people)
     found: list[_Person] = []
@@ -150,7 +168,17 @@ def _judge(
             problems.append(Problem(field, "dead", f"{row.number} died on {row.death_date}"))
         survivor = Survivor(given.relationship, row.birth_date, given.student, given.disabled)
         found.append(_Person(row.id, row.number, survivor))
-    return invalid(*problems) if problems else found
+    if problems:
+        return invalid(*problems)
+    stands = entitled(terms, item.died_on, [one.survivor for one in found])
+    chosen = tuple(one for one, is_entitled in zip(found, stands, strict=True) if is_entitled)
+    relationships = [one.survivor.relationship for one in chosen]
+    shared = (
+        share_out(terms, full_rate, relationships, case.currency)
+        if terms.method == "shares"
+        else divide_lump(terms, full_rate, relationships)
+    )
+    return _Planned(case, item.died_on, tuple(found), chosen, full_rate, shared)
 
 
 def _problems(context: Context, item: AwardSurvivors, case: Case, people: Mapping[str, Any]) -> list[Problem]:
@@ -170,68 +198,83 @@ def already_awarded(case: Case, what: str) -> Refusal:
     return Refusal("eii.already_awarded", f"{what} of accident {case.code} have their award already")
 
 
-def _record_deaths(
-    context: Context,
-    items: Sequence[AwardSurvivors],
-    judged: Sequence[list[_Person] | Refusal],
-    work: Work,
-    people: Mapping[str, Any],
-) -> list[list[_Person] | Refusal]:
-    """Tell the register of the deaths that it does not know; what it refuses is refused here."""
-    outcomes = list(judged)
-    wanted: dict[str, tuple[int, date]] = {}
-    for position, (item, one) in enumerate(zip(items, judged, strict=True)):
-        if isinstance(one, Refusal):
-            continue
-        case = work.by_name[item.accident]
-        person = people.get(case.number)
-        if person is not None and person.death_date is None:
-            wanted.setdefault(case.number, (position, item.died_on))
-    if wanted:
-        deaths = [{"number": number, "on": died_on} for number, (_, died_on) in wanted.items()]
-        for (position, _), answer in zip(
-            wanted.values(), context.perform("beneficiaries.record_death", deaths), strict=True
-        ):
-            if isinstance(answer, Refusal):
-                outcomes[position] = answer
-    return outcomes
+def _in_order(planned: Sequence[_Planned | Refusal]) -> list[_Planned | Refusal]:
+    """The items as if they came one after the other: one award per accident, one day of death per person."""
+    awarded: set[int] = set()
+    died: dict[str, date] = {}
+    found: list[_Planned | Refusal] = []
+    for one in planned:
+        if isinstance(one, _Planned):
+            one = evolve(one, hindered=_hindered(one, awarded, died))
+            if one.hindered is None:
+                awarded.add(one.case.id)
+                died[one.case.number] = one.died_on
+        found.append(one)
+    return found
 
 
-def _award(
-    context: Context, work: Work, item: AwardSurvivors, people: Sequence[_Person], numbers: Iterator[int]
-) -> SurvivorsAwarded | Refusal:
-    case = work.by_name[item.accident]
-    if case.died_on is not None:
-        return already_awarded(case, "the survivors")
-    terms = case.terms.survivors or SurvivorsTerms()
-    stands = entitled(terms, item.died_on, [one.survivor for one in people])
-    chosen = [one for one, is_entitled in zip(people, stands, strict=True) if is_entitled]
-    full_rate = _full_rate(case, terms)
-    relationships = [one.survivor.relationship for one in chosen]
-    is_pension = terms.method == "shares"
-    shared = (
-        share_out(terms, full_rate, relationships, case.currency)
-        if is_pension
-        else divide_lump(terms, full_rate, relationships)
+def _hindered(one: _Planned, awarded: Set[int], died: Mapping[str, date]) -> Refusal | None:
+    if one.case.id in awarded:
+        return already_awarded(one.case, "the survivors")
+    problems = []
+    own = died.get(one.case.number, one.died_on)
+    if own != one.died_on:
+        message = f"an earlier item of this request says that {one.case.number} died on {own}"
+        problems.append(Problem("died_on", "differs", message))
+    for index, survivor in enumerate(one.named):
+        day = died.get(survivor.number)
+        if day is not None and day <= one.died_on:
+            message = f"an earlier item of this request says that {survivor.number} died on {day}"
+            problems.append(Problem(f"survivors.{index}", "dead", message))
+    return invalid(*problems) if problems else None
+
+
+def _record_deaths(context: Context, planned: Sequence[_Planned], people: Mapping[str, Any]) -> dict[str, Refusal]:
+    """Tell the register of the deaths that it does not know; by number, why it did not take one.
+
+    A death that first waits for a second person is no death yet: nothing is asked and nothing is awarded.
+    """
+    wanted = {
+        one.case.number: one.died_on
+        for one in planned
+        if one.hindered is None and ((known := people.get(one.case.number)) is None or known.death_date is None)
+    }
+    if RECORD_DEATH in context.settings.approvals:
+        return {number: _needs_second_person(number) for number in wanted}
+    deaths = [{"number": number, "on": died_on} for number, died_on in wanted.items()]
+    answers = context.perform(RECORD_DEATH, deaths) if deaths else []
+    return {number: answer for number, answer in zip(wanted, answers, strict=True) if isinstance(answer, Refusal)}
+
+
+def _needs_second_person(number: str) -> Refusal:
+    return Refusal(
+        "eii.death_not_recorded",
+        f"a second person must agree to the death of {number}; "
+        f"record it with {RECORD_DEATH}, and award the survivors when that is approved",
     )
+
+
+def _award(context: Context, work: Work, one: _Planned, numbers: Iterator[int]) -> SurvivorsAwarded:
+    case, died_on = one.case, one.died_on
+    terms = case.terms.survivors or SurvivorsTerms()
+    is_pension = terms.method == "shares"
     per = case.terms.survivors_per if is_pension else ONCE
-    case.died_on, case.changed = item.died_on, True
-    _stop_own(case, item.died_on)
+    case.died_on, case.changed = died_on, True
+    _stop_own(case, died_on)
     new = [
-        _new(case, terms, one, share, per, item.died_on, next(numbers))
-        for one, share in zip(chosen, shared.shares, strict=True)
+        _new(case, terms, person, share, per, died_on, next(numbers))
+        for person, share in zip(one.entitled, one.shared.shares, strict=True)
     ]
     case.awards += new
     if is_pension:
-        work.set_rate(case, item.died_on, full_rate)
+        work.set_rate(case, died_on, one.full_rate)
         respan(case)
-    _pay_once(work, case, new, item.died_on)
-    total = shared.total if is_pension else full_rate
+    _pay_once(work, case, new, died_on)
     return SurvivorsAwarded(
-        full_rate=case.money(full_rate),
-        total=case.money(total),
+        full_rate=case.money(one.full_rate),
+        total=case.money(one.shared.total if is_pension else one.full_rate),
         per=per,
-        awards=tuple(shown(context, case, award, item.died_on) for award in new),
+        awards=tuple(shown(context, case, award, died_on) for award in new),
     )
 
 

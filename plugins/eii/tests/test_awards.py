@@ -6,6 +6,8 @@ from datetime import date
 from typing import Any
 
 import pytest
+from imis_eii import indexing
+from imis_eii.cases import cases_by_number
 
 from imis_core.errors import ImisError
 
@@ -184,6 +186,55 @@ def test_who_is_awarded_late_has_the_years_raise_too(world: Any, terms: dict[str
     world.do("eii.assess", {"accident": after, "degree": 20, "on": "2025-02-01"})
     found = world.do("eii.index_awards", {"scheme": "wcf"})
     assert found == {"awards": 1, "before": "360.00", "after": "396.00"}
+
+
+def test_a_raise_loads_only_accidents_with_a_pension_that_runs(
+    world: Any, terms: dict[str, Any], monkeypatch: pytest.MonkeyPatch, count_statements: Any
+) -> None:
+    """Ended pensions are neither loaded nor locked, and more accidents do not take more statements."""
+    loaded: list[int] = []
+
+    def spy(context: Any, numbers: Any) -> Any:
+        cases = cases_by_number(context, numbers)
+        loaded.append(len(cases))
+        return cases
+
+    monkeypatch.setattr(indexing, "cases_by_number", spy)
+    world.define({**terms, "indexation": {"table": {"2024": 10, "2025": 10, "2026": 10}}}, "2024-05-01")
+    counts = []
+    for year in (2024, 2025):
+        for person in ("W1", "W2"):
+            made = world.do("eii.assess", {"accident": world.accepted(person), "degree": 20, "on": "2024-06-01"})["id"]
+        world.do("eii.end_award", {"award": made, "on": "2024-06-03", "reason": "recovery"})
+        world.clock.set(date(year + 1, 1, 31))
+        with count_statements() as seen:
+            found = world.do("eii.index_awards", {"scheme": "wcf"})
+        counts.append((found["awards"], loaded[-1], len(seen)))
+    assert [(awards, cases) for awards, cases, _ in counts] == [(1, 1), (2, 2)]
+    assert counts[0][2] == counts[1][2]
+
+
+def test_a_pension_that_ended_after_the_day_is_raised_until_then(world: Any, terms: dict[str, Any]) -> None:
+    """What is heard late: it ran on the day of the raise, so its days from there on are worth more."""
+    world.define({**terms, "indexation": {"table": {"2024": 10}}}, "2024-05-01")
+    one = world.accepted()
+    made = world.do("eii.assess", {"accident": one, "degree": 20, "on": "2024-06-02"})["id"]
+    world.do("eii.end_award", {"award": made, "on": "2024-06-21", "reason": "recovery"})
+    assert world.do("eii.index_awards", {"scheme": "wcf", "on": "2024-06-21"})["awards"] == 0
+    assert world.do("eii.index_awards", {"scheme": "wcf", "on": "2024-06-20"}) == {
+        "awards": 1, "before": "360.00", "after": "396.00",
+    }  # fmt: skip
+    assert running(world, one, "2024-06-20") == [("W1", "396.00")]
+
+
+def test_a_years_raise_is_known_though_its_pensions_have_ended(world: Any, terms: dict[str, Any]) -> None:
+    """A pension that began after the year's first raise waits for the next year, whoever had that raise."""
+    world.define({**terms, "indexation": {"table": {"2024": 10}}}, "2024-05-01")
+    made = world.do("eii.assess", {"accident": world.accepted(), "degree": 20, "on": "2024-06-02"})["id"]
+    assert world.do("eii.index_awards", {"scheme": "wcf", "on": "2024-06-05"})["awards"] == 1
+    world.do("eii.end_award", {"award": made, "on": "2024-06-06", "reason": "recovery"})
+    world.do("eii.assess", {"accident": world.accepted("W2"), "degree": 20, "on": "2024-06-10"})
+    assert world.do("eii.index_awards", {"scheme": "wcf"})["awards"] == 0
 
 
 def test_an_award_of_a_merged_person_is_paid_to_the_one_who_stays(world: Any) -> None:

@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.api import (
     Context,
@@ -26,6 +25,7 @@ from imis_core.api import (
     suggestion,
     user_names,
 )
+from imis_grievance.columns import any_of
 from imis_grievance.comments import Comment, write_comments
 from imis_grievance.holding import Wanted, holds_of, let_go
 from imis_grievance.rules import BY_HAND, CANCELLING, STATES
@@ -76,7 +76,7 @@ class Work:
             )
             .join(grievance_categories, grievance_categories.c.id == table.category)
             .where(
-                table.id == sa.any_(sa.literal(sorted({row.id for _, row in named}), ARRAY(sa.BigInteger))),
+                table.id == any_of(row.id for _, row in named),
                 context.scoped(grievances),
             )
             .order_by(table.id)

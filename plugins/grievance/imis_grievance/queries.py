@@ -22,9 +22,10 @@ from imis_core.api import (
     resolve_users,
     user_names,
 )
+from imis_grievance.holding import held_by
 from imis_grievance.rules import AT_RISK_PARTS, SETTLED, clock
 from imis_grievance.subjects import Subject, resolve, scheme_refusal
-from imis_grievance.tables import grievance_categories, grievance_comments, grievances, holds
+from imis_grievance.tables import grievance_categories, grievance_comments, grievances
 
 
 @frozen(kw_only=True)
@@ -173,7 +174,7 @@ def _select(context: Context) -> sa.Select[Any]:
             grievances, grievance_categories.c.code.label("category_code"),
             persons.c.number.label("person_number"), groups.c.code.label("group_code"),
             claims.c.code.label("claim_code"), reporters.c.number.label("reporter_number"),
-            sa.exists().where(holds.c.grievance == grievances.c.id).label("held"),
+            held_by(grievances.c.id).label("held"),
         )
         .join(grievance_categories, grievance_categories.c.id == grievances.c.category)
         .outerjoin(persons, sa.and_(persons.c.id == grievances.c.person, context.scoped(persons)))

@@ -7,7 +7,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import fields, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.api import (
     Context,
@@ -24,6 +23,7 @@ from imis_core.api import (
     resolve_persons,
     suggestion,
 )
+from imis_grievance.columns import any_of
 
 PLUGIN: Final = "grievance"
 
@@ -106,7 +106,7 @@ def _orders(context: Context, names: set[str]) -> dict[str, Found]:
         )
         .outerjoin(persons, persons.c.id == orders.c.person)
         .outerjoin(providers, providers.c.id == orders.c.provider)
-        .where(orders.c.id == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger))), context.scoped(orders))
+        .where(orders.c.id == any_of(numbers), context.scoped(orders))
     )  # fmt: skip
     return {
         numbers[row.id]: Found(order=row.id, place=row.place, provider=row.provider, scheme=row.scheme) for row in rows

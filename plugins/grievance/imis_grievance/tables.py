@@ -130,13 +130,18 @@ grievance_comments = mass(
     Column("audit", sa.BigInteger, nullable=False),
 )
 
-# Orders that grievances keep from being paid; a row goes when its grievance is resolved. It has no scope, because
-# whoever lets an order go must know of every grievance that keeps it back, and it tells nothing but numbers.
+# Orders that grievances keep from being paid; a row goes when its grievance is resolved and the order let go. It has no
+# scope, because whoever lets an order go must know of every grievance that keeps it back, and it tells nothing but
+# numbers. It counts only as long as the order is in the version in which the grievance left it: whoever moves the order
+# afterwards has taken it over.
 holds = Table(
     "holds",
     metadata,
     reference("grievance", f"{SCHEMA}.grievances", primary_key=True),
     Column("order", sa.BigInteger, ForeignKey(orders.c.id), nullable=False, index=True),
+    Column("version", sa.Integer, nullable=False),  # of the order's state
+    # The grievance is decided, but letting the order go was refused: it keeps nobody else from doing so.
+    Column("decided", sa.Boolean, nullable=False),
 )
 
 # Whom the job has told that time runs out, once for each state of the clock and owner.

@@ -169,6 +169,8 @@ def upgrade() -> None:
         "holds",
         sa.Column("grievance", sa.BigInteger(), nullable=False),
         sa.Column("order", sa.BigInteger(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("decided", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["grievance"], ["grievance.grievances.id"], name=op.f("fk_holds_grievance")),
         sa.ForeignKeyConstraint(["order"], ["core.orders.id"], name=op.f("fk_holds_order")),
         sa.PrimaryKeyConstraint("grievance", name=op.f("pk_holds")),
