@@ -93,12 +93,14 @@ def _generate(context: Context, item: GeneratePayroll) -> PayrollShown | Refusal
     if version is None:
         message = f"no version of {package.code} is in force in the cycle {cycle.code}"
         return invalid(Problem("package", "no_version", message))
-    run = _run(context, item.scheme, version, cycle, opened)
+    run = _run(context, item.scheme, version, cycle, opened, reach)
     with whole_payrolls(context):
         return _written(context, run, reach, [s for name in speakers for s in _lines_of(context, name, run)])
 
 
-def _run(context: Context, scheme: str, version: Version, cycle: CycleRow, opened: Sequence[CycleRow]) -> PayrollRun:
+def _run(
+    context: Context, scheme: str, version: Version, cycle: CycleRow, opened: Sequence[CycleRow], reach: _Reach
+) -> PayrollRun:
     return PayrollRun(
         scheme=scheme,
         currency=context.settings.currency_of(scheme),
@@ -111,6 +113,7 @@ def _run(context: Context, scheme: str, version: Version, cycle: CycleRow, opene
         today=context.today,
         context=context,
         earlier=tuple(c for c in opened if c.starts < cycle.starts),
+        places=reach.places,
     )
 
 

@@ -36,7 +36,9 @@ class PayrollRun:
     `package` and `version` are primary keys, `terms` those of the version in force on the cycle's first day (else of
     the earliest one that begins within the cycle). `active_on` is the cycle's last day or today, whichever is earlier:
     who is active then gets an entitlement. `earlier` are the opened cycles of the package that began before this one,
-    in order; `entitled()` says who has a regular entitlement of which cycle, so that arrears can be told.
+    in order; `entitled()` says who has a regular entitlement of which cycle, so that arrears can be told. `places` are
+    the keys of the locations that the payroll is for (None: everywhere): the kernel leaves out lines of other places,
+    so that a plugin need not make them.
     """
 
     scheme: str
@@ -50,6 +52,7 @@ class PayrollRun:
     today: date
     context: Context
     earlier: tuple[CycleRow, ...] = ()
+    places: tuple[int, ...] | None = None
 
     def entitled(self) -> sa.Select[Any]:
         """A select of `cycle`, `group`, `person`: regular entitlements of the package, and cycles made good by others.

@@ -16,7 +16,7 @@ from imis_cash_transfer.amounts import ask, worth
 from imis_cash_transfer.columns import Sql, apart, whole_tables
 from imis_cash_transfer.moves import active_on, first_active
 from imis_cash_transfer.tables import beneficiaries
-from imis_cash_transfer.targets import key_array
+from imis_cash_transfer.targets import any_of, key_array
 from imis_cash_transfer.terms import CashTransferTerms
 from imis_core.api import (
     Criteria,
@@ -98,7 +98,7 @@ class _Units:
 
 
 def _active(run: PayrollRun) -> _Units:
-    """Who is active on the run's day, and there to be paid."""
+    """Who is active on the run's day, there to be paid, and in its places."""
     holder, table = _holder(run.terms), _table(run.terms)
     with whole_tables(run.context):
         rows = run.context.execute(
@@ -108,6 +108,7 @@ def _active(run: PayrollRun) -> _Units:
                 beneficiaries.c.package == run.package,
                 beneficiaries.c.id.in_(active_on(run.package, run.active_on)),
                 *_there(run),
+                _within(run),
             )
             .order_by(beneficiaries.c.id)
         ).all()
@@ -118,6 +119,11 @@ def _criteria(run: PayrollRun, terms: CashTransferTerms, cycle: CycleRow, units:
     """Expressions on a cycle's first day; only the members of these units are grouped."""
     only = key_array(units) if terms.unit == "household" else None
     return Criteria(run.context, terms.unit, sa.literal(cycle.starts, sa.Date), only=only, name=name)
+
+
+def _within(run: PayrollRun) -> sa.ColumnElement[bool]:
+    """Units that live in the places of the run: one village's payroll carries no country through the application."""
+    return sa.true() if run.places is None else _table(run.terms).c.place == any_of(run.places)
 
 
 def _there(run: PayrollRun) -> list[sa.ColumnElement[bool]]:
@@ -212,11 +218,16 @@ def _owed(run: PayrollRun, cycle: CycleRow) -> sa.Select[Any]:
     entitled = _entitled(run)
     holder = _holder(run.terms)
     number = sa.cast(cycle.id, sa.BigInteger).label("cycle")
-    return sa.select(number, beneficiaries.c.id.label("beneficiary"), holder.label("unit")).where(
-        beneficiaries.c.package == run.package,
-        holder.is_not(None),
-        sa.or_(*reasons),
-        sa.not_(sa.exists().where(entitled.c.cycle == cycle.id, entitled.c.unit == holder)),
+    table = _table(run.terms)
+    return (
+        sa.select(number, beneficiaries.c.id.label("beneficiary"), holder.label("unit"))
+        .join(table, table.c.id == holder)
+        .where(
+            beneficiaries.c.package == run.package,
+            sa.or_(*reasons),
+            sa.not_(sa.exists().where(entitled.c.cycle == cycle.id, entitled.c.unit == holder)),
+            _within(run),
+        )
     )
 
 

@@ -21,7 +21,10 @@ def cash(make_app: MakeApp) -> TestApp:
 
 SETTINGS: Mapping[str, Any] = {
     "schemes": {"safe": {"type": "cash_transfer"}},
-    "roles": {"officer": {"permissions": ["targeting.*", "benefit_packages.*"], "scope": "place"}},
+    "roles": {
+        "officer": {"permissions": ["targeting.*", "benefit_packages.*"], "scope": "place"},
+        "paymaster": {"permissions": ["payroll.*"], "scope": "place"},
+    },
 }
 PACKAGE: Mapping[str, str] = {"scheme": "safe", "package": "P"}
 

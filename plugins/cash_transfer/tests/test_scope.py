@@ -88,6 +88,7 @@ def test_row_security_is_the_second_wall(two_places: TestApp) -> None:
 
 MEMBERSHIP_TERMS: Mapping[str, Any] = {
     **TERMS,
+    "arrears": {"late": True},
     "amount": {"base": "10", "per_person": "5"},
     "exits": [{"name": "small", "when": "size < 2", "state": "exited"}],
 }
@@ -146,3 +147,19 @@ def test_a_household_with_a_hidden_member_is_neither_selected_nor_approved(divid
         app.do("targeting.approve", {"enrolment": enrolment["id"]}, as_=anna)
     assert caught.value.code == "targeting.hidden_members"
     assert app.do("targeting.approve", {"enrolment": enrolment["id"]}, as_="ben")["enrolled"] == 2
+
+
+def test_a_payroll_of_one_place_pays_its_households_whole(
+    divided: TestApp, approved: Callable[..., dict[str, Any]]
+) -> None:
+    """Only those of the place, with arrears, and for all of their members, wherever these live."""
+    app = divided
+    app.do("targeting.score", PACKAGE)
+    approved(app)
+    for code, starts, ends in (("C0", "2022-12-01", "2022-12-31"), ("C1", "2023-01-01", "2023-01-31")):
+        app.do("cycles.open", {"scheme": "safe", "code": code, "starts": starts, "ends": ends})
+    paymaster = app.as_user("pia", "paymaster", places=["L1"])
+    elsewhere = app.as_user("lou", "paymaster", places=["L2"])
+    assert app.do("payroll.generate", {**PACKAGE, "cycle": "C1"}, as_=elsewhere)["beneficiaries"] == 0
+    made = app.do("payroll.generate", {**PACKAGE, "cycle": "C1"}, as_=paymaster)
+    assert (made["beneficiaries"], made["amount"]) == (2, "80.00")

@@ -101,6 +101,37 @@ def test_what_others_held_is_not_released_by_a_grievance(desk: Any) -> None:
     assert desk.states(payroll)[0] == ("held", "held")
 
 
+def test_an_order_that_others_released_and_held_again_is_theirs(desk: Any) -> None:
+    """A grievance lets go only what stands as it left it; the note says that somebody else has moved it."""
+    payroll = desk.payroll()
+    order = desk.orders(payroll)[0]
+    opened = desk.open("PAY", **_order(order))
+    desk.app.do("payments.release", {"order": order["id"], "reason": "found"})
+    assert desk.show(opened)["held"] is False
+    entitlement = desk.app.do("payroll.entitlements", {"payroll": payroll})[0]
+    desk.app.do("payroll.hold", {"entitlement": entitlement["id"], "reason": "the police asks"})
+    late = desk.open("PAY", **_order(order))
+    assert (late["held"], desk.show(opened)["held"]) == (False, False)
+    desk.resolve(opened, "upheld", cancel_payment=True)
+    desk.resolve(late)
+    assert desk.states(payroll)[0] == ("held", "held")
+    assert "somebody else" in desk.show(opened)["comments"][-1]["text"]
+
+
+def test_a_grievance_holds_again_what_others_released(desk: Any) -> None:
+    """The newer grievance is the one that keeps the order back: the older decision leaves it, the newer lets it go."""
+    payroll = desk.payroll()
+    order = desk.orders(payroll)[0]
+    older = desk.open("PAY", **_order(order))
+    desk.app.do("payments.release", {"order": order["id"], "reason": "found"})
+    newer = desk.open("PAY", **_order(order))
+    assert (desk.show(older)["held"], newer["held"]) == (False, True)
+    desk.resolve(older)
+    assert desk.states(payroll)[0] == ("held", "held")
+    desk.resolve(newer)
+    assert desk.states(payroll)[0] == ("approved", "approved")
+
+
 def test_a_hold_needs_no_permission_but_has_an_audit_entry_of_its_own(desk: Any) -> None:
     """A clerk who may open grievances holds through the plugin; payments' own command writes what was done."""
     payroll = desk.payroll()
