@@ -54,6 +54,7 @@ def difference(connection: sa.Connection, manifest: Manifest) -> ops.UpgradeOps:
     steps: list[Any] = list(found.ops)
     for step in list(steps):
         if isinstance(step, ops.CreateTableOp):
+            step.info = {}  # what the framework keeps there is for after_create, not for a revision
             steps += [ops.ExecuteSQLOp(sql) for sql in after_create(tables[step.table_name])]
         elif isinstance(step, ops.ModifyTableOps) and step.table_name in tables:
             # The history's columns stand in the trigger: a widened noun gets it anew.
