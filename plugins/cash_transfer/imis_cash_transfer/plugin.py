@@ -24,6 +24,7 @@ def imis_plugin() -> Manifest:
         nouns={"targeting": 1010, "cash_transfer_beneficiaries": 1011, "cash_transfer_scores": 1012},
         migrations="imis_cash_transfer.migrations",
         tables="imis_cash_transfer.tables",
+        kernel_revision="core_0002",
     )
 
 

@@ -26,6 +26,7 @@ def imis_plugin() -> Manifest:
         nouns=NOUNS,
         migrations="imis_eii.migrations",
         tables="imis_eii.tables",
+        kernel_revision="core_0002",
     )
 
 

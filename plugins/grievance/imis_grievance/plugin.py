@@ -22,6 +22,7 @@ def imis_plugin() -> Manifest:
         nouns={"grievances": 1030, "grievance_categories": 1031},
         migrations="imis_grievance.migrations",
         tables="imis_grievance.tables",
+        kernel_revision="core_0002",
     )
 
 
