@@ -51,6 +51,7 @@ def generate(at: Bench, count: int, runs: int) -> list[Figure]:
     prepared = at.clone(at.template())
     with at.app(prepared) as app:
         enrolled_households(app, count)
+
     def generated(app: TestApp) -> None:
         payroll = app.do("payroll.generate", {**NAMED, "cycle": "C1"}, as_=MAKER)
         assert payroll["beneficiaries"] == count
