@@ -16,7 +16,7 @@ from imis_core.benefit_packages.lookup import (
     versions_by_id,
     versions_on,
 )
-from imis_core.benefit_packages.numbers_of_terms import number_problems
+from imis_core.benefit_packages.numbers_of_terms import LARGEST_MINOR, number_problems
 from imis_core.benefit_packages.schemes import (
     ClaimCase,
     Enrollee,
@@ -116,6 +116,7 @@ __all__ = [
     "ALL_SEEN",
     "COVERAGE_KIND",
     "INT64_MAX",
+    "LARGEST_MINOR",
     "MINOR_UNITS",
     "Amount",
     "Answer",

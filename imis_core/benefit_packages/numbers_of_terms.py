@@ -14,49 +14,49 @@ import attrs
 
 from imis_core.errors import Problem
 from imis_core.parsing import KEY_SHOWN, outside_name
-from imis_core.values import Amount, NotExact, minor_text, to_minor
+from imis_core.values import INT64_MAX, Amount, NotExact, minor_text, to_minor
 
-LARGEST_MINOR: Final = 10**13  # of one amount: sums over all beneficiaries still fit 64 bits
+LARGEST_MINOR: Final = 10**13  # of an amount that is summed over all beneficiaries: the sum still fits 64 bits
 
 
-def number_problems(terms: Any, currency: str) -> Iterator[Problem]:
+def number_problems(terms: Any, currency: str, largest: int = INT64_MAX) -> Iterator[Problem]:
     """What is wrong with the numbers of `terms` (an attrs instance), wherever they stand, with their paths.
 
     Whole numbers are 0 or more, or as the field's metadata says (`min`, `max`); rates and percentages are judged only
     where it says either (`range`). Amounts have no more decimals than the currency (`not_exact`) and at most
-    `LARGEST_MINOR` minor units (`range`). A class that reads itself (`__structure__`) checks itself, unless it offers
+    `largest` minor units (`range`). A class that reads itself (`__structure__`) checks itself, unless it offers
     `__numbers__()`: paths within it with their values. They are what the field that holds it says: amounts if its type
     speaks of them (`ByAge[Amount]`), with the limits of its metadata.
     """
     for attribute, is_amount in _fields(cast(Hashable, type(terms))):
         value = getattr(terms, attribute.name)
         if value is not None:
-            found = _problems(value, is_amount, attribute.metadata, currency)
+            found = _problems(value, is_amount, attribute.metadata, currency, largest)
             yield from (p.at(outside_name(attribute)) for p in found)
 
 
-def _problems(value: Any, is_amount: bool, limits: Mapping[str, Any], currency: str) -> Iterator[Problem]:
+def _problems(value: Any, is_amount: bool, limits: Mapping[str, Any], currency: str, largest: int) -> Iterator[Problem]:
     if isinstance(value, bool):
         return
     if isinstance(value, Decimal) and is_amount:
-        yield from _amount(value, currency)
+        yield from _amount(value, currency, largest)
     elif isinstance(value, int) or (isinstance(value, Decimal) and not limits.keys().isdisjoint(("min", "max"))):
         low, high = limits.get("min", 0), limits.get("max")
         if value < low or (high is not None and value > high):
             span = f"{low} or more" if high is None else f"{low} to {high}"
             yield Problem("", "range", f"expected {span}, found {value}")
     elif attrs.has(type(value)) and not hasattr(value, "__structure__"):
-        yield from number_problems(value, currency)
+        yield from number_problems(value, currency, largest)
     else:
         for path, part in _parts(value):
             if part is not None:
-                yield from (p.at(path) for p in _problems(part, is_amount, limits, currency))
+                yield from (p.at(path) for p in _problems(part, is_amount, limits, currency, largest))
 
 
-def _amount(value: Decimal, currency: str) -> Iterator[Problem]:
+def _amount(value: Decimal, currency: str, largest: int) -> Iterator[Problem]:
     try:
-        if to_minor(value, currency) > LARGEST_MINOR:
-            most = minor_text(LARGEST_MINOR, currency)
+        if to_minor(value, currency) > largest:
+            most = minor_text(largest, currency)
             yield Problem("", "range", f"expected an amount of at most {most}, found {value}")
     except NotExact as error:
         yield Problem("", "not_exact", str(error))

@@ -9,7 +9,7 @@ from typing import Any, Generic, TypeVar, get_args
 import pytest
 from attrs import field, frozen
 
-from imis_core.api import Amount, Percent, Rate, number_problems, parse
+from imis_core.api import LARGEST_MINOR, Amount, Percent, Rate, number_problems, parse
 
 T = TypeVar("T")
 
@@ -82,13 +82,13 @@ class Terms:
 )
 def test_every_number_is_judged_where_it_stands(terms: dict[str, Any], expected: set[tuple[str, str]]) -> None:
     """Path and reason of each number that is out of range or not exact; nothing else is judged."""
-    assert {(p.path, p.reason) for p in number_problems(parse(terms, Terms), "USD")} == expected
+    assert {(p.path, p.reason) for p in number_problems(parse(terms, Terms), "USD", LARGEST_MINOR)} == expected
 
 
 def test_amounts_are_judged_by_the_currency() -> None:
     """The largest amount is one of minor units, and decimals are those of the currency."""
     terms = Terms(by_code={"A": Amount(Decimal("0.5")), "B": Amount(Decimal(10**13)), "C": Amount(Decimal(10**13 + 1))})
-    assert {(p.path, p.reason) for p in number_problems(terms, "JPY")} == {
+    assert {(p.path, p.reason) for p in number_problems(terms, "JPY", LARGEST_MINOR)} == {
         ("by_code.A", "not_exact"),
         ("by_code.C", "range"),
     }

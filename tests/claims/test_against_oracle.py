@@ -81,12 +81,15 @@ class Expected:
         return oracle.shown(self.world, self.claims[code], self.verdicts[code], self.results.get(code))
 
 
+ENTERED = ("kind", "quantity", "price", "claimed")  # of a line as it came in: the oracle computes the rest
+
+
 def shown(told: Told, code: str) -> dict[str, Any]:
     answer = told.app.do("claims.show", {"claim": told.name(code)})
     kept = ("status", "rejection", "rejection_code", "category", "claimed", "approved", "payable")
     lines = [
         {
-            **line,
+            **{name: value for name, value in line.items() if name not in ENTERED},
             "item": line["item"].removeprefix(told.prefix),
             "quantity_approved": Fraction(line["quantity_approved"]),
         }

@@ -14,6 +14,7 @@ from attrs import field, frozen
 
 from imis_cash_transfer.score_terms import Equals, Lookup, Ratio, Score, YesNo, literal_of, score_problems
 from imis_core.api import (
+    LARGEST_MINOR,
     Amount,
     Criterion,
     Problem,
@@ -117,7 +118,7 @@ def frequency(terms: CashTransferTerms) -> Recurrence | None:
 
 def check_terms(terms: CashTransferTerms, check: TermsCheck) -> Sequence[Problem]:
     """What types cannot say: ranges, exact amounts, known names and places, expressions of the right kind."""
-    problems = [*number_problems(terms, check.currency), *_names(terms), *_places(terms.quota, check)]
+    problems = [*number_problems(terms, check.currency, LARGEST_MINOR), *_names(terms), *_places(terms.quota, check)]
     if terms.cutoff is not None and terms.score is None:
         problems.append(Problem("cutoff", "score", "a cut-off needs a `score`; give both or neither"))
     if terms.score is not None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final
 
-from imis_core.api import Problem, TermsCheck, number_problems
+from imis_core.api import LARGEST_MINOR, Problem, TermsCheck, number_problems
 from imis_eii.terms import (
     EiiTerms,
     FuneralTerms,
@@ -27,7 +27,7 @@ AGE_MAX: Final = 150
 def check_terms(terms: EiiTerms, check: TermsCheck) -> Sequence[Problem]:
     """All that is wrong with the terms of a package."""
     return [
-        *number_problems(terms, check.currency),
+        *number_problems(terms, check.currency, LARGEST_MINOR),
         *_not_yet(terms),
         *_bounds(terms),
         *(p.at("wage") for p in _wage(terms.wage)),
