@@ -89,7 +89,6 @@ def test_an_item_field_that_is_not_computed_yet_is_refused(field: str) -> None:
         ({"renewal_discount": {"months": 1}}, ("renewal_discount.percent", "required")),
         ({"enrolment_discount": {"percent": "100.1"}}, ("enrolment_discount.percent", "range")),
         ({"lump_sum": "1.001"}, ("lump_sum", "not_exact")),
-        ({"lump_sum": "100000000000.01"}, ("lump_sum", "range")),
         ({"lump_sum": "-1"}, ("lump_sum", "negative")),
         ({"lump_sum": 1.5}, ("lump_sum", "float")),
         ({"cycles": []}, ("cycles", "length")),
