@@ -23,6 +23,7 @@ class ItemRow:
     max_quantity_thousandths: int | None
     sexes: tuple[str, ...]
     ages: tuple[str, ...]
+    frequency_days: int | None
 
 
 @frozen
@@ -44,7 +45,7 @@ def resolve_items(context: Context, names: Iterable[str]) -> dict[str, ItemRow]:
     return {
         name: ItemRow(
             row.id, row.code, row.name, row.kind, row.category, row.care_type, row.max_quantity_thousandths,
-            tuple(row.sexes), tuple(row.ages),
+            tuple(row.sexes), tuple(row.ages), row.frequency_days,
         )
         for name, row in context.named(items, names)
     }  # fmt: skip
