@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from imis_core.errors import Refusal
-from imis_core.security.caller import Caller
 from imis_core.testing.app import TestApp
 from tests.claims.conftest import TERMS, Clinic, rejections
 
@@ -154,12 +153,14 @@ def test_of_several_packages_a_line_needs_one_that_lets_it_pass(clinic: Clinic) 
     assert clinic.paid("C2") == ["250.00", "0.00"]
 
 
-def test_claims_at_other_facilities_count(clinic: Clinic) -> None:
+def test_claims_at_other_facilities_count(make_app: Any) -> None:
     """Whoever may see them: a facility's clerk is told what the person's other claims leave."""
+    permissions = ["claims.*"]
+    app = make_app(settings={"roles": {"desk": {"permissions": permissions, "scope": "provider"}}})
+    clinic = Clinic(app)
     insured(clinic, "N7", max_visits=1)
     clinic.submit("C1", "LAB", number="N7", provider="OUT")
-    clerk = clinic.app.as_user("clerk:ann@HC")
-    assert isinstance(clerk, Caller)
+    clerk = app.as_user("anna", "desk", providers=["HC"])
     assert rejections(clinic.submit("C2", "LAB", number="N7", as_=clerk))[1] == ["max_visits"]
 
 
@@ -197,3 +198,39 @@ def test_claims_of_a_merged_person_count(clinic: Clinic) -> None:
     clinic.person("N9")
     app.do("beneficiaries.merge", {"keep": "N9", "drop": "N7"})
     assert rejections(clinic.submit("C2", "LAB", number="N9"))[1] == ["max_visits"]
+
+
+def test_an_item_is_not_given_again_too_soon(clinic: Clinic) -> None:
+    """Fewer than `frequency_days` days before or after, across policy periods, never inside one claim."""
+    item = {"code": "SCAN", "name": "SCAN", "kind": "service", "price": "10", "frequency_days": 30}
+    clinic.app.do("catalogue.define_item", item)
+    clinic.app.do("catalogue.define_price_list", {"code": "PL", "valid_from": "2019-01-02", "prices": {"SCAN": "10"}})
+    insured(clinic, "N7", on="2020-02-01", items={"SCAN": {}})
+    (policy,) = clinic.app.do("coverage.list", {"number": "N7"})
+    clinic.app.do("coverage.renew", {"coverage": policy["id"], "on": "2021-01-15"})
+    found = {
+        day: rejections(clinic.submit(day, "SCAN", "SCAN", number="N7", **{"from": day}))[1]
+        for day in ("2021-01-20", "2020-12-22", "2020-12-21", "2021-02-18", "2021-02-19")
+    }
+    assert found == {
+        "2021-01-20": [None, None],
+        "2020-12-22": ["frequency", "frequency"],
+        "2020-12-21": [None, None],
+        "2021-02-18": ["frequency", "frequency"],
+        "2021-02-19": [None, None],
+    }
+
+
+def test_frequency_is_asked_last(clinic: Clinic) -> None:
+    """A line that its package refuses is told so, not that it comes too soon."""
+    item = {"code": "SCAN", "name": "SCAN", "kind": "service", "price": "10", "frequency_days": 30}
+    clinic.app.do("catalogue.define_item", item)
+    clinic.app.do("catalogue.define_price_list", {"code": "PL", "valid_from": "2019-01-02", "prices": {"SCAN": "10"}})
+    insured(clinic, "N7", max_visits=2, items={"SCAN": {"max_provisions": 2}})
+    found = [rejections(clinic.submit(f"C{n}", ("SCAN", n, "10"), number="N7"))[1] for n in (1, 2)]
+    # The second one: a provision and a visit are left, the interval is not.
+    assert found == [[None], ["frequency"]]
+    late = {"from": "2021-04-01"}
+    third = clinic.submit("C3", ("SCAN", 5, "10"), number="N7", **late)
+    assert (rejections(third)[1], quantities(third)) == ([None], ["1"])
+    assert rejections(clinic.submit("C4", "SCAN", number="N7", **late))[1] == ["max_provisions"]
