@@ -106,6 +106,9 @@ class Limit:
         return {name: amount for name, amount in named.items() if amount is not None}
 
 
+HOSPITAL_LEVELS: Final = frozenset({"hospital"})
+
+
 @frozen
 class PackageLimits:
     """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not a stay.
@@ -118,6 +121,7 @@ class PackageLimits:
     deductible: Limit | None
     ceiling: Limit | None
     hospital_by_facility: bool
+    hospital_levels: frozenset[str] = HOSPITAL_LEVELS  # names of levels that are hospitals here
     counts: Mapping[str, int] = _NONE
     caps: Mapping[str, int] = _NONE
     extra_member_minor: int = 0
@@ -125,7 +129,7 @@ class PackageLimits:
     threshold_members: int | None = None
 
     def is_hospital_case(self, overnight: bool, facility_level: str | None) -> bool:
-        return facility_level == "hospital" if self.hospital_by_facility else overnight
+        return facility_level in self.hospital_levels if self.hospital_by_facility else overnight
 
     @property
     def by_members(self) -> bool:
@@ -151,6 +155,8 @@ def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> 
     if kind.package_limits_sql is None or not wanted:
         return {}
     limits = kind.package_limits_sql().subquery("limits")
+    levels = context.settings.deployment.facility_levels or {}
+    hospitals = frozenset(name for name, level in levels.items() if level == "hospital") or HOSPITAL_LEVELS
     found: dict[LimitsKey, PackageLimits] = {}
     rows: Iterable[Any] = context.execute(
         sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))
@@ -160,6 +166,7 @@ def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> 
             _limit(row, "deductible"),
             _limit(row, "ceiling"),
             bool(row["hospital_by_facility"]),
+            hospitals,
             _by_category(row, "max_", COUNTED),
             _by_category(row, "cap_", CAPPED),
             row.get("extra_member_ceiling") or 0,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "core_0003"
-down_revision = "core_0002"
+revision = "core_0005"
+down_revision = "core_0004"
 
 
 def upgrade() -> None:
