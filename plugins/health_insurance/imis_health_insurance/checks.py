@@ -24,7 +24,7 @@ NOT_YET: Final = frozenset({
     "subsidies", "subsidy_attribute", "conversion_package", "copayments", "category_caps", "extra_member_ceiling",
     "max_policy_ceiling", "relative", "capitation",
 })  # fmt: skip
-NOT_YET_OF_ITEM: Final = frozenset({"waiting_months", "ceiling_exclusion"})
+NOT_YET_OF_ITEM: Final = frozenset({"ceiling_exclusion"})
 
 
 def item_codes(terms: HealthTerms) -> frozenset[str]:
