@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "cards": ("cards", "cards"),
+    "audit": ("audit", "audit"),
     "plugins": ("plugins", "plugins"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),
