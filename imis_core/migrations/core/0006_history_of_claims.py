@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "core_0005"
-down_revision = "core_0004"
+revision = "core_0006"
+down_revision = "core_0005"
 
 
 def upgrade() -> None:
