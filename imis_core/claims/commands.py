@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from imis_core.benefit_packages.schemes import ClaimCase
 from imis_core.claims.checks import Checking, Verdict, prepare
-from imis_core.claims.entry import EnteredClaim, cases, default_scheme, enter, resolve
+from imis_core.claims.entry import EnteredClaim, References, cases, default_scheme, enter, resolve
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
 from imis_core.claims.processing import process_scheme
 from imis_core.claims.states import NUMBERS
@@ -20,7 +21,20 @@ from imis_core.values import Money, thousandths_text
 @command("claims.submit", input=SubmitClaim, result=SubmittedClaim)
 def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedClaim | Refusal]:
     """Take in a provider's claim, check it, and answer whether it is checked or rejected, line by line."""
-    known, of_case, scheme = resolve(context, items), cases(context, items), default_scheme(context)
+    # The references first: to look a patient up widens what the caller may see, a case of that patient among it.
+    known = resolve(context, items)
+    return take_in(context, items, known, cases(context, items))
+
+
+def take_in(
+    context: Context,
+    items: Sequence[SubmitClaim],
+    known: References,
+    of_case: Mapping[int, ClaimCase | Refusal],
+    restored_from: Sequence[int] | None = None,
+) -> list[SubmittedClaim | Refusal]:
+    """Enter, check and store claims; `of_case` by position, `restored_from` the claim that each is made anew from."""
+    scheme = default_scheme(context)
     outcomes: list[SubmittedClaim | Refusal] = []
     entered: list[EnteredClaim] = []
     seen: set[str] = set()
@@ -38,7 +52,8 @@ def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedCl
         return outcomes
     checking = prepare(context, entered)
     # Claims are stored before their lines are judged: one whose code is taken must not count for those after it.
-    numbers = _store_claims(context, entered, checking)
+    origins = None if restored_from is None else [restored_from[claim.position] for claim in entered]
+    numbers = _store_claims(context, entered, checking, origins)
     kept = [claim for claim in entered if claim.code in numbers]
     verdicts = checking.judge(kept)
     ids = [numbers[claim.code] for claim in kept]
@@ -53,7 +68,9 @@ def _duplicate(code: str) -> Refusal:
     return Refusal("claims.duplicate_code", f"there is a claim {code!r} already; a claim's code is used once")
 
 
-def _store_claims(context: Context, entered: Sequence[EnteredClaim], checking: Checking) -> dict[str, int]:
+def _store_claims(
+    context: Context, entered: Sequence[EnteredClaim], checking: Checking, origins: Sequence[int] | None
+) -> dict[str, int]:
     """Write the claims themselves; their numbers by code, without those whose code is taken.
 
     Codes are unique in the deployment: that a taken one shows, whoever sees the other claim, is a documented exception.
@@ -82,6 +99,7 @@ def _store_claims(context: Context, entered: Sequence[EnteredClaim], checking: C
                 "currency": [c.currency for c in entered],
                 "claimed_minor": [c.claimed_minor for c in entered],
                 "audit": [context.audit] * len(entered),
+                **({} if origins is None else {"restored_from": origins}),
             },
             conflict="(code) DO NOTHING",
             returning="id, code",

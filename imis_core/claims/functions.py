@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION
+
 # `firsts` and `lasts` limit the days of each person in each scheme; `uncounted` are numbers of states that do not
 # count. Rows with a category are numbers of claims, rows with an item approved quantities in thousandths. Claims of
 # persons who were merged into another count as that person's.
-HISTORY: Final = """
+HISTORY: Final = f"""
 CREATE FUNCTION core.claim_history(
     of_schemes text[], of_persons bigint[], firsts date[], lasts date[], of_items bigint[], of_categories text[],
     uncounted smallint[])
@@ -33,11 +35,10 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog AS $$
     FROM counted n WHERE n.category = ANY (of_categories) GROUP BY 1, 2, 3, 4
     UNION ALL
     SELECT n.scheme, n.person, n.target_date, NULL, l.item,
-           least(sum(k.quantity_thousandths), 9223372036854775807)::bigint
-    FROM counted n
-    JOIN core.claim_line_checks k ON k.claim = n.id AND k.rejection IS NULL
+           least(sum({QUANTITY}), 9223372036854775807)::bigint
+    FROM {LINES_IN_FORCE} JOIN counted n ON n.id = k.claim
     JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
-    WHERE l.item = ANY (of_items) AND cardinality(of_items) > 0 GROUP BY 1, 2, 3, 5
+    WHERE {REJECTION} IS NULL AND l.item = ANY (of_items) AND cardinality(of_items) > 0 GROUP BY 1, 2, 3, 5
 $$;
 """
 # Persons are locked in the order of their keys; each statement in here sees what was committed before it began, so the

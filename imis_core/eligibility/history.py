@@ -15,8 +15,8 @@ from attrs import define, field
 
 from imis_core.context import Context
 
-# Numbers of the states of claims that count for nothing: rejected ones (`claims.states.NUMBERS`).
-UNCOUNTED: Final = (2,)
+# Numbers of the states of claims that count for nothing: `claims.states.VOID_NUMBERS`, a room above this one.
+UNCOUNTED: Final = (2, 6)
 
 _ARGUMENTS: Final = (
     "(CAST(:schemes AS text[]), CAST(:persons AS bigint[]), CAST(:firsts AS date[]), CAST(:lasts AS date[]),"

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from imis_core.claims.states import VOID_NUMBERS
+from imis_core.eligibility.history import UNCOUNTED
 from imis_core.errors import Refusal
 from imis_core.testing.app import TestApp
 from tests.claims.conftest import TERMS, Clinic, rejections
@@ -234,3 +236,24 @@ def test_frequency_is_asked_last(clinic: Clinic) -> None:
     third = clinic.submit("C3", ("SCAN", 5, "10"), number="N7", **late)
     assert (rejections(third)[1], quantities(third)) == ([None], ["1"])
     assert rejections(clinic.submit("C4", "SCAN", number="N7", **late))[1] == ["max_provisions"]
+
+
+def test_what_a_review_takes_away_is_free_again(clinic: Clinic) -> None:
+    """Provisions are of the quantity that stands approved; a claim that a review or the provider ended counts no more."""
+    insured(clinic, "N7", max_visits=2, items={"DRUG": {"max_provisions": 10}})
+    clinic.submit("C1", ("DRUG", 8, "10"), number="N7")
+    line = {"line": 1, "quantity": 3, "justification": "three were given"}
+    clinic.app.do("claims.review", {"claim": "C1", "lines": [line]})
+    second = clinic.submit("C2", ("DRUG", 9, "10"), number="N7")
+    assert quantities(second) == ["7"]
+    assert rejections(clinic.submit("C3", ("DRUG", 1, "10"), number="N7"))[1] == ["max_provisions"]
+    clinic.app.do("claims.withdraw", {"claim": "C2", "reason": "entered twice"})
+    assert quantities(clinic.submit("C4", ("DRUG", 9, "10"), number="N7")) == ["7"]
+    no = {"line": 1, "reject": True, "justification": "not indicated"}
+    clinic.app.do("claims.review", {"claim": "C1", "lines": [no]})
+    assert quantities(clinic.submit("C5", ("DRUG", 9, "10"), number="N7")) == ["3"]
+
+
+def test_states_that_count_for_nothing_are_known_to_both_rooms() -> None:
+    """Eligibility, a room below claims, names them by number."""
+    assert UNCOUNTED == VOID_NUMBERS
