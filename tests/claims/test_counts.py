@@ -239,7 +239,7 @@ def test_frequency_is_asked_last(clinic: Clinic) -> None:
 
 
 def test_what_a_review_takes_away_is_free_again(clinic: Clinic) -> None:
-    """Provisions are of the quantity that stands approved; a claim that a review or the provider ended counts no more."""
+    """Provisions are of the quantity that stands approved; a claim rejected or withdrawn since counts no more."""
     insured(clinic, "N7", max_visits=2, items={"DRUG": {"max_provisions": 10}})
     clinic.submit("C1", ("DRUG", 8, "10"), number="N7")
     line = {"line": 1, "quantity": 3, "justification": "three were given"}
