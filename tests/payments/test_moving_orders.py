@@ -6,7 +6,6 @@ import pytest
 
 from tests.payments.conftest import Office
 
-pytestmark = pytest.mark.audited
 OWED = {"benefits_expense": "100.00", "benefits_payable": "-100.00"}
 PAID = {"benefits_expense": "100.00", "cash": "-100.00"}
 
