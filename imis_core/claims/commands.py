@@ -143,6 +143,8 @@ def _store_lines(context: Context, kept: Kept) -> None:
         "cover_kind": [None if c is None else c.kind for c in covers],
         "cover": [None if c is None else c.id for c in covers],
         "package_version": [None if c is None else c.package_version for c in covers],
+        "copayment": [r[3].copayment for r in rows],
+        "members": [r[3].members for r in rows],
     }
     insert_together(context.connection, (claim_lines, lines), (claim_line_checks, checked))
 

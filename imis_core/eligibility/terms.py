@@ -110,6 +110,19 @@ HOSPITAL_LEVELS: Final = frozenset({"hospital"})
 
 
 @frozen
+class Copayment:
+    """What the patient pays beside the rest: percent x 10**6 of the share, or an amount once per claim.
+
+    `condition` None: it always applies.
+    """
+
+    name: str
+    condition: str | None
+    percent_micro: int | None
+    amount_minor: int | None
+
+
+@frozen
 class PackageLimits:
     """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not a stay.
 
@@ -127,6 +140,7 @@ class PackageLimits:
     extra_member_minor: int = 0
     max_ceiling_minor: int | None = None
     threshold_members: int | None = None
+    copayments: tuple[Copayment, ...] = ()  # the first whose condition is met holds
 
     def is_hospital_case(self, overnight: bool, facility_level: str | None) -> bool:
         return facility_level in self.hospital_levels if self.hospital_by_facility else overnight
@@ -172,6 +186,7 @@ def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> 
             row.get("extra_member_ceiling") or 0,
             row.get("max_policy_ceiling"),
             row.get("threshold_members"),
+            tuple(Copayment(**one) for one in row.get("copayments") or ()),
         )
     return found
 

@@ -66,15 +66,17 @@ class Expected:
 
     def submit(self, claim: Claim) -> None:
         self.claims[claim["code"]] = claim
-        self.verdicts[claim["code"]] = oracle.check(self.world, claim)
+        before = [(self.claims[code], verdict) for code, verdict in self.verdicts.items()]
+        self.verdicts[claim["code"]] = oracle.check(self.world, claim, before)
 
     def process(self, named: list[str] | None) -> int:
         checked = [code for code, verdict in self.verdicts.items() if verdict["rejection"] is None]
         chosen = [c for c in checked if (c not in self.results if named is None else c in named)]
         for code in sorted(chosen, key=lambda c: (target_date(self.claims[c]), c)):
+            if code in self.results:
+                continue  # computed again: the same
             others = [(self.claims[o], self.verdicts[o], r) for o, r in self.results.items() if o != code]
-            result = oracle.value(self.world, self.claims[code], self.verdicts[code], others)
-            assert self.results.setdefault(code, result) == result  # computed again: the same
+            self.results[code] = oracle.value(self.world, self.claims[code], self.verdicts[code], others)
         return len(chosen)
 
     def shown(self, code: str) -> dict[str, Any]:

@@ -54,6 +54,16 @@ def _limits(version: int, terms: HealthTerms, currency: str) -> dict[str, Any]:
         "extra_member_ceiling": _minor(terms.extra_member_ceiling, currency),
         "max_policy_ceiling": _minor(terms.max_policy_ceiling, currency),
         "threshold_members": terms.threshold_members,
+        "copayments": [
+            {
+                "name": one.name,
+                "condition": None if one.when is None else one.when.text,
+                "percent_micro": None if one.percent is None else int(one.percent * MICRO),
+                "amount_minor": _minor(one.amount, currency),
+            }
+            for one in terms.copayments or ()
+        ]
+        or None,
     }
 
 

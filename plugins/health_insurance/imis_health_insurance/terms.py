@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from imis_core.api import (
     Amount,
+    Criterion,
     Invalid,
     InvalidInput,
     MonthDay,
@@ -153,8 +154,10 @@ class Subsidies:
 
 @frozen(kw_only=True)
 class Copayment:
+    """What the patient pays beside the rest: a percentage, or an amount once per claim; `when` None: always."""
+
     name: str
-    when: str | None = None
+    when: Criterion | None = None
     percent: Percent | None = None
     amount: Amount | None = None
 
