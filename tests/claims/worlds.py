@@ -127,7 +127,7 @@ def packages(draw: st.DrawFn, alone: bool) -> dict[str, Any]:
             terms[name] = draw(st.integers(0, 3))
     if draw(rarely):
         terms["category_caps"] = draw(st.dictionaries(st.sampled_from(CAPPED), some_amount, min_size=1))
-    if draw(rarely):
+    if draw(rarely) and terms.get("ceiling", {}).get("level") == "policy":
         terms["threshold_members"] = draw(st.integers(1, 3))
         terms["extra_member_ceiling"] = draw(some_amount)
         if draw(st.booleans()):
