@@ -1,4 +1,4 @@
-"""A deployment with processes that a test starts, kills and stops, a client that speaks to them, and waiting in bounds."""
+"""A deployment with processes that a test starts, kills and stops; a client that speaks to them; waiting in bounds."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ class Deployment:
         self.execute(
             "CREATE OR REPLACE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS "
             "$$ BEGIN PERFORM pg_sleep(TG_ARGV[0]::float); RETURN NULL; END $$",
-            f"CREATE TRIGGER slow BEFORE INSERT ON {table} FOR EACH STATEMENT EXECUTE FUNCTION public.slow('{seconds}')",
+            f"CREATE TRIGGER slow BEFORE INSERT ON {table} EXECUTE FUNCTION public.slow('{seconds}')",
         )
 
     def quick(self, table: str) -> None:

@@ -1,7 +1,7 @@
 """Starts `imis` as a process of its own with the clock and the constants that a fault test asks for.
 
-`IMIS_FAULTS` is JSON: `{"set": {"imis_core.jobs.STALLED_SECONDS": 2}, "clock": "FILE"}`; FILE holds by how many hours the
-clock is off, and is read each time somebody asks what time it is. Everything else is the product as it is.
+`IMIS_FAULTS` is JSON: `{"set": {"imis_core.jobs.STALLED_SECONDS": 2}, "clock": "FILE"}`; FILE holds by how many hours
+the clock is off, and is read each time somebody asks what time it is. Everything else is the product as it is.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 
 from tests.faults.harness import Deployment, client, until
-from tests.faults.world import all_done, claims, outcome_of
+from tests.faults.world import claims, outcome_of
 
 
 def test_a_worker_and_a_web_process_do_a_run_and_stop(deployment: Deployment) -> None:
@@ -24,5 +24,4 @@ def test_a_worker_and_a_web_process_do_a_run_and_stop(deployment: Deployment) ->
         process.signal(signal.SIGTERM)
     assert (worker.ended(), web.ended()) == (0, 0)
     with deployment.application() as hands:
-        assert len(outcome_of(hands)["claims"]) == 2 * len(claims())
-        all_done([])
+        assert len(outcome_of(hands)["claims"]) == 2 * len(claims())  # lines

@@ -1,4 +1,4 @@
-"""A small world to break things in: a facility, families with capped policies, claims that draw on them; its results."""
+"""A small world to break things in: a facility, people with capped policies, claims that draw on them; its results."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ def make_world(hands: Hands) -> None:
     do("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"})
     do("catalogue.define_item", {"code": "DRUG", "name": "Drug", "kind": "product", "price": "100"})
     do("catalogue.define_item", {"code": "LAB", "name": "Laboratory", "kind": "service", "price": "60"})
-    do("providers.register", {"code": "HC", "name": "HC", "level": "health_centre", "care_type": "both"})
+    prices = {"code": "PL", "valid_from": "2019-01-01", "prices": {"DRUG": "100", "LAB": "60"}}
+    do("catalogue.define_price_list", prices)
+    facility = {"code": "HC", "name": "HC", "level": "health_centre", "care_type": "both", "price_lists": ["PL"]}
+    do("providers.register", facility)
     package = {"scheme": "chf", "code": "BASIC", "name": "Basic", "valid_from": "2019-01-01", "terms": CAPPED}
     do("benefit_packages.define", package)
     person = {"given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1980-01-01", "relationship": "head"}
@@ -65,7 +68,8 @@ def claims(people: range = range(PEOPLE), visits: range = range(VISITS), prefix:
             "code": f"{prefix}{person}-{visit}", "provider": "HC", "number": f"N{person}",
             "from": f"2021-0{1 + (visit + person) % 5}-{10 + person % 15}", "diagnosis": "A09",
             "lines": [
-                {"item": "DRUG", "quantity": 1 + visit % 3, "price": "100"}, {"item": "LAB", "quantity": 1, "price": "60"},
+                {"item": "DRUG", "quantity": 1 + visit % 3, "price": "100"},
+                {"item": "LAB", "quantity": 1, "price": "60"},
             ],
         }
         for visit in visits
@@ -78,6 +82,8 @@ SELECT c.code, t.state, t.version, t.valuation, r.line, r.deducted_milli, r.paya
 FROM core.claims c JOIN core.claim_current t ON t.claim = c.id
 LEFT JOIN core.claim_results r ON r.claim = c.id AND r.valuation = t.valuation ORDER BY c.code, r.line
 """
+
+_USED = "SELECT counter, used FROM core.cover_usage ORDER BY cover, person, counter"
 
 
 def outcome_of(hands: Hands) -> dict[str, Any]:

@@ -49,5 +49,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("queued", name=op.f("uq_job_chunks_queued")),
         schema="core",
     )
+    op.alter_column(
+        "idempotency",
+        "answer",
+        existing_type=postgresql.JSONB(astext_type=sa.Text()),
+        type_=sa.JSON(none_as_null=True),
+        existing_nullable=True,
+        schema="core",
+    )
     op.add_column("schedules", sa.Column("slot", sa.DateTime(timezone=True), nullable=True), schema="core")
     # ### end Alembic commands ###
