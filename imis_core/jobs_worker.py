@@ -1,4 +1,4 @@
-"""A worker: threads that run jobs, look after schedules and dead workers, and deliver events, until told to stop."""
+"""A worker: threads that run jobs, look after schedules and dead workers, deliver events and seal the audit log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 class Worker:
-    """Runs jobs, schedules and event deliveries until told to stop; finishes what it has begun."""
+    """Runs jobs, schedules, event deliveries and sealing until told to stop; finishes what it has begun."""
 
     def __init__(self, app: Application, *, concurrency: int = 1) -> None:
         self._app = app
@@ -38,6 +38,7 @@ class Worker:
         self._threads = [
             threading.Thread(target=self._run_jobs, name="imis-jobs", daemon=True),
             threading.Thread(target=self._run_deliveries, name="imis-events", daemon=True),
+            threading.Thread(target=self._run_sealing, name="imis-seals", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -105,6 +106,17 @@ class Worker:
                 tried = 0
             if not tried:
                 self._stop.wait(POLL_SECONDS)
+
+    def _run_sealing(self) -> None:
+        from imis_core.audit_seals import PAUSE_SECONDS as SEALING_PAUSE_SECONDS
+        from imis_core.audit_seals import seal_due
+
+        while not self._stop.wait(SEALING_PAUSE_SECONDS):
+            try:
+                seal_due(self._app)
+            except Exception:
+                # What is not sealed stays to be sealed; only the loop must not die with the database.
+                _log.exception("sealing of the audit log is interrupted; it goes on")
 
 
 def leave_at_once() -> None:
