@@ -38,10 +38,10 @@ def process_in_background(context: Context, items: tuple[ProcessInBackground, ..
     return [scheme_problem(context, item.scheme) or begin(context, JOB, item, "claims.process") for item in items]
 
 
-# A claim's rejected lines draw on nothing.
+# Of all lines, rejected ones too: a review may have brought one back.
 _COVERS: Final = sa.text(
     """
-    SELECT t.claim, array_agg(DISTINCT k.cover_kind || ' ' || k.cover) FILTER (WHERE k.rejection IS NULL) AS covers
+    SELECT t.claim, array_agg(DISTINCT k.cover_kind || ' ' || k.cover) FILTER (WHERE k.cover IS NOT NULL) AS covers
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
     JOIN core.claim_line_checks k ON k.claim = t.claim
     WHERE t.scheme = :scheme AND t.state = :checked
