@@ -6,8 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "core_0007"
-down_revision = "core_0006"
+revision = "core_0009"
+down_revision = "core_0008"
 
 
 def upgrade() -> None:
