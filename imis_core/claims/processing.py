@@ -39,6 +39,10 @@ _CHECKED_CLAIMS: Final = sa.text(
     f"SELECT {_COLUMNS} WHERE t.scheme = :scheme AND t.state = :checked "
     "ORDER BY c.target_date, c.code LIMIT :chunk FOR UPDATE OF t"
 )
+_CHECKED_AMONG: Final = sa.text(
+    f"SELECT {_COLUMNS} WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked "
+    "ORDER BY c.target_date, c.code FOR UPDATE OF t"
+)
 _NAMED_CLAIMS: Final = sa.text(
     f"SELECT {_COLUMNS} WHERE t.claim = ANY(:claims) ORDER BY c.target_date, c.code FOR UPDATE OF t"
 )
@@ -82,11 +86,23 @@ def process_scheme(context: Context, scheme: str, names: Sequence[str] | None) -
         while rows:
             done += _value_chunk(context, scheme, rows)
             rows = _checked(context, scheme) if len(rows) == CHUNK else []
+    return _processed(context, scheme, done)
+
+
+def _processed(context: Context, scheme: str, done: int) -> ProcessedClaims:
     if done:
         context.emit(
             "claims_valuated", scheme, {"scheme": scheme, "audit": context.audit, "claims": done}, scheme=scheme
         )
     return ProcessedClaims(processed=done, valuated=done, rejected=0)
+
+
+def process_checked(context: Context, scheme: str, numbers: Sequence[int]) -> ProcessedClaims:
+    """Valuate those of the claims that are still checked; what somebody else has processed meanwhile is left alone."""
+    rows = context.execute(
+        _CHECKED_AMONG, {"claims": list(numbers), "scheme": scheme, "checked": NUMBERS[CHECKED]}
+    ).all()
+    return _processed(context, scheme, _value_chunk(context, scheme, rows))
 
 
 def _checked(context: Context, scheme: str) -> Sequence[Any]:
@@ -220,4 +236,4 @@ def _by_claim(of_claim: Ints, amounts: Ints, claims_: int) -> Ints:
     return total
 
 
-__all__ = ["CHUNK", "claim_columns", "plan_of", "process_scheme"]
+__all__ = ["CHUNK", "claim_columns", "plan_of", "process_checked", "process_scheme"]

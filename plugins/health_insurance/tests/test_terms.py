@@ -61,7 +61,10 @@ def test_a_field_that_is_not_computed_yet_is_refused(field: str) -> None:
         ({"overpayment": "credit"}, ("overpayment", "not_yet")),
         ({"copayments": [{"name": "n"}]}, ("copayments.0", "required")),
         ({"copayments": [{"name": "n", "percent": 5, "amount": 1}]}, ("copayments.0", "required")),
-        ({"copayments": [{"name": "n", "percent": 5, "when": "claim.kind = 'x'"}]}, ("copayments.0.when", "expression")),
+        (
+            {"copayments": [{"name": "n", "percent": 5, "when": "claim.kind = 'x'"}]},
+            ("copayments.0.when", "expression"),
+        ),
         ({"copayments": [{"name": "n", "percent": 5, "when": "age >"}]}, ("copayments.0.when", "expression")),
         ({"extra_member_ceiling": "5"}, ("extra_member_ceiling", "excluded")),
         ({"max_visits": 10**12 + 1}, ("max_visits", "range")),
