@@ -39,6 +39,8 @@ _COMMANDS: Final = {
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "plugins": ("plugins", "plugins"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),
 }
