@@ -39,6 +39,7 @@ _COMMANDS: Final = {
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "plugins": ("plugins", "plugins"),
+    "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
     "openapi": ("openapi", "openapi"),

@@ -71,11 +71,12 @@ def restore(folder: Path, path: Path, told: Told) -> Restored:
         finally:
             addresses.release()
     except BaseException:
-        for one in reversed(placed):
-            one.unlink(missing_ok=True)
+        _take_away(placed)
         raise
     rows = sum(archive.manifest["rows"].values())
-    return Restored(addresses.database, rows, len(placed), time.monotonic() - begun, tuple(kept), behind)
+    return Restored(
+        addresses.database, rows, sum(not p.is_dir() for p in placed), time.monotonic() - begun, tuple(kept), behind
+    )
 
 
 def _same_deployment(folder: Path, archive: Archive) -> None:
@@ -154,9 +155,7 @@ def _is_same(path: Path, content: IO[bytes]) -> bool:
 
 
 def _write(path: Path, content: IO[bytes], mode: int, placed: list[Path]) -> None:
-    if path.parent.name != "var":  # which the account of an embedded server must pass
-        path.parent.mkdir(mode=0o700 if mode == 0o600 else 0o777, parents=True, exist_ok=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folders(path.parent, private=mode == 0o600, placed=placed)
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
     try:
         with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
@@ -168,6 +167,24 @@ def _write(path: Path, content: IO[bytes], mode: int, placed: list[Path]) -> Non
         placed.append(path)
     finally:
         fresh.unlink(missing_ok=True)
+
+
+def _make_folders(folder: Path, *, private: bool, placed: list[Path]) -> None:
+    if folder.exists():
+        return
+    _make_folders(folder.parent, private=private, placed=placed)
+    # `var` is passed by the account of an embedded server.
+    folder.mkdir(mode=0o700 if private and folder.name != "var" else 0o777)
+    placed.append(folder)
+
+
+def _take_away(placed: list[Path]) -> None:
+    """Remove what a failed restore wrote; folders stay if something else came into them."""
+    for path in reversed(placed):
+        if not path.is_dir():
+            path.unlink(missing_ok=True)
+        elif not any(path.iterdir()):
+            path.rmdir()
 
 
 def _into_database(archive: Archive, addresses: Addresses, told: Told) -> None:

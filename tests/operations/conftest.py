@@ -19,6 +19,7 @@ from imis_core.cli import main
 from imis_core.clock import SetClock
 from imis_core.database import embedded
 from imis_core.database.embedded import EmbeddedServerError
+from imis_core.events import deliver_due
 from imis_core.opening import Playground, migrate_deployment, open_application
 from imis_core.operations.backup import BackedUp, back_up
 from imis_core.operations.restore import Restored, restore
@@ -134,6 +135,8 @@ def fill(folder: Path) -> None:
         do("grievances.define_category", {"code": "pay", "name": "Payments", "days": 10})
         complaint = {"category": "pay", "description": "Awa Diop was not paid", "reporter": "Awa Diop"}
         do("grievances.open", complaint)
+        deliver_due(app)
+        app.queue.run_due()
 
 
 @pytest.fixture(scope="session")
