@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "file": ("file", "file"),
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
+    "audit": ("audit", "audit"),
     "plugins": ("plugins", "plugins"),
     "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
