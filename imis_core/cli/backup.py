@@ -46,10 +46,11 @@ def backup(state: State, target: Path, without_keys: bool, keep: int | None) -> 
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--check", is_flag=True, help="Only read the archive through and say what is in it.")
 @click.pass_obj
-def restore(state: State, file: Path, check: bool) -> None:
+def restore(state: State, file: Path, check: bool) -> int:
     """Restore the archive FILE into this folder and its empty database, whole or not at all.
 
-    A folder without imis.toml gets the archive's settings; settings that are there stay.
+    A folder without imis.toml gets the archive's settings; settings that are there stay. Exit code 1 if the audit
+    is not what was sealed (it was not when the backup was made, either).
     """
     with _megabytes("check" if check else "restore") as told:
         if check:
@@ -65,14 +66,17 @@ def restore(state: State, file: Path, check: bool) -> None:
             f"{file}: whole; {manifest['deployment']} of {manifest['made_at']}, imis {manifest['imis']}, "
             f"{sum(manifest['rows'].values()):,} rows, {manifest['attachments']['count']:,} attachments"
         )
-        return
+        return 0
     click.echo(
         f"database {done.database}: {done.rows:,} rows and {done.files:,} files in {done.seconds:.1f} s; counts as in "
         "the backup, ledger zero"
     )
     for name in done.kept:
         click.echo(f"{name}: kept as it is here; the backup's differs")
-    click.echo(f"next: {'`imis migrate`, then ' if done.behind else ''}`imis check`")
+    for line in done.audit:
+        click.echo(line)
+    click.echo(f"next: {'`imis migrate`, `imis audit verify`, then ' if done.behind else ''}`imis check`")
+    return 0 if done.audit_is_whole else 1
 
 
 @contextmanager

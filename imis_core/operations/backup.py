@@ -209,7 +209,7 @@ def add_database(writer: Writer, owner_url: str) -> dict[str, Any]:
             "revisions": facts.revisions_of(connection, schemas),
             "rows": facts.counts_of(connection, schemas),
             "grants": facts.grants_of(connection, schemas, roles),
-            "audit_seal": facts.latest_seal(connection),
+            "audit_seals": facts.seals_of(connection),
             "server": ".".join(map(str, version)) if version else None,
         }
     engine.dispose()

@@ -23,7 +23,7 @@ from imis_core.database import embedded
 from imis_core.database.server import EMBEDDED
 from imis_core.deployment import Settings, load_settings
 from imis_core.errors import ImisError
-from imis_core.ids import KEY_BYTES
+from imis_core.ids import KEY_BYTES, SEALS_KEY_BYTES
 from imis_core.operations.backup import LAST
 
 Severity = Literal["ok", "note", "warning", "error"]
@@ -112,31 +112,32 @@ def _account(folder: Path) -> Iterator[Finding]:
 
 
 def _keys(folder: Path, *, in_use: bool) -> Iterator[Finding]:
-    path = folder / "keys" / "ids.key"
-    if not path.exists():
-        if in_use:
-            yield Finding(
-                "keys", "error", "keys.missing", f"{path} is missing, but the database is in use",
-                "put it back from the backup before anything starts: a new key changes every outside id",
-            )  # fmt: skip
+    """The two keys that the deployment rests on, and whether others can read any."""
+    for name, length, lost in (
+        ("ids", KEY_BYTES, "a new key changes every outside id"),
+        ("seals", SEALS_KEY_BYTES, "with a new key the seals of the audit prove nothing"),
+    ):
+        path = folder / "keys" / f"{name}.key"
+        if not path.exists():
+            if in_use:
+                remedy = f"put it back from the backup before anything starts: {lost}"
+                message = f"{path} is missing, but the database is in use"
+                yield Finding("keys", "error", "keys.missing", message, remedy)
+            else:
+                yield Finding("keys", "note", "keys.not_made", f"{path} is made at the first start")
+            continue
+        try:
+            good = len(bytes.fromhex(path.read_text("ascii").strip())) == length
+        except (ValueError, OSError):
+            good = False
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if not good:
+            yield Finding("keys", "error", "keys.invalid", f"{path} is damaged", "put it back from the backup")
+        elif mode & 0o077:
+            message = f"{path} can be read by others (mode {mode:04o})"
+            yield Finding("keys", "error", "keys.readable", message, f"chmod 600 {path}")
         else:
-            yield Finding("keys", "note", "keys.not_made", f"{path} is made at the first start")
-        return
-    try:
-        good = len(bytes.fromhex(path.read_text("ascii").strip())) == KEY_BYTES
-    except (ValueError, OSError):
-        good = False
-    if not good:
-        yield Finding("keys", "error", "keys.invalid", f"{path} is damaged", "put it back from the backup")
-        return
-    for one in sorted(p for p in path.parent.iterdir() if p.is_file()):
-        mode = stat.S_IMODE(one.stat().st_mode)
-        if mode & 0o077:
-            yield Finding(
-                "keys", "error", "keys.readable", f"{one} can be read by others (mode {mode:04o})", f"chmod 600 {one}"
-            )
-            return
-    yield Finding("keys", "ok", "keys.right", f"{path} is there and private")
+            yield Finding("keys", "ok", "keys.right", f"{path} is there and private")
 
 
 def _disk(folder: Path, settings: Settings) -> Iterator[Finding]:

@@ -10,8 +10,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from imis_core.audit_seals import last_seals
 from imis_core.database.engine import Roles
 from imis_core.errors import refused
+from imis_core.runtime_tables import audit_seals
 
 _OWNER: Final = sa.text("SELECT nspowner::regrole::name FROM pg_namespace WHERE nspname = 'core'")
 _SCHEMAS: Final = sa.text(
@@ -47,7 +49,6 @@ _GRANTS: Final = sa.text(
     GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4
     """
 )
-_SEALS: Final = "core.audit_seals"
 
 
 def roles_in(connection: sa.Connection) -> Roles:
@@ -107,12 +108,10 @@ def grant_statements(grants: list[Mapping[str, Any]], roles: Roles) -> list[str]
     return statements
 
 
-def latest_seal(connection: sa.Connection) -> dict[str, Any] | None:
-    """The newest seal of the audit, to be compared by whoever suspects the database; None where nothing is sealed."""
-    if not connection.execute(sa.text("SELECT to_regclass(:t) IS NOT NULL"), {"t": _SEALS}).scalar_one():
-        return None
-    row = connection.exec_driver_sql(f"SELECT to_jsonb(s) FROM {_SEALS} s ORDER BY id DESC LIMIT 1").scalar()
-    return dict(row) if row is not None else None
+def seals_of(connection: sa.Connection) -> list[str]:
+    """The newest seal of each log, as `imis audit verify --seals` reads them; none in tables of before the seals."""
+    there = connection.execute(sa.text("SELECT to_regclass(:t) IS NOT NULL"), {"t": audit_seals.fullname}).scalar_one()
+    return last_seals(connection) if there else []
 
 
 def _literal(text: str) -> str:

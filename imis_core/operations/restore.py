@@ -23,11 +23,13 @@ from attrs import frozen
 from sqlalchemy.engine import make_url
 
 from imis_core.application import Composition
+from imis_core.audit_verification import seals_of_lines, told_in_words, verify
 from imis_core.database.engine import Roles, driver_url, unreachable
 from imis_core.database.server import Addresses, ensure_roles, find_database
 from imis_core.deployment import load_settings, read_toml
 from imis_core.errors import Refusal, Unavailable, refused
 from imis_core.migrations.runner import LOCK, known_revisions
+from imis_core.opening import open_application
 from imis_core.operations import facts
 from imis_core.operations.archive import FILES, KEYS, SETTINGS, Archive, Told, read_archive
 from imis_core.operations.programs import running
@@ -46,6 +48,8 @@ class Restored:
     seconds: float
     kept: tuple[str, ...]  # settings that were there and differ from the archive's
     behind: bool  # the tables are those of an older version: `imis migrate` comes next
+    audit: tuple[str, ...] = ()  # what the check of the audit's seals proves, in words; nothing if `behind`
+    audit_is_whole: bool = True
 
 
 def restore(folder: Path, path: Path, told: Told) -> Restored:
@@ -74,9 +78,18 @@ def restore(folder: Path, path: Path, told: Told) -> Restored:
         _take_away(placed)
         raise
     rows = sum(archive.manifest["rows"].values())
+    audit, whole = ((), True) if behind else _verify_audit(folder, archive)
     return Restored(
-        addresses.database, rows, sum(not p.is_dir() for p in placed), time.monotonic() - begun, tuple(kept), behind
-    )
+        addresses.database, rows, sum(not p.is_dir() for p in placed), time.monotonic() - begun, tuple(kept), behind,
+        audit, whole,
+    )  # fmt: skip
+
+
+def _verify_audit(folder: Path, archive: Archive) -> tuple[tuple[str, ...], bool]:
+    """Whether the audit is what was sealed, up to the seal that the archive's manifest keeps."""
+    with open_application(folder) as app:
+        found = verify(app, seals_of_lines(archive.manifest["audit_seals"]))
+    return tuple(line for one in found for line in told_in_words(one)), all(one.is_whole for one in found)
 
 
 def _same_deployment(folder: Path, archive: Archive) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from attrs import frozen
 
+from imis_core.audit_seals import seal_due
 from imis_core.cli import main
 from imis_core.clock import SetClock
 from imis_core.database import embedded
@@ -137,6 +138,7 @@ def fill(folder: Path) -> None:
         do("grievances.open", complaint)
         deliver_due(app)
         app.queue.run_due()
+        seal_due(app)
 
 
 @pytest.fixture(scope="session")

@@ -83,6 +83,10 @@ def test_an_embedded_deployment_comes_back_as_it_was(living: Path, archive: Path
     there.mkdir()
     done = restored(there, archive)
     assert (done.behind, done.kept) == (False, ())
+    assert (done.audit_is_whole, "1 seals of log files or backups were compared" in "\n".join(done.audit)) == (
+        True,
+        True,
+    )
     assert content(there) == content(living)
     assert [p.read_bytes() for p in (there / "var" / FOLDER).rglob("*") if p.is_file()] == [LETTER]
     assert (there / "keys" / "ids.key").read_bytes() == (living / "keys" / "ids.key").read_bytes()
@@ -156,9 +160,21 @@ def test_without_keys_a_restore_asks_for_them(living: Path, base: Path, there: P
     (there / "keys").mkdir()
     (there / "keys" / "ids.key").write_text("00" * 16)
     refused("restore.other_key", lambda: restored(there, path))
-    shutil.copy(living / "keys" / "ids.key", there / "keys" / "ids.key")
+    shutil.copytree(living / "keys", there / "keys", dirs_exist_ok=True)
     restored(there, path)
     assert content(there)["claim"] == content(living)["claim"]
+
+
+def test_a_restore_tells_of_an_audit_that_is_not_what_was_sealed(
+    living: Path, archive: Path, base: Path, there: Path, imis: Callable[..., Answer]
+) -> None:
+    """A manifest that keeps another seal than the database's: restored, told, exit code 1."""
+    line = read_archive(archive).manifest["audit_seals"][0]
+    other = line[:-8] + ("0" * 8 if not line.endswith("0" * 8) else "1" * 8)
+    path = rewritten(archive, base / "other.tar", lambda m: m.update(audit_seals=[other]))
+    answer = imis("-C", there, "restore", path)
+    assert (answer.code, "cut_off" in answer.out) == (1, True)
+    assert imis("-C", there, "audit", "verify", "--seals", archive).code == 0
 
 
 def test_a_restore_goes_into_an_empty_database_only(living: Path, archive: Path) -> None:

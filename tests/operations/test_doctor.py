@@ -132,7 +132,7 @@ def test_keys_disk_and_backups(living: Path, tmp_path: Path, monkeypatch: pytest
     key = copied / "keys" / "ids.key"
 
     def keys(in_use: bool = True) -> list[str]:
-        return [f.code for f in doctor._keys(copied, in_use=in_use)]
+        return [f.code for f in doctor._keys(copied, in_use=in_use) if "ids.key" in f.message]
 
     assert keys() == ["keys.right"]
     key.chmod(0o644)
@@ -141,6 +141,7 @@ def test_keys_disk_and_backups(living: Path, tmp_path: Path, monkeypatch: pytest
     assert keys() == ["keys.invalid"]
     key.unlink()
     assert (keys(), keys(in_use=False)) == (["keys.missing"], ["keys.not_made"])
+    assert [f.code for f in doctor._keys(copied, in_use=True) if "seals.key" in f.message] == ["keys.right"]
 
     settings = load_settings(living)
     usage = shutil.disk_usage(tmp_path)
