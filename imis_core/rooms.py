@@ -12,6 +12,9 @@ from imis_core.beneficiaries import commands as beneficiaries_commands
 from imis_core.beneficiaries import queries as beneficiaries_queries
 from imis_core.benefit_packages import commands as benefit_packages_commands
 from imis_core.benefit_packages import queries as benefit_packages_queries
+from imis_core.cards import commands as cards_commands
+from imis_core.cards import publishing as cards_publishing
+from imis_core.cards import queries as cards_queries
 from imis_core.catalogue import commands as catalogue_commands
 from imis_core.catalogue import queries as catalogue_queries
 from imis_core.claims import commands as claims_commands
@@ -59,6 +62,7 @@ if TYPE_CHECKING:
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.queries import Query
+    from imis_core.routes import Route
 
 
 @hookimpl
@@ -99,6 +103,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payroll_commands.COMMANDS,
         *notifications_commands.COMMANDS,
         *attachments_commands.COMMANDS,
+        *cards_commands.COMMANDS,
     )
 
 
@@ -126,12 +131,18 @@ def imis_register_queries() -> Iterable[Query]:
         *notifications_queries.QUERIES,
         *attachments_queries.QUERIES,
         *reports_queries.QUERIES,
+        *cards_queries.QUERIES,
     )
 
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job]:
     return (*jobs.KERNEL_JOBS, *delivery.JOBS)
+
+
+@hookimpl
+def imis_register_routes() -> Iterable[Route]:
+    return cards_publishing.ROUTES
 
 
 @hookimpl
