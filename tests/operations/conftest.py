@@ -169,14 +169,24 @@ def restored(folder: Path, path: Path) -> Restored:
 
 
 @pytest.fixture
-def there(base: Path, server: Callable[[str], tuple[str, str]]) -> Path:
-    """A folder to restore into, whose settings name an empty database on the test run's server."""
-    service, owner = server(f"there_{secrets.token_hex(3)}")
-    folder = base / "there"
-    folder.mkdir()
-    text = SETTINGS.replace("[plugins]", f'[database]\nurl = "{service}"\nowner_url = "{owner}"\n[plugins]')
-    (folder / "imis.toml").write_text(text, "utf-8")
-    return folder
+def on_server(base: Path, server: Callable[[str], tuple[str, str]]) -> Callable[[str], Path]:
+    """Makes folders to restore into, whose settings name an empty database on the test run's server."""
+
+    def make(name: str) -> Path:
+        service, owner = server(f"{name}_{secrets.token_hex(3)}")
+        folder = base / name
+        folder.mkdir()
+        text = SETTINGS.replace("[plugins]", f'[database]\nurl = "{service}"\nowner_url = "{owner}"\n[plugins]')
+        (folder / "imis.toml").write_text(text, "utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture
+def there(on_server: Callable[[str], Path]) -> Path:
+    """One such folder."""
+    return on_server("there")
 
 
 @pytest.fixture

@@ -263,10 +263,14 @@ def test_a_backup_of_a_newer_version_is_refused(archive: Path, base: Path, there
     refused("restore.other_format", lambda: restored(there, base / "form.tar"))
 
 
-def test_a_backup_under_load_is_one_moment(living: Path, base: Path, there: Path) -> None:
+def test_a_backup_under_load_is_one_moment(
+    archive: Path, base: Path, there: Path, on_server: Callable[[str], Path]
+) -> None:
     """While commands run, the archive's counts belong together: as many audit entries of a command as rows it made."""
+    busy = on_server("busy")
+    restored(busy, archive)
     stop = threading.Event()
-    with opened(living) as app:
+    with opened(busy) as app:
 
         def work() -> None:
             number = 0
@@ -279,7 +283,7 @@ def test_a_backup_under_load_is_one_moment(living: Path, base: Path, there: Path
         thread.start()
         try:
             time.sleep(0.2)
-            path = saved(living, base / "busy.tar").path
+            path = saved(busy, base / "busy.tar").path
         finally:
             stop.set()
             thread.join()
