@@ -20,6 +20,8 @@ from imis_core.catalogue import queries as catalogue_queries
 from imis_core.claims import commands as claims_commands
 from imis_core.claims import paying as claims_paying
 from imis_core.claims import queries as claims_queries
+from imis_core.claims import reviewing as claims_reviewing
+from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import queries as coverage_queries
 from imis_core.eligibility import queries as eligibility_queries
@@ -90,6 +92,8 @@ def imis_register_commands() -> Iterable[Command]:
         *benefit_packages_commands.COMMANDS,
         *coverage_commands.COMMANDS,
         *claims_commands.COMMANDS,
+        *claims_reviewing.COMMANDS,
+        *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
         *payments_commands.COMMANDS,
