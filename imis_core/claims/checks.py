@@ -23,7 +23,7 @@ from imis_core.eligibility.lines import is_adult
 from imis_core.eligibility.members import DayOfCover, members_by_cover
 from imis_core.eligibility.prices import Prices, read_prices
 from imis_core.eligibility.rejections import Rejection
-from imis_core.eligibility.terms import LimitsKey, read_limits, read_terms
+from imis_core.eligibility.terms import LimitsKey, read_rules
 
 
 @frozen
@@ -95,8 +95,7 @@ def _prepare_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim
     prices = read_prices(context, context.settings.currency_of(scheme), (c.provider.id for c in claims), items)
     covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date, c.case) for c in claims])
     versions = {cover.package_version for found in covers for cover in found}
-    terms = read_terms(context, kind, versions, items)
-    limits = read_limits(context, kind, versions)
+    terms, limits = read_rules(context, kind, versions, items)
     of_day = [[(cover, c.target_date) for cover in found] for c, found in zip(claims, covers, strict=True)]
     members = members_by_cover(context, kind, limits, [one for found in of_day for one in found])
     visits = [_visit(claim) for claim in claims]

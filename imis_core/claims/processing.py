@@ -20,7 +20,7 @@ from imis_core.claims.tables import claim_results, claim_states, claim_valuation
 from imis_core.context import Context
 from imis_core.database.numbers import Ints, insert_numbers
 from imis_core.eligibility.drawing import ClaimColumns, Plan, plan_valuation
-from imis_core.eligibility.terms import read_limits, read_terms
+from imis_core.eligibility.terms import read_rules
 from imis_core.eligibility.usage import UsageKey
 from imis_core.eligibility.valuation import MILLI, ValuedColumns
 from imis_core.errors import Refusal, not_found
@@ -138,11 +138,11 @@ def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
 
 
 def plan_of(context: Context, scheme: str, rows: Sequence[Any], stored: StoredLines) -> Plan:
-    """What the claims of a chunk are valued by: their packages' terms and limits, in two statements."""
+    """What the claims of a chunk are valued by: their packages' terms and limits, in one statement."""
     kind = context.app.type_of(scheme)
     versions = set(np.unique(stored.lines.package_version).tolist())
-    terms = read_terms(context, kind, versions, np.unique(stored.lines.item).tolist())
-    return plan_valuation(claim_columns(rows), stored.lines, terms, read_limits(context, kind, versions))
+    terms, limits = read_rules(context, kind, versions, np.unique(stored.lines.item).tolist())
+    return plan_valuation(claim_columns(rows), stored.lines, terms, limits)
 
 
 def claim_columns(rows: Sequence[Any]) -> ClaimColumns:

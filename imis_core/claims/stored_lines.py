@@ -25,12 +25,12 @@ class StoredLines:
 
 
 _NAMES: Final = (
-    "claim", "line", "quantity", "claimed", "price", "list_price", "reviewed_price", "item", "cover_kind", "cover",
-    "package_version", "copayment", "members", "deducted", "payable",
+    "claim", "service", "line", "quantity", "claimed", "price", "list_price", "reviewed_price", "item", "cover_kind",
+    "cover", "package_version", "copayment", "members", "deducted", "payable",
 )  # fmt: skip
-# Products first, then services, as entered; the earlier result of a claim that is computed again comes along.
+# The earlier result of a claim that is computed again comes along.
 _LINES: Final = f"""
-    SELECT b.position - 1, k.line::bigint, {QUANTITY}, l.quantity_thousandths, l.price_minor,
+    SELECT b.position - 1, l.service::int::bigint, k.line::bigint, {QUANTITY}, l.quantity_thousandths, l.price_minor,
            coalesce(k.list_price_minor, -1), coalesce({REVIEWED_PRICE}, -1), l.item,
            coalesce(array_position(CAST(%(kinds)s AS text[]), k.cover_kind), 0)::bigint - 1, k.cover,
            k.package_version, coalesce(k.copayment, -1)::bigint, coalesce(k.members, -1)::bigint,
@@ -40,7 +40,6 @@ _LINES: Final = f"""
          WITH ORDINALITY AS b(claim, valuation, position) ON b.claim = k.claim
     LEFT JOIN core.claim_results r ON r.claim = k.claim AND r.line = k.line AND r.valuation = b.valuation
     WHERE {REJECTION} IS NULL
-    ORDER BY b.position, l.service, k.line
 """
 _KINDS: Final = (
     "SELECT DISTINCT cover_kind FROM core.claim_line_checks WHERE rejection IS NULL AND claim = ANY(%(claims)s)"
@@ -57,6 +56,9 @@ def read_lines(context: Context, claims: Sequence[int], valuations: Sequence[int
         rows = context.connection.exec_driver_sql(_KINDS, {"claims": list(claims)})
         kinds = sorted(row[0] for row in rows)
         found = read_numbers(context.connection, _LINES, {**parameters, "kinds": array_literal(kinds)}, _NAMES)
+    # Products first, then services, as entered.
+    order = np.lexsort((found["line"], found["service"], found["claim"]))
+    found = {name: column[order] for name, column in found.items()}
     return StoredLines(
         found["line"],
         LinesToValue(

@@ -1,4 +1,4 @@
-"""Whole numbers in bulk, by binary COPY straight into and out of numpy: no Python object for any value.
+"""Whole numbers in bulk, in PostgreSQL's binary form straight into and out of numpy: no Python object for any value.
 
 Only for columns of whole numbers and booleans without nulls, all of one width each. Everything else goes by `bulk`.
 """
@@ -19,22 +19,35 @@ Ints = NDArray[np.int64]
 
 _HEADER: Final = b"PGCOPY\n\xff\r\n\x00" + bytes(8)  # signature, flags, length of an extension
 _END: Final = b"\xff\xff"
+_BIGINT: Final = 20  # the type's number in PostgreSQL
 
 
 def read_numbers(
     connection: Connection, statement: str, parameters: Mapping[str, Any], names: Sequence[str]
 ) -> dict[str, Ints]:
-    """The columns of a SELECT, all of them bigint and not null; `%(name)s` stands for a parameter."""
-    driver = connection.connection.driver_connection
-    assert driver is not None
-    connection.dispatch.before_cursor_execute(connection, None, f"COPY {statement}", None, None, False)
-    with driver.cursor() as cursor, cursor.copy(f"COPY ({statement}) TO STDOUT (FORMAT BINARY)", parameters) as copy:
-        data = b"".join(copy)
-    row = np.dtype([("fields", ">i2"), *_fields([8] * len(names))])
-    rows = np.frombuffer(data, dtype=row, offset=len(_HEADER), count=(len(data) - len(_HEADER) - 2) // row.itemsize)
-    if len(_HEADER) + rows.nbytes + 2 != len(data) or any((rows[f"n{i}"] != 8).any() for i in range(len(names))):
-        raise AssertionError(f"a column of {names} is null or no bigint")
-    return {name: rows[f"v{i}"].astype(np.int64) for i, name in enumerate(names)}
+    """The columns of a SELECT, all of them bigint and not null, in no order; `%(name)s` stands for a parameter.
+
+    Each column comes as one array, so that the driver has one row to look at instead of one for each of ours.
+    """
+    columns = [f"c{i}" for i in range(len(names))]
+    arrays = ", ".join(f"array_agg({column})" for column in columns)
+    whole = f"SELECT {arrays} FROM ({statement}) AS rows ({', '.join(columns)})"
+    driver: Any = connection.connection.driver_connection
+    connection.dispatch.before_cursor_execute(connection, None, whole, None, None, False)
+    with driver.cursor(binary=True) as cursor:
+        cursor.execute(whole, parameters)
+        return {name: _array(cursor.pgresult.get_value(0, i)) for i, name in enumerate(names)}
+
+
+def _array(data: bytes | None) -> Ints:
+    """PostgreSQL's binary form of a bigint array: dimensions, nulls, type, size, first index, then the values."""
+    if data is None:
+        return np.zeros(0, dtype=np.int64)
+    dimensions, nulls, kind = np.frombuffer(data, dtype=">i4", count=3).tolist()
+    if dimensions != 1 or nulls or kind != _BIGINT:
+        raise AssertionError("a column is null somewhere, or no bigint")
+    values = np.frombuffer(data, dtype=[("length", ">i4"), ("value", ">i8")], offset=5 * 4)
+    return values["value"].astype(np.int64)
 
 
 def insert_numbers(connection: Connection, table: sa.Table, columns: Mapping[str, Ints]) -> int:

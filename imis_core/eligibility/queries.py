@@ -26,7 +26,7 @@ from imis_core.eligibility.items import Asked, ItemKey, Members, SchemeRules, an
 from imis_core.eligibility.members import DayOfCover, members_by_cover
 from imis_core.eligibility.prices import read_prices
 from imis_core.eligibility.standing import Standing, reason_of, standings_on
-from imis_core.eligibility.terms import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_terms
+from imis_core.eligibility.terms import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_rules
 from imis_core.eligibility.usage import UsageKey, read_usage, used_of
 from imis_core.eligibility.valuation import MILLI
 from imis_core.errors import Problem, Refusal, invalid, not_found
@@ -114,12 +114,13 @@ def _rules(
     covers = covers_on(context, kind, name, [(person.id, on, None)])[0]
     versions = {cover.package_version for cover in covers}
     ids = [item.id for item in items]
+    terms, limits = read_rules(context, kind, versions, ids)
     return SchemeRules(
         name,
         currency,
         covers,
-        read_terms(context, kind, versions, ids),
-        read_limits(context, kind, versions),
+        terms,
+        limits,
         read_prices(context, currency, [provider.id] if provider else [], ids),
     )
 
