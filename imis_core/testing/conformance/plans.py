@@ -21,7 +21,8 @@ from imis_core.benefit_packages.lookup import parsed_terms, versions_on
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.context import Context
 from imis_core.database.tables import metadata as core_metadata
-from imis_core.eligibility.lines import covers_on, read_limits, read_terms
+from imis_core.eligibility.covers import covers_on
+from imis_core.eligibility.terms import read_limits, read_terms
 from imis_core.errors import ImisError
 from imis_core.migrations.runner import tables_of
 from imis_core.payroll.runs import CycleRow, PayrollRun
