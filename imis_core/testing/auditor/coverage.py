@@ -88,8 +88,9 @@ _COUNTER: Final = """
     JOIN core.claim_line_checks l ON l.claim = t.claim
     JOIN core.claim_results r ON r.claim = t.claim AND r.line = l.line AND r.valuation = t.valuation
     JOIN limits lim ON lim.package_version = l.package_version AND lim.cover_kind = l.cover_kind
-    CROSS JOIN LATERAL (SELECT CASE WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = ANY(CAST(:hospitals AS text[])), false)
-                                    ELSE c.from_date <> c.to_date END AS hospital) h
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = ANY(CAST(:hospitals AS text[])), false)
+        ELSE c.from_date <> c.to_date END AS hospital) h
     WHERE lim.{name}_level IN ('person', 'policy')
       AND coalesce(lim.{name}_general, CASE WHEN h.hospital THEN lim.{name}_inpatient ELSE lim.{name}_outpatient END)
           IS NOT NULL
@@ -99,7 +100,8 @@ _COUNTER: Final = """
 def usage_check(kinds: Iterable[SchemeType], hospitals: Sequence[str]) -> Check | None:
     """What covers have used up, rebuilt from the claims that stand; None if no scheme type has limits.
 
-    `hospitals` are the names of the levels of facilities that are hospitals. Only the plugins know how their terms limit: their `package_limits_sql` is read as a table.
+    `hospitals` names the levels of facilities that are hospitals. Only the plugins know how their terms limit:
+    their `package_limits_sql` is read as a table.
     Source: health_insurance.md 5.
     """
     selects = [kind.package_limits_sql() for kind in kinds if kind.package_limits_sql is not None]
