@@ -44,7 +44,7 @@ _CHECKED_AMONG: Final = sa.text(
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
            c.facility_level, t.version, t.valuation, t.state
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
-    WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked
+    WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked AND NOT t.awaits_review
     ORDER BY c.target_date, c.code FOR UPDATE OF t
     """
 )

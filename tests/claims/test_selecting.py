@@ -43,6 +43,9 @@ def test_a_chosen_claim_waits_for_its_review(make_app: Any) -> None:
     clinic = clinic_with(make_app, {"above": "50"})
     clinic.submit("C1", "LAB")
     assert clinic.process() == {"processed": 0, "valuated": 0, "rejected": 0}
+    clinic.app.do("claims.process_in_background", {"scheme": "chf"})
+    clinic.app.queue.run_due()
+    assert clinic.show("C1")["status"] == "checked"
     with pytest.raises(ImisError) as caught:
         clinic.process("C1")
     assert caught.value.code == "claims.awaits_review"
