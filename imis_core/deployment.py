@@ -118,6 +118,13 @@ class RoleTable:
 
 
 @frozen(kw_only=True)
+class BackupTable:
+    """`max_age_hours`: from then on `imis doctor` calls the last backup too old."""
+
+    max_age_hours: int = 26
+
+
+@frozen(kw_only=True)
 class Settings:
     """All of `imis.toml`. `folder` is where it lies (None for a scenario that carries its own)."""
 
@@ -127,6 +134,7 @@ class Settings:
     schemes: dict[str, SchemeTable] = field(factory=dict)
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
+    backup: BackupTable = field(factory=BackupTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -243,6 +251,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_scheme_problems(data),
         *_role_problems(data),
         *_database_problems(_table(data, "database")),
+        *_day_problems(data),
     ]
 
 
@@ -361,6 +370,17 @@ def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
         approvers = table.get("approvers", 1) if isinstance(table, Mapping) else 1
         if isinstance(approvers, int) and not 1 <= approvers <= 5:
             found.append(Problem(f"approvals.{command}.approvers", "range", "expected 1 to 5 approvers"))
+    return found
+
+
+def _day_problems(data: Mapping[str, Any]) -> list[Problem]:
+    """Spans of time have sensible ends; what the database itself insists on is not promised shorter."""
+    found = []
+    for path, least, most, unit in (("backup.max_age_hours", 1, 8_760, "hours"),):
+        table, _, name = path.partition(".")
+        value = _table(data, table).get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:
+            found.append(Problem(path, "range", f"expected {least} to {most} {unit}"))
     return found
 
 
