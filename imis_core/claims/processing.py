@@ -40,8 +40,8 @@ _CHECKED_CLAIMS: Final = sa.text(
     "ORDER BY c.target_date, c.code LIMIT :chunk FOR UPDATE OF t"
 )
 _CHECKED_AMONG: Final = sa.text(
-    f"SELECT {_COLUMNS} WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked AND NOT t.awaits_review "
-    "ORDER BY c.target_date, c.code FOR UPDATE OF t"
+    f"SELECT {_COLUMNS} WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked "
+    "AND NOT t.awaits_review ORDER BY c.target_date, c.code FOR UPDATE OF t"
 )
 _NAMED_CLAIMS: Final = sa.text(
     f"SELECT {_COLUMNS} WHERE t.claim = ANY(:claims) ORDER BY c.target_date, c.code FOR UPDATE OF t"
