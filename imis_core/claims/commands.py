@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
-from imis_core.claims.checks import Verdict, check
-from imis_core.claims.entry import EnteredClaim, cases, default_scheme, enter, resolve
+from imis_core.benefit_packages.schemes import ClaimCase
+from imis_core.claims.checks import Checking, Verdict, prepare
+from imis_core.claims.entry import EnteredClaim, References, cases, default_scheme, enter, resolve
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
 from imis_core.claims.processing import process_scheme
 from imis_core.claims.states import NUMBERS
@@ -20,7 +21,20 @@ from imis_core.values import Money, thousandths_text
 @command("claims.submit", input=SubmitClaim, result=SubmittedClaim)
 def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedClaim | Refusal]:
     """Take in a provider's claim, check it, and answer whether it is checked or rejected, line by line."""
-    known, of_case, scheme = resolve(context, items), cases(context, items), default_scheme(context)
+    # The references first: to look a patient up widens what the caller may see, a case of that patient among it.
+    known = resolve(context, items)
+    return take_in(context, items, known, cases(context, items))
+
+
+def take_in(
+    context: Context,
+    items: Sequence[SubmitClaim],
+    known: References,
+    of_case: Mapping[int, ClaimCase | Refusal],
+    restored_from: Sequence[int] | None = None,
+) -> list[SubmittedClaim | Refusal]:
+    """Enter, check and store claims; `of_case` by position, `restored_from` the claim that each is made anew from."""
+    scheme = default_scheme(context)
     outcomes: list[SubmittedClaim | Refusal] = []
     entered: list[EnteredClaim] = []
     seen: set[str] = set()
@@ -36,11 +50,17 @@ def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedCl
         outcomes.append(claim)  # type: ignore[arg-type]  # an entered claim is replaced by its result below
     if not entered:
         return outcomes
-    verdicts = check(context, entered)
-    ids = _store(context, entered, verdicts)
-    outside = context.ids.encode_all("claims", [number or 0 for number in ids])
-    for claim, verdict, number, identity in zip(entered, verdicts, ids, outside, strict=True):
-        outcomes[claim.position] = _duplicate(claim.code) if number is None else _result(claim, verdict, identity)
+    checking = prepare(context, entered)
+    # Claims are stored before their lines are judged: one whose code is taken must not count for those after it.
+    origins = None if restored_from is None else [restored_from[claim.position] for claim in entered]
+    numbers = _store_claims(context, entered, checking, origins)
+    kept = [claim for claim in entered if claim.code in numbers]
+    verdicts = checking.judge(kept)
+    ids = [numbers[claim.code] for claim in kept]
+    _store_verdicts(context, list(zip(ids, kept, verdicts, strict=True)))
+    outcomes = [_duplicate(o.code) if isinstance(o, EnteredClaim) and o.code not in numbers else o for o in outcomes]
+    for claim, verdict, identity in zip(kept, verdicts, context.ids.encode_all("claims", ids), strict=True):
+        outcomes[claim.position] = _result(claim, verdict, identity)
     return outcomes
 
 
@@ -48,12 +68,14 @@ def _duplicate(code: str) -> Refusal:
     return Refusal("claims.duplicate_code", f"there is a claim {code!r} already; a claim's code is used once")
 
 
-def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence[Verdict]) -> list[int | None]:
-    """Write claims, lines, verdicts and states; None for a claim whose code is taken.
+def _store_claims(
+    context: Context, entered: Sequence[EnteredClaim], checking: Checking, origins: Sequence[int] | None
+) -> dict[str, int]:
+    """Write the claims themselves; their numbers by code, without those whose code is taken.
 
     Codes are unique in the deployment: that a taken one shows, whoever sees the other claim, is a documented exception.
     """
-    written = {
+    return {
         row.code: row.id
         for row in insert_returning(
             context.connection,
@@ -70,26 +92,30 @@ def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence
                 "claimed_on": [c.claimed_on for c in entered],
                 "visit_type": [c.visit_type for c in entered],
                 "facility_level": [c.provider.level for c in entered],
-                "adult": [v.adult for v in verdicts],
+                "adult": [checking.adult(c) for c in entered],
                 "diagnosis": [c.diagnosis for c in entered],
                 "secondary": [c.secondary or None for c in entered],
                 "category": [c.category for c in entered],
                 "currency": [c.currency for c in entered],
                 "claimed_minor": [c.claimed_minor for c in entered],
                 "audit": [context.audit] * len(entered),
+                **({} if origins is None else {"restored_from": origins}),
             },
             conflict="(code) DO NOTHING",
             returning="id, code",
         )
     }
-    kept = [(written[c.code], c, v) for c, v in zip(entered, verdicts, strict=True) if c.code in written]
-    _store_lines(context, kept)
-    _store_states(context, kept)
-    _store_cases(context, kept)
-    return [written.get(claim.code) for claim in entered]
 
 
 Kept = Sequence[tuple[int, EnteredClaim, Verdict]]
+
+
+def _store_verdicts(context: Context, kept: Kept) -> None:
+    """Write lines, verdicts and states of the claims that are new, and what belongs to their scheme types."""
+    if kept:
+        _store_lines(context, kept)
+        _store_states(context, kept)
+        _store_cases(context, kept)
 
 
 def _store_lines(context: Context, kept: Kept) -> None:
