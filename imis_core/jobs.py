@@ -247,7 +247,9 @@ _JOBS: Final = sa.table(
 def list_jobs(context: Context, asked: ListJobs) -> Listing:
     """Background jobs with their state: todo, doing, succeeded, failed."""
     status = sa.cast(_JOBS.c.status, sa.Text)
-    select = sa.select(_JOBS.c.id, _JOBS.c.args, status.label("status"), _JOBS.c.attempts)
+    # Jobs belong to no place: they are for who sees everything.
+    seen = sa.true() if context.caller.everywhere else sa.false()
+    select = sa.select(_JOBS.c.id, _JOBS.c.args, status.label("status"), _JOBS.c.attempts).where(seen)
     if asked.status is not None:
         select = select.where(status == asked.status)
 
@@ -283,7 +285,7 @@ _RETRY: Final = sa.text(
 @command("jobs.retry", input=RetryJob, result=JobRetried)
 def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Refusal]:
     """Run a failed job again."""
-    numbers = [context.ids.decode("jobs", item.job) for item in items]
+    numbers = [context.ids.decode("jobs", item.job) if context.caller.everywhere else None for item in items]
     found = context.execute(_LOCKED, {"ids": [n for n in numbers if n is not None]})
     states: dict[int | None, str] = {row.id: row.status for row in found}
     outcomes: list[JobRetried | Refusal] = []

@@ -211,6 +211,7 @@ class _Side:
                payer=f"Payer {q}")  # fmt: skip
         unpaid = do("coverage.enrol", scheme="chf", package="BASIC", group=f"F3-{q}")
         self.named["coverage-F3"] = unpaid["id"]
+        self.named["card"] = do("cards.issue", coverage=self.named["coverage-F1"])["cards"][0]["id"]
         do("coverage.suspend", coverage=self.named["coverage-P6"], reason=f"moved {q}")
         for n in range(1, 6):
             line = {"item": "LAB", "quantity": 1, "price": f"7{n}.{self.cents}"}
@@ -239,7 +240,8 @@ class _Side:
            rows=[{"number": f"P4-{q}", "wage": f"3000.{self.cents}"}])  # fmt: skip
         report = {"scheme": "wcf", "package": "WORK", "employer": f"EM-{q}", "reported_by": "worker"}
         accidents = {
-            key: do("eii.report_accident", **report, number=f"{p}-{q}", occurred_on=on, reported_on=on, how=f"fell {q}")["id"]
+            key: do("eii.report_accident", **report, number=f"{p}-{q}", occurred_on=on, reported_on=on,
+                    how=f"fell {q}")["id"]
             for key, p, on in (("accident", "P4", "2024-05-02"), ("reported", "P5", "2024-06-20"),
                                ("deadly", "P5", "2024-05-20"), ("dead", "P9", "2024-05-31"))
         }  # fmt: skip
