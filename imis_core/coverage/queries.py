@@ -13,6 +13,7 @@ from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
+from imis_core.coverage.covers import own_effective_from
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import COLUMNS, NOUN, PolicyShown, load_policies, policy, show_policies
 from imis_core.coverage.states import state_on
@@ -141,7 +142,7 @@ _LEFT: Final = (
     .where(
         memberships.c.group == coverages.c.group,
         memberships.c.person == coverage_members.c.person,
-        memberships.c.left_on > coverages.c.enrolled_on,
+        memberships.c.left_on > coverage_members.c.joined_on,
     )
     .scalar_subquery()
 )
@@ -149,7 +150,7 @@ _COVERED: Final = (
     sa.select(
         coverage_members.c.id,
         coverage_members.c.person,
-        sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from).label("effective_from"),
+        own_effective_from().label("effective_from"),
         sa.func.least(coverages.c.ends, coverages.c.terminated_on, persons.c.death_date, _LEFT).label("effective_to"),
         (coverage_members.c.version + coverages.c.version).label("changes"),
         coverages.c.id.label("policy"),

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from imis_core.api import (
     Amount,
+    Criterion,
     Invalid,
     InvalidInput,
     MonthDay,
@@ -126,7 +127,7 @@ class ItemTerms:
 @frozen(kw_only=True)
 class SubsidyRule:
     name: str
-    when: str
+    when: Criterion
     percent: Percent
     of: Literal["household", "member"] = "household"
 
