@@ -281,6 +281,11 @@ class Application(Composition):
         return folder
 
     @cached_property
+    def keys(self) -> Path:
+        """Where secrets that are no data lie: the deployment's `keys`, beside `var`; never in the database."""
+        return self.var / "keys" if self._var is None else self._var.parent / "keys"
+
+    @cached_property
     def queue(self) -> Queue:
         """The queue of background jobs."""
         return Queue(self)
