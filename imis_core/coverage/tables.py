@@ -133,6 +133,7 @@ contributions = mass(
     CheckConstraint("num_nonnulls(coverage, employer, category) = 1", name="one_purpose"),
     CheckConstraint("(employer IS NULL) = (month IS NULL)", name="month"),
     noun="contributions",
+    scope=lambda table, caller: caller.sees_coverage_of(table.c.coverage),
 )
 
 # Contributions that were taken back: their receipts stay used.
