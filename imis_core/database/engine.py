@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from imis_core.security.caller import Caller
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
-FIRST_PAUSE_SECONDS: Final = 0.01
+FIRST_PAUSE_SECONDS: Final = 0.05
 CANCEL_SECONDS: Final = 2.0
 IDLE_SECONDS: Final = 900  # a transaction in which nothing happens for so long is ended: it holds what others wait for
+LAST_WORDS: Final = 5  # messages that a server sends unasked before it closes a connection
 REVIVE_SECONDS: Final = 5.0  # between two tries to start a server of our own again
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 T = TypeVar("T")
@@ -187,9 +188,10 @@ _OPEN_QUERY = sa.text(f"SELECT {_SCOPE}")
 def _has_ended(connection: Any) -> bool:
     """Whether the server has closed a connection while nobody used it; asks the system, not the server."""
     try:
-        if not _readable(connection.fileno()):
-            return False
-        connection.pgconn.consume_input()
+        for _ in range(LAST_WORDS):  # what the server said before it went is read first, then its going
+            if not _readable(connection.fileno()):
+                break
+            connection.pgconn.consume_input()
     except psycopg.OperationalError:
         return True
     return bool(connection.pgconn.status != psycopg.pq.ConnStatus.OK)

@@ -13,13 +13,19 @@ import httpx
 from imis_core.database import embedded
 from imis_core.testing.auditor import assert_sound
 from tests.faults.fault_kills import CHF, IN_THE_MIDDLE, SMALL, Undisturbed
-from tests.faults.harness import Deployment, client, until
+from tests.faults.harness import Deployment, Hands, client, until
 from tests.faults.world import all_done, claims, outcome_of
 
 
 def test_the_server_stops_at_once_during_a_run_and_a_request(own_server: Deployment, undisturbed: Undisturbed) -> None:
     """The embedded server is started again by whoever uses it; 503 meanwhile, then the result of an undisturbed run."""
-    expected = undisturbed(lambda hands: (hands.do_all("claims.submit", claims()), hands.do("claims.process", CHF)))
+
+    def in_two_parts(hands: Hands) -> None:
+        for part in (range(3), range(3, 6)):
+            hands.do_all("claims.submit", claims(visits=part))
+            hands.do("claims.process", CHF)
+
+    expected = undisturbed(in_two_parts)
     deployment = own_server
     with deployment.application() as hands:
         all_done(hands.do_all("claims.submit", claims(visits=range(3))))
@@ -28,13 +34,13 @@ def test_the_server_stops_at_once_during_a_run_and_a_request(own_server: Deploym
     _, url = deployment.web()
     with client(url) as http:
         deployment.worker(SMALL)
-        for command in ("claims/submit", "claims/process"):
+        for visits in (range(3, 5), range(5, 6)):
             until(lambda: deployment.rows(IN_THE_MIDDLE), "a chunk in the middle of its transaction")
             answers: list[httpx.Response] = []
-            body: Any = claims(visits=range(3, 6)) if command == "claims/submit" else {**CHF, "claims": ["C0-5"]}
+            key = {"Idempotency-Key": f"from {visits[0]}"}
 
-            def send(command: str = command, body: Any = body, answers: Any = answers) -> None:
-                answers.append(http.post(f"/api/{command}", json=body, headers={"Idempotency-Key": command}))
+            def send(visits: range = visits, key: Any = key, answers: Any = answers) -> None:
+                answers.append(http.post("/api/claims/submit", json=claims(visits=visits), headers=key))
 
             deployment.slow("core.claim_line_checks", 1.0)
             sending = threading.Thread(target=send)
@@ -47,7 +53,7 @@ def test_the_server_stops_at_once_during_a_run_and_a_request(own_server: Deploym
             assert int(answers[0].headers["Retry-After"]) > 0
             until(lambda: http.get("/health/ready").status_code == 200, "the web process with the database again")
             deployment.quick("core.claim_line_checks")
-            again = http.post(f"/api/{command}", json=body, headers={"Idempotency-Key": command})
+            again = http.post("/api/claims/submit", json=claims(visits=visits), headers=key)
             assert again.status_code == 200, again.text
             assert "Idempotent-Replayed" not in again.headers
         deployment.quick("core.claim_valuations")
@@ -60,7 +66,6 @@ def test_the_server_stops_at_once_during_a_run_and_a_request(own_server: Deploym
     with deployment.application() as hands:
         found = outcome_of(hands)
         assert_sound(hands.app)
-    # C0-5 was processed by its name, once; everything else once, by the run or at the end.
     assert found == expected
 
 
@@ -99,6 +104,11 @@ def test_sessions_that_the_server_ends(deployment: Deployment, undisturbed: Call
                 "WHERE datname = current_database() AND pid <> pg_backend_pid()"
             )
         deployment.quick("core.claim_valuations")
-        until(lambda: hands.do("jobs.show", {"job": job})["status"] == "succeeded", "the end of the run")
+        until(lambda: deployment.rows(ALL_DONE), "the end of the run")  # this process has lost its sessions too
+        hands.app.database.dispose()
+        assert hands.do("jobs.show", {"job": job})["result"]["valuated"] == len(claims())
         assert outcome_of(hands) == expected
         assert_sound(hands.app)
+
+
+ALL_DONE = "SELECT FROM core.job_chunks HAVING count(*) > 0 AND bool_and(done_at IS NOT NULL)"
