@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Any
 
+from imis_core.database.engine import Roles
 from imis_core.opening import Playground
 from tests.faults.conftest import Folder, write_settings
 from tests.faults.harness import Deployment, client, until
@@ -60,7 +61,8 @@ def test_a_migration_killed_at_each_step_goes_on(playground: Playground, tmp_pat
                 assert hands.do("users.list")
     finally:
         playground.databases.drop(name)
-        playground.databases.drop_roles(name)
+        roles = Roles.of(name)  # not the run's logins, which the other tests use
+        deployment.execute(f"DROP ROLE {roles.owner}, {roles.app}, {roles.read}")
 
 
 def _admin(playground: Playground) -> str:
