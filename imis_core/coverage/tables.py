@@ -91,4 +91,5 @@ contributions = mass(
     UniqueConstraint("scheme", "receipt"),
     Index("ix_contributions_audit", "audit"),
     noun="contributions",
+    scope=lambda table, caller: caller.sees_coverage_of(table.c.coverage),
 )
