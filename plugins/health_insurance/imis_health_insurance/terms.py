@@ -133,7 +133,7 @@ class ItemTerms:
 @frozen(kw_only=True)
 class SubsidyRule:
     name: str
-    when: str
+    when: Criterion
     percent: Percent
     of: Literal["household", "member"] = "household"
 
