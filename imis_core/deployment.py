@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
+from imis_core.notification_settings import NotificationsTable, notification_problems
 from imis_core.parsing import InvalidInput, parse
 from imis_core.values import MINOR_UNITS
 
@@ -103,6 +104,7 @@ class Settings:
     schemes: dict[str, SchemeTable] = field(factory=dict)
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
+    notifications: NotificationsTable = field(factory=NotificationsTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -219,6 +221,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_scheme_problems(data),
         *_role_problems(data),
         *_database_problems(_table(data, "database")),
+        *notification_problems(_table(data, "notifications")),
     ]
 
 

@@ -33,7 +33,7 @@ from imis_core.ledger import queries as ledger_queries
 from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
-from imis_core.notifications.notifiers import FILE
+from imis_core.notifications.gateways import KERNEL_NOTIFIERS
 from imis_core.payments import cash_lists, recipients, reconciling, reconciling_files
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
@@ -153,7 +153,7 @@ def imis_register_routes() -> Iterable[Route]:
 
 @hookimpl
 def imis_register_notifiers() -> Iterable[Notifier]:
-    return (FILE,)
+    return KERNEL_NOTIFIERS
 
 
 @hookimpl

@@ -22,7 +22,7 @@ from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.catalogue.lookup import ItemRow, resolve_items
 from imis_core.context import Context
-from imis_core.coverage.covers import COVERAGE_KIND, suspended
+from imis_core.coverage.covers import COVERAGE_KIND, own_effective_from, suspended
 from imis_core.coverage.lookup import COLUMNS, NOUN, Policy, package_codes, policy
 from imis_core.coverage.states import ACTIVE, EXPIRED, IDLE, SUSPENDED, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverages
@@ -207,7 +207,7 @@ def _standings(context: Context, person: PersonRow, schemes: Sequence[str], on: 
         # Who may see the person may see his or her policies: the scope is the person's.
         sa.select(
             *COLUMNS,
-            sa.func.coalesce(m.effective_from, coverages.c.effective_from).label("effective"),
+            own_effective_from().label("effective"),
             suspended(sa.literal(on, sa.Date)).label("paused"),
         )
         .join_from(coverage_members, coverages, coverages.c.id == m.coverage)
@@ -229,6 +229,8 @@ def _standings(context: Context, person: PersonRow, schemes: Sequence[str], on: 
         stored = one.state
         if one.effective_from is not None:
             stored = SUSPENDED if row.paused else ACTIVE  # as of the day, whatever it is now
+            if row.effective is None:
+                stored = IDLE  # a late joiner who is not paid for yet
         standings.append(_Standing(one, state_on(stored, one.ends, on), row.effective))
     return standings
 
