@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imis_core import __version__, approvals, audit_trail, deliveries, jobs
 from imis_core.attachments import commands as attachments_commands
+from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
 from imis_core.beneficiaries import queries as beneficiaries_queries
@@ -25,6 +26,7 @@ from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import joining as coverage_joining
 from imis_core.coverage import queries as coverage_queries
+from imis_core.coverage import reminders as coverage_reminders
 from imis_core.eligibility import queries as eligibility_queries
 from imis_core.employment import commands as employment_commands
 from imis_core.employment import queries as employment_queries
@@ -109,6 +111,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payroll_commands.COMMANDS,
         *notifications_commands.COMMANDS,
         *attachments_commands.COMMANDS,
+        photos.set_photos,
         *cards_commands.COMMANDS,
     )
 
@@ -143,7 +146,7 @@ def imis_register_queries() -> Iterable[Query]:
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job]:
-    return (*jobs.KERNEL_JOBS, *delivery.JOBS)
+    return (*jobs.KERNEL_JOBS, *delivery.JOBS, *coverage_reminders.JOBS)
 
 
 @hookimpl
