@@ -157,9 +157,9 @@ def _told(context: Context, policy: Policy, kind: str, holder: Any, version: Ver
     )
 
 
-def _message(context: Context, kind: str, person: int, coverage: int, **fields: Any) -> Message:
+def _message(context: Context, kind: str, to: int, coverage: int, /, **fields: Any) -> Message:
     return Message(
-        person=person,
+        person=to,
         subject=message_text(context.settings, f"{kind}.subject", **fields),
         text=message_text(context.settings, f"{kind}.text", **fields),
         about=(NOUN, coverage),
