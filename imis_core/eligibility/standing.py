@@ -71,6 +71,8 @@ def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on
         stored = one.state
         if one.effective_from is not None:
             stored = SUSPENDED if row.paused else ACTIVE  # as of the day, whatever it is now
+            if row.effective is None:
+                stored = IDLE  # a late joiner who is not paid for yet
         standings.append(Standing(one, state_on(stored, one.ends, on), row.effective))
     return standings
 
