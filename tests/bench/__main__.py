@@ -34,9 +34,10 @@ def main() -> int:
     parser.add_argument("--small", action="store_true", help="a quick look; the figures mean little")
     parser.add_argument("--write", type=Path)
     arguments = parser.parse_args()
-    cases = (suite.persons, suite.claims, suite.payroll)
+    cases = (suite.persons, suite.families, suite.claims, suite.payroll)
     figures = [figure for case in cases for figure in in_process(case, arguments.small, arguments.runs)]
     per_batch = in_process(suite.statements, arguments.small, arguments.runs)
+    per_families = in_process(suite.family_statements, arguments.small, arguments.runs)
     per_payroll = in_process(suite.payroll_statements, arguments.small, arguments.runs)
     text = "\n".join(
         [
@@ -60,6 +61,10 @@ def main() -> int:
             "| --- | --- | --- |",
             *per_batch,
             "",
+            "| families | statements of beneficiaries.register_group | of coverage.enrol | of contributions.record |",
+            "| --- | --- | --- | --- |",
+            *per_families,
+            "",
             "| payroll of | statements of payroll.generate | of payroll.approve |",
             "| --- | --- | --- |",
             *per_payroll,
@@ -69,7 +74,8 @@ def main() -> int:
             *goals(),
             "",
             "Required: import of persons at least 0.25 x COPY, claims at least 0.2 x COPY, a payroll of 100,000",
-            "generated at least 0.3 x INSERT..SELECT in a constant number of statements. `claims.process` works in",
+            "generated at least 0.3 x INSERT..SELECT in a constant number of statements. Goal: 1,000 families/s with",
+            "cover and contribution. `claims.process` works in",
             "chunks of 20,000 claims with the same number of statements each.",
             "",
         ]
