@@ -19,6 +19,7 @@ from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
 from imis_core.parsing import InvalidInput, parse
+from imis_core.protection import SecurityTable, security_problems
 from imis_core.values import MINOR_UNITS
 
 ADMINISTRATOR: Final = "administrator"
@@ -101,6 +102,7 @@ class Settings:
     schemes: dict[str, SchemeTable] = field(factory=dict)
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
+    security: SecurityTable = field(factory=SecurityTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -217,6 +219,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_scheme_problems(data),
         *_role_problems(data),
         *_database_problems(_table(data, "database")),
+        *security_problems(_table(data, "security")),
     ]
 
 

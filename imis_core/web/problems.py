@@ -26,6 +26,9 @@ _STATUS: Final[Mapping[str, int]] = {
     "auth.required": 401,
     "auth.invalid_token": 401,
     "auth.failed": 401,
+    "auth.session_ended": 401,
+    "auth.csrf": 403,
+    "auth.password_change_required": 403,
     "permission.denied": 403,
     "not_found": 404,
     "http.bad_request": 400,
@@ -35,6 +38,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "http.unsupported_media_type": 415,
     "input.invalid": 422,
     "auth.too_many": 429,
+    "auth.locked": 429,
     "internal": 500,
 }
 _OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
@@ -46,6 +50,7 @@ _OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
 _CHALLENGE: Final[Mapping[str, str]] = {
     "auth.required": "Bearer",
     "auth.failed": "Bearer",
+    "auth.session_ended": "Bearer",
     "auth.invalid_token": 'Bearer error="invalid_token"',
 }
 _log = logging.getLogger(__name__)
@@ -102,6 +107,8 @@ def headers_of(refusal: Refusal, status: int, headers: Mapping[str, str]) -> dic
     sent = dict(headers)
     if refusal.code in _CHALLENGE:
         sent["WWW-Authenticate"] = _CHALLENGE[refusal.code]
+    if "retry_after" in refusal.details:
+        sent["Retry-After"] = str(refusal.details["retry_after"])
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         sent.setdefault("Retry-After", str(RETRY_SECONDS))
     return sent

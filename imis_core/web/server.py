@@ -25,9 +25,11 @@ from litestar.types import Message, Scope
 from uvicorn.supervisors import Multiprocess
 
 from imis_core.errors import Refusal, Unavailable
+from imis_core.protection import SecurityTable
+from imis_core.web.authentication import Asked
 from imis_core.web.bodies import BODY_MAX
 from imis_core.web.metrics import SHARED_FOLDER, Metrics
-from imis_core.web.plugin_routes import ROUTE, Asked, teller, told
+from imis_core.web.plugin_routes import ROUTE, teller, told
 from imis_core.web.problems import failure_of, failure_response
 from imis_core.web.routes import Doors, address
 
@@ -125,21 +127,25 @@ def serve(
             stack.callback(worker.stop)
         ready = partial(_announce, announce, host, listener.getsockname()[1], worker_inside)
         if workers == 1:
-            _Server(web_config(make_asgi(app), 1), ready).run(sockets=[listener])
+            _Server(web_config(make_asgi(app), 1, app.settings.security), ready).run(sockets=[listener])
         else:
             stack.enter_context(_shared_figures())
-            servers = _Servers(web_config(partial(_web_process, folder), workers), [listener], ready)
+            servers = _Servers(
+                web_config(partial(_web_process, folder), workers, app.settings.security), [listener], ready
+            )
             servers.run()
             if servers.failed:
                 message = "a web process did not start; its error stands above, mend it and start again"
                 raise Unavailable(Refusal("serve.not_started", message))
 
 
-def web_config(asgi: Any, workers: int) -> uvicorn.Config:
+def web_config(asgi: Any, workers: int, security: SecurityTable | None = None) -> uvicorn.Config:
     """How uvicorn runs the door: no access log (a proxy keeps one), no word about itself, graceful stops."""
+    settings = security or SecurityTable()
     return uvicorn.Config(
         asgi, factory=workers > 1, workers=workers, log_config=None, access_log=False, server_header=False,
         lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        forwarded_allow_ips=list(settings.proxies),
     )  # fmt: skip
 
 
