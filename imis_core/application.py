@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import tempfile
 import weakref
@@ -24,7 +25,7 @@ from imis_core.database.engine import Database
 from imis_core.deployment import Settings, SettingsError
 from imis_core.errors import WORD_MAX, ImisError, Problem, Refusal, suggestion
 from imis_core.events import hook_of
-from imis_core.ids import KERNEL_NOUNS, Ids
+from imis_core.ids import KERNEL_NOUNS, SEALS_KEY_BYTES, Ids
 from imis_core.jobs import Job, Queue
 from imis_core.notifications.notifiers import Notifier
 from imis_core.parsing import InvalidInput, parse
@@ -254,9 +255,11 @@ class Application(Composition):
     def __init__(
         self, settings: Settings, database: Database, clock: Clock, ids_key: bytes,
         *, file: str = "imis.toml", extra: Mapping[str, object] | None = None, var: Path | None = None,
+        seals_key: bytes | None = None,
     ) -> None:  # fmt: skip
         super().__init__(settings, file, extra)
         self._var = var
+        self.seals_key = seals_key or secrets.token_bytes(SEALS_KEY_BYTES)  # a throw-away application has its own
         self.database = database
         self.clock = clock
         nouns = {noun: number for m in self.plugins.manifests.values() for noun, number in m.nouns.items()}
@@ -273,6 +276,11 @@ class Application(Composition):
         folder = Path(tempfile.mkdtemp(prefix="imis-var-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         return folder
+
+    @cached_property
+    def keys(self) -> Path:
+        """Where secrets that are no data lie: the deployment's `keys`, beside `var`; never in the database."""
+        return self.var / "keys" if self._var is None else self._var.parent / "keys"
 
     @cached_property
     def queue(self) -> Queue:

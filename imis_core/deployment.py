@@ -63,6 +63,8 @@ class DeploymentTable:
     person_names: Literal["required", "optional"] = "required"
     person_number: PersonNumberRule | None = None
     attributes: dict[str, AttributeRule] | None = None
+    # Levels of facilities by the deployment's own names -> what they are; absent: the level is not checked.
+    facility_levels: dict[str, Literal["dispensary", "health_centre", "hospital"]] | None = None
 
 
 @frozen(kw_only=True)

@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from imis_core.errors import refused
 
 KEY_BYTES: Final = 16
+SEALS_KEY_BYTES: Final = 32  # of the key of the audit's seals (imis_core/audit_seals.py)
 BLOCK: Final = 16
 NONCE: Final = 12  # bytes
 # Numbers below 1000 are the kernel's; plugins take theirs from 1000 up in their manifests.
@@ -31,7 +32,7 @@ KERNEL_NOUNS: Final[dict[str, int]] = {
     "recipients": 18, "orders": 19, "users": 20, "approvals": 21, "ledger_entries": 22, "price_list_versions": 23,
     "jobs": 24, "audit": 25, "events": 26, "registry_imports": 27, "duplicates": 28, "merges": 29, "employers": 30,
     "employments": 31, "cycles": 32, "payrolls": 33, "entitlements": 34, "notifications": 35, "attachments": 36,
-    "registration_periods": 37, "logins": 38,
+    "registration_periods": 37, "logins": 38, "cards": 60,
 }  # fmt: skip
 
 
@@ -96,15 +97,15 @@ def _uuid(digits: str) -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
-def load_key(folder: Path) -> bytes:
-    """The deployment's key from `keys/ids.key`, made once with mode 0600. Raises `keys.invalid` for a damaged one."""
-    path = folder / "keys" / "ids.key"
+def load_key(folder: Path, name: str = "ids", length: int = KEY_BYTES) -> bytes:
+    """The deployment's key `keys/NAME.key`, made once with mode 0600. Raises `keys.invalid` for a damaged one."""
+    path = folder / "keys" / f"{name}.key"
     if not path.exists():
         path.parent.mkdir(mode=0o700, exist_ok=True)
-        fresh = path.with_name(f"ids.key.{secrets.token_hex(8)}")
+        fresh = path.with_name(f"{name}.key.{secrets.token_hex(8)}")
         descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w") as file:
-            file.write(os.urandom(KEY_BYTES).hex() + "\n")
+            file.write(os.urandom(length).hex() + "\n")
         try:
             with suppress(FileExistsError):
                 os.link(fresh, path)  # the first of two processes wins; both read the winner's key
@@ -114,6 +115,12 @@ def load_key(folder: Path) -> bytes:
         key = bytes.fromhex(path.read_text("ascii").strip())
     except ValueError:
         key = b""
-    if len(key) != KEY_BYTES:
-        raise refused("keys.invalid", f"{path} is damaged; restore it from the backup (outside ids depend on it)")
+    if len(key) != length:
+        raise refused("keys.invalid", f"{path} is damaged; restore it from the backup ({_LOST[name]})")
     return key
+
+
+_LOST: Final = {
+    "ids": "outside ids depend on it",
+    "seals": "without it the seals of the audit log prove nothing",
+}

@@ -144,7 +144,7 @@ class Queue:
 
 
 class Worker:
-    """Runs jobs, schedules and event deliveries until told to stop; finishes what it has begun."""
+    """Runs jobs, schedules, event deliveries and sealing until told to stop; finishes what it has begun."""
 
     def __init__(self, app: Application, *, concurrency: int = 1) -> None:
         self._app = app
@@ -158,6 +158,7 @@ class Worker:
         self._threads = [
             threading.Thread(target=self._run_jobs, name="imis-jobs", daemon=True),
             threading.Thread(target=self._run_deliveries, name="imis-events", daemon=True),
+            threading.Thread(target=self._run_sealing, name="imis-seals", daemon=True),
         ]
         for thread in self._threads:
             thread.start()
@@ -205,6 +206,17 @@ class Worker:
                 tried = 0
             if not tried:
                 self._stop.wait(POLL_SECONDS)
+
+    def _run_sealing(self) -> None:
+        from imis_core.audit_seals import PAUSE_SECONDS as SEALING_PAUSE_SECONDS
+        from imis_core.audit_seals import seal_due
+
+        while not self._stop.wait(SEALING_PAUSE_SECONDS):
+            try:
+                seal_due(self._app)
+            except Exception:
+                # What is not sealed stays to be sealed; only the loop must not die with the database.
+                _log.exception("sealing of the audit log is interrupted; it goes on")
 
 
 @frozen(kw_only=True)

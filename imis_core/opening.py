@@ -21,7 +21,7 @@ from imis_core.database.engine import Database, Roles
 from imis_core.database.server import EMBEDDED, Addresses, ThrowAway, ensure_roles, find_database
 from imis_core.deployment import ADMINISTRATOR, Settings, load_settings
 from imis_core.errors import refused
-from imis_core.ids import KEY_BYTES, load_key
+from imis_core.ids import KEY_BYTES, SEALS_KEY_BYTES, load_key
 from imis_core.migrations.runner import SchemaState, migrate, states
 from imis_core.security.caller import system_caller
 
@@ -111,6 +111,7 @@ def open_application(
             file=file,
             extra=extra,
             var=folder.resolve() / "var",
+            seals_key=load_key(folder, "seals", SEALS_KEY_BYTES),
         )
         try:
             check_schema(app)

@@ -12,11 +12,16 @@ from imis_core.beneficiaries import commands as beneficiaries_commands
 from imis_core.beneficiaries import queries as beneficiaries_queries
 from imis_core.benefit_packages import commands as benefit_packages_commands
 from imis_core.benefit_packages import queries as benefit_packages_queries
+from imis_core.cards import commands as cards_commands
+from imis_core.cards import publishing as cards_publishing
+from imis_core.cards import queries as cards_queries
 from imis_core.catalogue import commands as catalogue_commands
 from imis_core.catalogue import queries as catalogue_queries
 from imis_core.claims import commands as claims_commands
 from imis_core.claims import paying as claims_paying
 from imis_core.claims import queries as claims_queries
+from imis_core.claims import reviewing as claims_reviewing
+from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import queries as coverage_queries
 from imis_core.eligibility import queries as eligibility_queries
@@ -64,6 +69,7 @@ if TYPE_CHECKING:
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.queries import Query
+    from imis_core.routes import Route
 
 
 @hookimpl
@@ -93,6 +99,8 @@ def imis_register_commands() -> Iterable[Command]:
         *benefit_packages_commands.COMMANDS,
         *coverage_commands.COMMANDS,
         *claims_commands.COMMANDS,
+        *claims_reviewing.COMMANDS,
+        *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
         *payments_commands.COMMANDS,
@@ -106,6 +114,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payroll_commands.COMMANDS,
         *notifications_commands.COMMANDS,
         *attachments_commands.COMMANDS,
+        *cards_commands.COMMANDS,
     )
 
 
@@ -136,12 +145,18 @@ def imis_register_queries() -> Iterable[Query]:
         *notifications_queries.QUERIES,
         *attachments_queries.QUERIES,
         *reports_queries.QUERIES,
+        *cards_queries.QUERIES,
     )
 
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job]:
     return (*jobs.KERNEL_JOBS, *delivery.JOBS, *USERS_JOBS)
+
+
+@hookimpl
+def imis_register_routes() -> Iterable[Route]:
+    return cards_publishing.ROUTES
 
 
 @hookimpl

@@ -6,6 +6,7 @@ from imis_core import jobs_tables, runtime_tables
 from imis_core.attachments import tables as attachments_tables
 from imis_core.beneficiaries import tables as beneficiaries_tables
 from imis_core.benefit_packages import tables as benefit_packages_tables
+from imis_core.cards import tables as cards_tables
 from imis_core.catalogue import tables as catalogue_tables
 from imis_core.claims import tables as claims_tables
 from imis_core.coverage import tables as coverage_tables
@@ -23,7 +24,7 @@ from imis_core.security import tables as security_tables
 ROOMS = (
     runtime_tables, security_tables, jobs_tables, places_tables, catalogue_tables, beneficiaries_tables,
     benefit_packages_tables, coverage_tables, claims_tables, payments_tables, ledger_tables, imports_tables,
-    registry_tables, employment_tables, payroll_tables, notifications_tables, attachments_tables,
+    registry_tables, employment_tables, payroll_tables, notifications_tables, attachments_tables, cards_tables,
 )  # fmt: skip
 
 __all__ = ["ROOMS", "metadata"]

@@ -36,6 +36,24 @@ audit_entries = mass(
     Column("refused", sa.Integer, nullable=False),
     text("digest"),  # of the request as received
     Column("input", JSONB(none_as_null=True), nullable=True),  # of small requests, secrets masked
+    Index("ix_audit_entries_tx_id", "tx", "id"),  # the order of sealing
+)
+
+# What the sealing job has chained (docs/decisions, 'Sealing'): a seal stands for the rows of one log up to (tx, last).
+audit_seals = mass(
+    "audit_seals",
+    metadata,
+    Column("log", sa.Text, primary_key=True),  # audit
+    Column("number", sa.BigInteger, primary_key=True),  # 1, 2, 3 ... of its log
+    instant("at"),
+    text("key"),  # which key, not the key
+    Column("floor", sa.BigInteger, nullable=False),  # rows up to this id were sealed before the database was restored
+    Column("tx", sa.BigInteger, nullable=False),
+    Column("last", sa.BigInteger, nullable=False),
+    Column("top", sa.BigInteger, nullable=False),  # the highest id that any seal of the log so far has
+    Column("count", sa.Integer, nullable=False),
+    Column("rows", sa.LargeBinary, nullable=False),  # 24 bytes a row: its id and a code over its content
+    Column("digest", sa.LargeBinary, nullable=False),  # over all of this and the digest before
 )
 
 idempotency = Table(

@@ -134,6 +134,7 @@ class SchemeType:
     A type may widen `claims.submit`: the kernel adds the fields of the attrs class `claim_fields` to its input (all
     optional), gives those of a batch to `claim_cases(context, [fields])`, which answers a case or a refusal for each,
     and in the same transaction to `store_claims(context, [(claim, case)])`, which keeps them in the type's own table.
+    `stored_cases(context, [claim])` gives them back by claim, when a rejected one is restored.
 
     `version_users` are tables of the plugin with a column `package_version`: a version that stands in one of them is in
     use and is not replaced.
@@ -161,6 +162,7 @@ class SchemeType:
     claim_fields: type | None = None
     claim_cases: Callable[[Context, Sequence[Any]], Sequence[ClaimCase | Refusal]] | None = None
     store_claims: Callable[[Context, Sequence[tuple[int, int]]], None] | None = None
+    stored_cases: Callable[[Context, Sequence[int]], Mapping[int, ClaimCase]] | None = None
 
     @property
     def has_coverages(self) -> bool:

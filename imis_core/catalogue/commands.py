@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import define, field, frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_core.catalogue.bundles import Bundle, Parts, bundles_that_hold, parts_of, read_parts, write_parts
+from imis_core.catalogue.lookup import resolve_items
 from imis_core.catalogue.price_lists import define_price_lists, read_price
 from imis_core.catalogue.tables import diagnoses, item_prices, items
 from imis_core.commands import command
@@ -22,10 +24,17 @@ from imis_core.values import Amount, NotExact, Quantity, to_thousandths
 
 # The day that stands for "from the beginning" in dated prices.
 BEGINNING: Final = date.min
+FREQUENCY_DAYS_MAX: Final = 36_500  # a hundred years; more leaves the calendar
 
 
 @frozen(kw_only=True)
 class DefineItem:
+    """`frequency_days`: a person gets it again only after so many days; `bundle`: a service that stands for others.
+
+    `category` of a service: surgery, delivery, antenatal, hospitalisation, consultation, visit or other decide the
+    category of a claim; any other word is a classification of the deployment's own and counts as other.
+    """
+
     code: str
     name: str
     kind: Literal["service", "product"]
@@ -38,6 +47,7 @@ class DefineItem:
     max_quantity: Quantity | None = None
     sexes: tuple[Literal["F", "M", "O"], ...] = ("F", "M")
     ages: tuple[Literal["adult", "child"], ...] = ("adult", "child")
+    bundle: Bundle | None = None
 
 
 @frozen(kw_only=True)
@@ -61,12 +71,17 @@ class _Item:
     kind: str
     category: str | None
     care_type: str
+    frequency_days: int | None
     max_quantity_thousandths: int | None
     sexes: tuple[str, ...]
     ages: tuple[str, ...]
+    bundle: str | None
 
 
-_FIELDS: Final = ("code", "name", "kind", "category", "care_type", "max_quantity_thousandths", "sexes", "ages")
+_FIELDS: Final = (
+    "code", "name", "kind", "category", "care_type", "frequency_days", "max_quantity_thousandths", "sexes", "ages",
+    "bundle",
+)  # fmt: skip
 
 
 @command("catalogue.define_item", input=DefineItem, result=CatalogueResult)
@@ -76,21 +91,24 @@ def define_items(context: Context, batch: tuple[DefineItem, ...]) -> list[Catalo
     ids, stored, stored_prices = _stored(context, [item.code for item in batch])
     wanted = dict(stored)
     prices = dict(stored_prices)
+    content = _Content.load(context, batch, ids, stored)
     numbers = iter(take_ids(context.connection, items, len({item.code for item in batch} - set(ids))))
     outcomes: list[str | Refusal] = []
     for item in batch:
         currency = item.currency or context.settings.deployment.currency
-        read = _read(item, currency)
+        read = _read(item, currency, content)
         if isinstance(read, Refusal):
             outcomes.append(read)
             continue
-        row, price_minor = read
+        row, price_minor, parts = read
         if item.code not in ids:
             ids[item.code] = next(numbers)
         wanted[item.code] = row
+        content.keep(ids[item.code], row, parts)
         prices[ids[item.code], item.valid_from or BEGINNING] = (price_minor, currency)
         outcomes.append(item.code)
     _write_items(context, ids, [row for code, row in wanted.items() if stored.get(code) != row])
+    write_parts(context, content.changed)
     _write_prices(context, {key: price for key, price in prices.items() if stored_prices.get(key) != price})
     return _results(context, "items", outcomes, ids)
 
@@ -104,8 +122,8 @@ def _stored(
     ids = {row.code: row.id for row in rows}
     stored = {
         row.code: _Item(
-            row.code, row.name, row.kind, row.category, row.care_type, row.max_quantity_thousandths,
-            tuple(row.sexes), tuple(row.ages),
+            row.code, row.name, row.kind, row.category, row.care_type, row.frequency_days,
+            row.max_quantity_thousandths, tuple(row.sexes), tuple(row.ages), row.bundle,
         )
         for row in rows
     }  # fmt: skip
@@ -117,12 +135,55 @@ def _stored(
     return ids, stored, {(row.item, row.valid_from): (row.price_minor, row.currency) for row in dated}
 
 
-def _read(item: DefineItem, currency: str) -> tuple[_Item, int] | Refusal:
-    """An input as a row and its price in minor units, or all that is wrong with it."""
+@define
+class _Content:
+    """What bundles hold as a batch finds and leaves it. `held`: the bundle that holds an item, by its key."""
+
+    ids: dict[str, int]
+    bundles: dict[str, str | None]
+    stored: dict[int, Parts]
+    held: dict[int, str]
+    changed: dict[int, Parts] = field(factory=dict)
+
+    @classmethod
+    def load(
+        cls, context: Context, batch: Sequence[DefineItem], ids: Mapping[str, int], stored: Mapping[str, _Item]
+    ) -> _Content:
+        named = {name for item in batch if item.bundle is not None for name in item.bundle.content} - set(ids)
+        known = resolve_items(context, named) if named else {}
+        bundles = {code: row.bundle for code, row in stored.items()}
+        bundles |= {row.code: row.bundle for row in known.values()}
+        changing = [ids[i.code] for i in batch if i.code in ids]
+        return cls(
+            {**ids, **{row.code: row.id for row in known.values()}}, bundles, parts_of(context, changing),
+            bundles_that_hold(context, [ids[i.code] for i in batch if i.bundle is not None and i.code in ids]),
+        )  # fmt: skip
+
+    def read(self, item: DefineItem, problems: list[Problem]) -> Parts:
+        if item.bundle is None:
+            return {}
+        if item.kind != "service":
+            problems.append(Problem("bundle", "kind", "only a service may be a bundle"))
+        holder = self.held.get(self.ids.get(item.code, 0))
+        if holder is not None:
+            problems.append(
+                Problem("bundle", "nested", f"the bundle {holder!r} holds this item; it cannot be one itself")
+            )
+        return read_parts(item.code, item.bundle, self.ids, self.bundles, problems)
+
+    def keep(self, number: int, row: _Item, parts: Parts) -> None:
+        self.ids[row.code], self.bundles[row.code] = number, row.bundle
+        self.held |= dict.fromkeys(parts, row.code)
+        if self.stored.get(number, {}) != parts or number in self.changed:
+            self.changed[number] = parts
+
+
+def _read(item: DefineItem, currency: str, content: _Content) -> tuple[_Item, int, Parts] | Refusal:
+    """An input as a row, its price in minor units and what it holds, or all that is wrong with it."""
     problems = problems_of_texts({"code": item.code, "category": item.category}, {"name": item.name})
-    if item.frequency_days is not None:
-        message = "an interval between provisions is not computed yet; leave the field out"
-        problems.append(Problem("frequency_days", "not_yet", message))
+    if item.frequency_days is not None and not 0 <= item.frequency_days <= FREQUENCY_DAYS_MAX:
+        message = f"expected 0 to {FREQUENCY_DAYS_MAX} days, found {item.frequency_days}"
+        problems.append(Problem("frequency_days", "range", message))
     for path, values in (("sexes", item.sexes), ("ages", item.ages)):
         if not values:
             problems.append(Problem(path, "required", "name at least one, or leave the field out for all"))
@@ -130,12 +191,14 @@ def _read(item: DefineItem, currency: str) -> tuple[_Item, int] | Refusal:
             problems.append(Problem(path, "duplicate", "a value is named twice"))
     quantity = _quantity(item.max_quantity, problems)
     price_minor = read_price("price", item.price, currency, problems)
+    parts = content.read(item, problems)
     if problems:
         return invalid(*problems)
     row = _Item(
-        item.code, item.name, item.kind, item.category, item.care_type, quantity, tuple(item.sexes), tuple(item.ages)
-    )
-    return row, price_minor
+        item.code, item.name, item.kind, item.category, item.care_type, item.frequency_days, quantity,
+        tuple(item.sexes), tuple(item.ages), item.bundle.kind if item.bundle else None,
+    )  # fmt: skip
+    return row, price_minor, parts
 
 
 def _quantity(quantity: Decimal | None, problems: list[Problem]) -> int | None:

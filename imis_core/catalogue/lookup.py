@@ -12,7 +12,10 @@ from imis_core.context import Context
 
 @frozen
 class ItemRow:
-    """An item of the catalogue. `max_quantity_thousandths` None: no maximum per line."""
+    """An item of the catalogue. `max_quantity_thousandths` None: no maximum per line.
+
+    `frequency_days` None: as often as wanted; `bundle`: flat | fee_for_service, what it holds is in `bundles.parts_of`.
+    """
 
     id: int
     code: str
@@ -23,6 +26,8 @@ class ItemRow:
     max_quantity_thousandths: int | None
     sexes: tuple[str, ...]
     ages: tuple[str, ...]
+    frequency_days: int | None = None
+    bundle: str | None = None
 
 
 @frozen
@@ -44,7 +49,7 @@ def resolve_items(context: Context, names: Iterable[str]) -> dict[str, ItemRow]:
     return {
         name: ItemRow(
             row.id, row.code, row.name, row.kind, row.category, row.care_type, row.max_quantity_thousandths,
-            tuple(row.sexes), tuple(row.ages),
+            tuple(row.sexes), tuple(row.ages), row.frequency_days, row.bundle,
         )
         for name, row in context.named(items, names)
     }  # fmt: skip

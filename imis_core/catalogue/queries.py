@@ -8,9 +8,17 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.catalogue.lookup import resolve_price_lists
-from imis_core.catalogue.tables import diagnoses, item_prices, items, price_list_prices, price_list_versions
+from imis_core.catalogue.tables import (
+    diagnoses,
+    item_bundle_parts,
+    item_prices,
+    items,
+    price_list_prices,
+    price_list_versions,
+)
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
@@ -29,6 +37,14 @@ class ListItems:
 
 
 @frozen
+class BundleShown:
+    """What a service that is a bundle stands for: item code -> how much of it."""
+
+    kind: str
+    content: dict[str, str]
+
+
+@frozen
 class ItemShown:
     """`price` is null on days before the item's first price."""
 
@@ -43,6 +59,8 @@ class ItemShown:
     ages: tuple[str, ...]
     price: Money | None
     currency: str | None
+    frequency_days: int | None
+    bundle: BundleShown | None
 
 
 @frozen(kw_only=True)
@@ -103,17 +121,37 @@ def list_items(context: Context, wanted: ListItems) -> Listing:
         statement = statement.where(items.c.name.istartswith(wanted.name, autoescape=True))
 
     def build(rows: Sequence[sa.Row[Any]]) -> list[ItemShown]:
+        bundles = _content(context, [row.id for row in rows if row.bundle is not None])
         return [
             ItemShown(
                 id_, row.code, row.name, row.kind, row.category, row.care_type,
                 None if row.max_quantity_thousandths is None else thousandths_text(row.max_quantity_thousandths),
                 tuple(row.sexes), tuple(row.ages),
                 None if row.price_minor is None else Money(row.price_minor, row.currency), row.currency,
+                row.frequency_days,
+                None if row.bundle is None else BundleShown(row.bundle, bundles.get(row.id, {})),
             )
             for id_, row in zip(context.ids.encode_all("items", [r.id for r in rows]), rows, strict=True)
         ]  # fmt: skip
 
     return Listing(statement, [items.c.id], build, {"code": items.c.code, "name": items.c.name, "kind": items.c.kind})
+
+
+def _content(context: Context, bundles: Sequence[int]) -> dict[int, dict[str, str]]:
+    """What bundles hold by item code, in the order in which items were defined; one statement, none for no bundle."""
+    if not bundles:
+        return {}
+    t = item_bundle_parts.c
+    rows = context.execute(
+        sa.select(t.item, items.c.code, t.quantity_thousandths)
+        .join(items, items.c.id == t.part)
+        .where(t.item == sa.any_(sa.literal(list(bundles), ARRAY(sa.BigInteger))))
+        .order_by(t.item, t.part)
+    )
+    found: dict[int, dict[str, str]] = {}
+    for row in rows:
+        found.setdefault(row.item, {})[row.code] = thousandths_text(row.quantity_thousandths)
+    return found
 
 
 @query("catalogue.prices", input=ListPrices, result=PriceShown, listing=True)

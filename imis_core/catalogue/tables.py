@@ -21,8 +21,18 @@ items = edited(
     Column("max_quantity_thousandths", sa.BigInteger, nullable=True),
     Column("sexes", ARRAY(sa.Text), nullable=False),
     Column("ages", ARRAY(sa.Text), nullable=False),
+    text("bundle", nullable=True),  # flat | fee_for_service; null: no bundle
     UniqueConstraint("code"),
     noun="items",
+)
+
+# What a bundle holds; a part is never a bundle itself.
+item_bundle_parts = Table(
+    "item_bundle_parts",
+    metadata,
+    reference("item", "items", primary_key=True),
+    reference("part", "items", primary_key=True, index=True),
+    Column("quantity_thousandths", sa.BigInteger, nullable=False),
 )
 
 # The price of an item from a day on; '-infinity' is stood for by 0001-01-01: it holds from the beginning.

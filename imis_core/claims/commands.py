@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from imis_core.benefit_packages.schemes import ClaimCase
 from imis_core.claims.checks import Verdict, check
-from imis_core.claims.entry import EnteredClaim, cases, default_scheme, enter, resolve
+from imis_core.claims.entry import EnteredClaim, References, cases, default_scheme, enter, resolve
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
 from imis_core.claims.processing import process_scheme
 from imis_core.claims.states import NUMBERS
@@ -20,7 +21,20 @@ from imis_core.values import Money, thousandths_text
 @command("claims.submit", input=SubmitClaim, result=SubmittedClaim)
 def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedClaim | Refusal]:
     """Take in a provider's claim, check it, and answer whether it is checked or rejected, line by line."""
-    known, of_case, scheme = resolve(context, items), cases(context, items), default_scheme(context)
+    # The references first: to look a patient up widens what the caller may see, a case of that patient among it.
+    known = resolve(context, items)
+    return take_in(context, items, known, cases(context, items))
+
+
+def take_in(
+    context: Context,
+    items: Sequence[SubmitClaim],
+    known: References,
+    of_case: Mapping[int, ClaimCase | Refusal],
+    restored_from: Sequence[int] | None = None,
+) -> list[SubmittedClaim | Refusal]:
+    """Enter, check and store claims; `of_case` by position, `restored_from` the claim that each is made anew from."""
+    scheme = default_scheme(context)
     outcomes: list[SubmittedClaim | Refusal] = []
     entered: list[EnteredClaim] = []
     seen: set[str] = set()
@@ -37,7 +51,8 @@ def submit(context: Context, items: tuple[SubmitClaim, ...]) -> list[SubmittedCl
     if not entered:
         return outcomes
     verdicts = check(context, entered)
-    ids = _store(context, entered, verdicts)
+    origins = None if restored_from is None else [restored_from[claim.position] for claim in entered]
+    ids = _store(context, entered, verdicts, origins)
     outside = context.ids.encode_all("claims", [number or 0 for number in ids])
     for claim, verdict, number, identity in zip(entered, verdicts, ids, outside, strict=True):
         outcomes[claim.position] = _duplicate(claim.code) if number is None else _result(claim, verdict, identity)
@@ -48,7 +63,9 @@ def _duplicate(code: str) -> Refusal:
     return Refusal("claims.duplicate_code", f"there is a claim {code!r} already; a claim's code is used once")
 
 
-def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence[Verdict]) -> list[int | None]:
+def _store(
+    context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence[Verdict], origins: Sequence[int] | None
+) -> list[int | None]:
     """Write claims, lines, verdicts and states; None for a claim whose code is taken.
 
     Codes are unique in the deployment: that a taken one shows, whoever sees the other claim, is a documented exception.
@@ -77,6 +94,7 @@ def _store(context: Context, entered: Sequence[EnteredClaim], verdicts: Sequence
                 "currency": [c.currency for c in entered],
                 "claimed_minor": [c.claimed_minor for c in entered],
                 "audit": [context.audit] * len(entered),
+                **({} if origins is None else {"restored_from": origins}),
             },
             conflict="(code) DO NOTHING",
             returning="id, code",

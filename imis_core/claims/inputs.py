@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, datetime
 from typing import Literal
 
 from attrs import frozen
@@ -84,7 +84,10 @@ class Step:
 
 @frozen(kw_only=True)
 class ShownLine:
-    """A line as it was claimed and as it was judged; `claimed` is quantity x price, rounded half up."""
+    """A line as it was claimed and as it was judged; `claimed` is quantity x price, rounded half up.
+
+    `justification`: what the medical reviewer said of it.
+    """
 
     line: int
     item: str
@@ -101,11 +104,16 @@ class ShownLine:
     above_ceiling: Money | None
     payable: Money | None
     steps: tuple[Step, ...]
+    justification: str | None = None
 
 
 @frozen(kw_only=True)
 class ShownClaim:
-    """A claim in full; `version` counts the states that it has gone through."""
+    """A claim in full; `version` counts the states that it has gone through.
+
+    `reason`: of a withdrawal. `restored_from`: the rejected claim that this one was made anew from; `restored_as`: the
+    last claim that was made anew from this one. `reviewed_by`: the user whose medical review is in force.
+    """
 
     id: str
     code: str
@@ -130,3 +138,8 @@ class ShownClaim:
     approved: Money | None
     payable: Money | None
     lines: tuple[ShownLine, ...]
+    reason: str | None = None
+    restored_from: str | None = None
+    restored_as: str | None = None
+    reviewed_by: str | None = None
+    reviewed_at: datetime | None = None

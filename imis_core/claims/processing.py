@@ -16,6 +16,7 @@ from attrs import frozen
 from imis_core.claims.inputs import ProcessedClaims
 from imis_core.claims.states import CHECKED, CLAIM_STATES, NAMES, NUMBERS, VALUATED
 from imis_core.claims.tables import claim_results, claim_states, claim_valuations, claims
+from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION, REVIEWED_PRICE
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
 from imis_core.eligibility.lines import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_terms, unit_price
@@ -47,14 +48,14 @@ _NAMED_CLAIMS: Final = sa.text(
 )
 # Products first, then services, as entered; the earlier result of a claim that is computed again comes along.
 _LINES: Final = sa.text(
-    """
-    SELECT k.claim, k.line, k.quantity_thousandths, l.price_minor, k.list_price_minor, l.item, k.cover_kind, k.cover,
-           k.package_version, r.deducted_milli, r.payable_minor
-    FROM core.claim_line_checks k JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
+    f"""
+    SELECT k.claim, k.line, {QUANTITY} AS quantity_thousandths, l.price_minor, k.list_price_minor, l.item, k.cover_kind,
+           k.cover, k.package_version, {REVIEWED_PRICE} AS reviewed_price_minor, r.deducted_milli, r.payable_minor
+    FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
     JOIN unnest(CAST(:claims AS bigint[]), CAST(:valuations AS int[])) WITH ORDINALITY AS b(claim, valuation, position)
       ON b.claim = k.claim
     LEFT JOIN core.claim_results r ON r.claim = k.claim AND r.line = k.line AND r.valuation = b.valuation
-    WHERE k.rejection IS NULL
+    WHERE {REJECTION} IS NULL
     ORDER BY b.position, l.service, k.line
     """
 )
@@ -149,7 +150,12 @@ def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
         terms[ln.package_version, ln.cover_kind, ln.item, by_claim[ln.claim].visit_type, by_claim[ln.claim].adult]
         for ln in lines
     ]
-    unit_prices = [unit_price(t, ln.list_price_minor, ln.price_minor) for ln, t in zip(lines, of_line, strict=True)]
+    unit_prices = [
+        unit_price(t, ln.list_price_minor, ln.price_minor)
+        if ln.reviewed_price_minor is None
+        else ln.reviewed_price_minor
+        for ln, t in zip(lines, of_line, strict=True)
+    ]
     deductibles = _pools("deductible", lines, by_claim, limits, MILLI)
     ceilings = _pools("ceiling", lines, by_claim, limits, 1)
     used = _lock_usage(context, [*deductibles.keys, *ceilings.keys])

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import persons
 from imis_core.catalogue.tables import diagnoses
 from imis_core.claims.inputs import ShowClaim, ShownClaim, ShownLine, Step
-from imis_core.claims.states import NAMES, NUMBERS, REJECTED
-from imis_core.claims.tables import claim_current, claim_states, claim_valuations, claims
+from imis_core.claims.states import NAMES, NUMBERS, VOID_NUMBERS
+from imis_core.claims.tables import claim_current, claim_reviews, claim_states, claim_valuations, claims
+from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION
 from imis_core.context import Context
 from imis_core.eligibility.rejections import Rejection
 from imis_core.eligibility.valuation import MILLI
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.places.tables import providers
 from imis_core.queries import Listing, query
+from imis_core.users.lookup import user_names
 from imis_core.values import Money, thousandths_text
 
 _SECONDARY: Final = (
@@ -33,6 +36,14 @@ _HEAD: Final = (
         claim_current.c.version,
         sa.literal_column(_SECONDARY).label("secondary_codes"),
         claim_states.c.rejection,
+        claim_states.c.reason,
+        claim_current.c.review,
+        sa.literal_column("(SELECT code FROM core.claims o WHERE o.id = claims.restored_from)").label("origin"),
+        sa.literal_column(
+            "(SELECT code FROM core.claims s WHERE s.restored_from = claims.id ORDER BY s.id DESC LIMIT 1)"
+        ).label("successor"),
+        claim_reviews.c.reviewer,
+        claim_reviews.c.reviewed_at,
         claim_valuations.c.approved_minor,
         claim_valuations.c.payable_minor,
         providers.c.code.label("provider_code"),
@@ -48,18 +59,20 @@ _HEAD: Final = (
         claim_valuations,
         sa.and_(claim_valuations.c.claim == claims.c.id, claim_valuations.c.valuation == claim_current.c.valuation),
     )
+    .outerjoin(
+        claim_reviews, sa.and_(claim_reviews.c.claim == claims.c.id, claim_reviews.c.review == claim_current.c.review)
+    )
     .join(providers, providers.c.id == claims.c.provider)
     .outerjoin(persons, persons.c.id == claims.c.person)
     .join(diagnoses, diagnoses.c.id == claims.c.diagnosis)
 )
 _LINES: Final = sa.text(
-    """
-    SELECT l.claim, l.line, i.code, i.kind, l.quantity_thousandths AS asked_thousandths, l.price_minor, k.rejection,
-           k.quantity_thousandths, r.unit_price_minor, r.limited_milli, r.deducted_milli, r.shared_minor,
-           r.above_ceiling_minor, r.payable_minor
-    FROM core.claim_lines l JOIN core.items i ON i.id = l.item
-    JOIN core.claim_line_checks k ON k.claim = l.claim AND k.line = l.line
-    JOIN core.claim_current t ON t.claim = l.claim
+    f"""
+    SELECT l.claim, l.line, i.code, i.kind, l.quantity_thousandths AS asked_thousandths, l.price_minor,
+           {REJECTION} AS rejection, {QUANTITY} AS quantity_thousandths, v.justification, r.unit_price_minor,
+           r.limited_milli, r.deducted_milli, r.shared_minor, r.above_ceiling_minor, r.payable_minor
+    FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
+    JOIN core.items i ON i.id = l.item
     LEFT JOIN core.claim_results r ON r.claim = l.claim AND r.line = l.line AND r.valuation = t.valuation
     WHERE l.claim = ANY(:claims) ORDER BY l.claim, l.line
     """
@@ -77,9 +90,20 @@ def show(context: Context, asked: ShowClaim) -> ShownClaim | Refusal:
     return _shown(context, [row])[0]
 
 
+def shown_claims(context: Context, numbers: Iterable[int]) -> dict[int, ShownClaim]:
+    """Claims in full by number, for a command that changed them; the caller of this saw to the scope."""
+    wanted = sorted(numbers)
+    if not wanted:
+        return {}
+    of_claims = sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger)))
+    rows = context.execute(_HEAD.where(claims.c.id == of_claims, context.scoped(claims))).all()
+    return {row.id: claim for row, claim in zip(rows, _shown(context, rows), strict=True)}
+
+
 def _shown(context: Context, rows: Sequence[Any]) -> list[ShownClaim]:
     """Claims in full, in order; one statement for the lines of all."""
     lines: dict[int, list[Any]] = {}
+    reviewers = user_names(context, [row.reviewer for row in rows if row.reviewer is not None])
     for line in context.execute(_LINES, {"claims": [row.id for row in rows]}):
         lines.setdefault(line.claim, []).append(line)
     return [
@@ -94,6 +118,11 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ShownClaim]:
             version=row.version,
             rejection_code=_rejection(row.rejection)[1],
             lines=tuple(_line(line, row.currency) for line in lines.get(row.id, ())),
+            reason=row.reason,
+            restored_from=row.origin,
+            restored_as=row.successor,
+            reviewed_by=reviewers.get(row.reviewer),
+            reviewed_at=row.reviewed_at,
         )
         for row, identity, provider, person in zip(
             rows,
@@ -134,8 +163,8 @@ def _money(minor: int | None, currency: str) -> Money | None:
 
 
 def _amount(row: Any, minor: int | None) -> Money | None:
-    """An amount of a claim: nothing is paid for a rejected one, and one in waiting has none yet."""
-    return Money(0, row.currency) if row.state == NUMBERS[REJECTED] else _money(minor, row.currency)
+    """An amount of a claim: nothing is paid for a rejected or withdrawn one, and one in waiting has none yet."""
+    return Money(0, row.currency) if row.state in VOID_NUMBERS else _money(minor, row.currency)
 
 
 def _whole(milli: int) -> int:
@@ -161,6 +190,7 @@ def _line(row: Any, currency: str) -> ShownLine:
         above_ceiling=_money(row.above_ceiling_minor, currency),
         payable=_money(row.payable_minor if row.rejection is None else 0, currency),
         steps=_steps(row, currency) if valued else (),
+        justification=row.justification,
     )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy import Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.claims.states import NAMES
-from imis_core.database.tables import ALL_SEEN, day, edited, identity, mass, metadata, minor, reference, text
+from imis_core.database.tables import ALL_SEEN, day, edited, identity, instant, mass, metadata, minor, reference, text
 
 claims = mass(
     "claims",
@@ -36,9 +36,11 @@ claims = mass(
     text("currency"),
     minor("claimed_minor"),
     Column("audit", sa.BigInteger, nullable=False),
+    reference("restored_from", "claims", nullable=True),  # the rejected claim that this one was restored from
     UniqueConstraint("code"),
     Index("ix_claims_person_target_date", "person", "target_date"),
     Index("ix_claims_provider_target_date", "provider", "target_date"),
+    Index("ix_claims_restored_from", "restored_from", postgresql_where=sa.text("restored_from IS NOT NULL")),
     noun="claims",
     scope=lambda table, caller: caller.sees_claim(table.c.place, table.c.provider),
     row_security=(
@@ -58,7 +60,7 @@ claim_lines = mass(
     minor("price_minor"),  # asked, per unit
 )
 
-# The verdict of the checks on a line, once per claim (`check` counts repetitions after a restore).
+# The verdict of the checks on a line, once per claim; what a reviewer decided since stands in `claim_line_reviews`.
 claim_line_checks = mass(
     "claim_line_checks",
     metadata,
@@ -73,6 +75,30 @@ claim_line_checks = mass(
     Column("package_version", sa.BigInteger, nullable=True),
 )
 
+# A medical review of a claim, counted from 1; and its verdicts, a row for every line of the claim, also for those that
+# it left as they were: the lines in force are those of the review that `claim_current` names (`claims.verdicts`).
+claim_reviews = mass(
+    "claim_reviews",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("review", sa.Integer, primary_key=True),
+    reference("reviewer", "users"),
+    instant("reviewed_at"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+claim_line_reviews = mass(
+    "claim_line_reviews",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("line", sa.SmallInteger, primary_key=True),
+    Column("review", sa.Integer, primary_key=True),
+    Column("rejection", sa.SmallInteger, nullable=True),  # null: passed
+    Column("quantity_thousandths", sa.BigInteger, nullable=False),  # approved
+    minor("price_minor", nullable=True),  # the reviewer's, per unit; null: as the terms say
+    text("justification", nullable=True),  # null: the review said nothing of this line
+)
+
 claim_states = mass(
     "claim_states",
     metadata,
@@ -80,6 +106,7 @@ claim_states = mass(
     Column("version", sa.Integer, primary_key=True),
     Column("state", sa.SmallInteger, nullable=False, info={"names": NAMES}),
     Column("rejection", sa.SmallInteger, nullable=True),
+    text("reason", nullable=True),  # of a withdrawal
     Column("audit", sa.BigInteger, nullable=False),
 )
 
@@ -92,6 +119,7 @@ claim_current = Table(
     Column("state", sa.SmallInteger, nullable=False),
     Column("version", sa.Integer, nullable=False),
     Column("valuation", sa.Integer, nullable=False, server_default="0"),  # the valid run of the results; 0: none yet
+    Column("review", sa.Integer, nullable=False, server_default="0"),  # the review in force; 0: none yet
     # Checked claims are the work list of `claims.process`; valuated ones that of payment requests.
     Index("ix_claim_current_open", "scheme", "state", "claim", postgresql_where=sa.text("state IN (1, 4)")),
     info={"scope": lambda table, caller: caller.sees_claim_of(table.c.claim)},

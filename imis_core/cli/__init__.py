@@ -38,6 +38,8 @@ _COMMANDS: Final = {
     "file": ("file", "file"),
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
+    "cards": ("cards", "cards"),
+    "audit": ("audit", "audit"),
     "plugins": ("plugins", "plugins"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),

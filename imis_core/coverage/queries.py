@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
-from imis_core.beneficiaries.tables import groups, memberships, persons
-from imis_core.benefit_packages.tables import packages
+from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
+from imis_core.coverage.covered import COVERED
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import COLUMNS, NOUN, PolicyShown, load_policies, policy, show_policies
 from imis_core.coverage.states import state_on
@@ -116,7 +116,7 @@ class CoveredPerson:
 def list_covered(context: Context, asked: ListCovered) -> Listing | Refusal:
     """List the persons of policies, each with the days of the own cover, in order of enrolment."""
     m = coverage_members.c
-    select = _COVERED.where(context.scoped(coverages), context.scoped(persons))
+    select = COVERED.where(context.scoped(coverages), context.scoped(persons))
     for noun, column, outside in (("coverage_members", m.id, asked.id), (NOUN, coverages.c.id, asked.coverage)):
         if outside is not None:
             number = context.ids.decode(noun, outside)
@@ -134,39 +134,6 @@ def list_covered(context: Context, asked: ListCovered) -> Listing | Refusal:
             return not_found("person", "person", asked.person)
         select = select.where(m.person == person.id)
     return Listing(select, (m.id,), lambda rows: _covered(context, rows))
-
-
-_LEFT: Final = (
-    sa.select(sa.func.min(memberships.c.left_on))
-    .where(
-        memberships.c.group == coverages.c.group,
-        memberships.c.person == coverage_members.c.person,
-        memberships.c.left_on > coverages.c.enrolled_on,
-    )
-    .scalar_subquery()
-)
-_COVERED: Final = (
-    sa.select(
-        coverage_members.c.id,
-        coverage_members.c.person,
-        sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from).label("effective_from"),
-        sa.func.least(coverages.c.ends, coverages.c.terminated_on, persons.c.death_date, _LEFT).label("effective_to"),
-        (coverage_members.c.version + coverages.c.version).label("changes"),
-        coverages.c.id.label("policy"),
-        coverages.c.scheme,
-        coverages.c.state,
-        coverages.c.starts,
-        coverages.c.ends,
-        coverages.c.group,
-        packages.c.code.label("package_code"),
-        persons.c.number,
-        groups.c.code.label("group_code"),
-    )
-    .join_from(coverage_members, coverages, coverages.c.id == coverage_members.c.coverage)
-    .join(packages, packages.c.id == coverages.c.package)
-    .join(persons, persons.c.id == coverage_members.c.person)
-    .outerjoin(groups, groups.c.id == coverages.c.group)
-)
 
 
 def _covered(context: Context, rows: Sequence[Any]) -> list[CoveredPerson]:

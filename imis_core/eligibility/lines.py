@@ -212,6 +212,9 @@ class Limit:
         return {name: amount for name, amount in named.items() if amount is not None}
 
 
+HOSPITAL_LEVELS: Final = frozenset({"hospital"})
+
+
 @frozen
 class PackageLimits:
     """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not a stay."""
@@ -219,9 +222,10 @@ class PackageLimits:
     deductible: Limit | None
     ceiling: Limit | None
     hospital_by_facility: bool
+    hospital_levels: frozenset[str] = HOSPITAL_LEVELS  # names of levels that are hospitals here
 
     def is_hospital_case(self, overnight: bool, facility_level: str | None) -> bool:
-        return facility_level == "hospital" if self.hospital_by_facility else overnight
+        return facility_level in self.hospital_levels if self.hospital_by_facility else overnight
 
 
 NO_LIMITS: Final = PackageLimits(None, None, False)
@@ -233,11 +237,13 @@ def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> 
     if kind.package_limits_sql is None or not wanted:
         return {}
     limits = kind.package_limits_sql().subquery("limits")
+    levels = context.settings.deployment.facility_levels or {}
+    hospitals = frozenset(name for name, level in levels.items() if level == "hospital") or HOSPITAL_LEVELS
     found = {}
     statement = sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))
     for row in context.execute(statement):
         found[row.package_version, row.cover_kind] = PackageLimits(
-            _limit(row, "deductible"), _limit(row, "ceiling"), bool(row.hospital_by_facility)
+            _limit(row, "deductible"), _limit(row, "ceiling"), bool(row.hospital_by_facility), hospitals
         )
     return found
 

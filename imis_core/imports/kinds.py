@@ -147,7 +147,8 @@ KINDS: Final[Mapping[str, ImportKind]] = {
         ImportKind("locations", "locations.add", ("code", "name", "level", "parent"), _one),
         ImportKind(
             "facilities", "providers.register",
-            ("code", "name", "kind", "level", "care_type", "location", "price_lists", "contract_from", "contract_to"),
+            ("code", "name", "kind", "level", "sub_level", "legal_form", "care_type", "location", "price_lists",
+             "contract_from", "contract_to"),
             _facility, {"facility_id": "code"}, place="location",
         ),
         ImportKind(

@@ -40,6 +40,8 @@ class ProviderRow:
     contract_from: date | None
     contract_to: date | None
     closed_on: date | None
+    sub_level: str | None = None
+    legal_form: str | None = None
 
     def contracted(self, on: date) -> bool:
         """Whether the provider may serve on a day: not closed by then, and within its contract if it has one."""
@@ -70,7 +72,7 @@ def resolve_providers(context: Context, names: Iterable[str]) -> dict[str, Provi
     return {
         name: ProviderRow(
             row.id, row.code, row.name, row.kind, row.level, row.care_type, row.location,
-            row.contract_from, row.contract_to, row.closed_on,
+            row.contract_from, row.contract_to, row.closed_on, row.sub_level, row.legal_form,
         )
         for name, row in context.named(providers, names)
     }  # fmt: skip

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, take_ids
 from imis_core.database.tables import CORE
-from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.naming import problems_of_texts
+from imis_core.places.catchments import Catchment, CatchmentPlace, problems_of, resolved, write_catchments
 from imis_core.places.commands import closed_refusal, future_problems
 from imis_core.places.lookup import LocationRow, resolve_locations, resolve_providers
 from imis_core.places.tables import provider_price_lists, providers
@@ -34,28 +35,38 @@ class Contract:
 
 @frozen(kw_only=True)
 class RegisterProvider:
+    """`level`: dispensary, health_centre, hospital, or one of `[deployment.facility_levels]`; `legal_form`: charity,
+    district, government, private, or a word of the deployment's own."""
+
     code: str
     name: str
     kind: str = "health_facility"
     level: str | None = None
+    sub_level: str | None = None
+    legal_form: str | None = None
     care_type: CareType = "both"
     location: str | None = None
     price_lists: tuple[str, ...] = ()
     contract: Contract | None = None
+    catchment: tuple[CatchmentPlace, ...] = ()
 
 
 @frozen(kw_only=True)
 class ChangeProvider:
-    """Fields that are absent stay as they are; a contract or a list of price lists replaces the whole one."""
+    """Fields that are absent stay as they are; a contract, a catchment or a list of price lists replaces the whole
+    one."""
 
     provider: str
     name: str | None = None
     kind: str | None = None
     level: str | None = None
+    sub_level: str | None = None
+    legal_form: str | None = None
     care_type: CareType | None = None
     location: str | None = None
     price_lists: tuple[str, ...] | None = None
     contract: Contract | None = None
+    catchment: tuple[CatchmentPlace, ...] | None = None
 
 
 @frozen(kw_only=True)
@@ -79,6 +90,8 @@ class _Provider:
     name: str
     kind: str
     level: str | None
+    sub_level: str | None
+    legal_form: str | None
     care_type: str
     location: int | None
     contract_from: date | None
@@ -92,19 +105,22 @@ class _References:
 
     locations: dict[str, LocationRow]
     price_lists: dict[str, int]
+    levels: Mapping[str, str] | None
 
     @classmethod
     def of(cls, context: Context, items: Sequence[RegisterProvider | ChangeProvider]) -> _References:
-        places = resolve_locations(context, {item.location for item in items if item.location is not None})
+        named = {item.location for item in items if item.location is not None}
+        places = resolve_locations(context, named | {p.location for item in items for p in item.catchment or ()})
+        levels = context.settings.deployment.facility_levels
         codes = sorted({code for item in items for code in item.price_lists or ()})
         if not codes:
-            return cls(places, {})
+            return cls(places, {}, levels)
         rows = context.execute(
             sa.select(_price_lists.c.id, _price_lists.c.code).where(
                 _price_lists.c.code == sa.any_(sa.literal(codes, ARRAY(sa.Text)))
             )
         )
-        return cls(places, {row.code: row.id for row in rows})
+        return cls(places, {row.code: row.id for row in rows}, levels)
 
     def refusal(self, item: RegisterProvider | ChangeProvider, problems: list[Problem]) -> Refusal | None:
         """What is wrong with the parts that registering and changing share."""
@@ -115,6 +131,11 @@ class _References:
         for index, code in enumerate(listed):
             if code in listed[:index]:
                 problems.append(Problem(f"price_lists.{index}", "duplicate", f"{code!r} is named twice"))
+        if item.level is not None and self.levels is not None and item.level not in self.levels:
+            message = f"there is no level {item.level!r} here{suggestion(item.level, self.levels)}; "
+            message += "name one of [deployment.facility_levels], or add it there"
+            problems.append(Problem("level", "unknown", message))
+        problems += problems_of(item.catchment or ())
         if problems:
             return invalid(*problems)
         if item.location is not None:
@@ -126,7 +147,14 @@ class _References:
         unknown = next(((i, code) for i, code in enumerate(listed) if code not in self.price_lists), None)
         if unknown is not None:
             return not_found(f"price_lists.{unknown[0]}", "price list", unknown[1])
-        return None
+        catchment = resolved(item.catchment or (), self.locations)
+        return catchment if isinstance(catchment, Refusal) else None
+
+    def catchment(self, places: Sequence[CatchmentPlace]) -> Catchment:
+        """The catchment of an item that was not refused."""
+        found = resolved(places, self.locations)
+        assert not isinstance(found, Refusal)
+        return found
 
     def place(self, name: str | None) -> int | None:
         return None if name is None else self.locations[name].id
@@ -140,8 +168,9 @@ def register_providers(context: Context, items: tuple[RegisterProvider, ...]) ->
     numbers = iter(take_ids(context.connection, providers, len(items)))
     outcomes: list[_Provider | Refusal] = []
     lists: dict[int, tuple[int, ...]] = {}
+    catchments: dict[int, Catchment] = {}
     for item in items:
-        texts = {"code": item.code, "kind": item.kind, "level": item.level}
+        texts = {"code": item.code, **_classified(item)}
         refusal = references.refusal(item, problems_of_texts(texts, {"name": item.name}))
         if refusal is None and item.code in taken:
             message = f"there is a provider {item.code!r} already; choose another code"
@@ -152,12 +181,16 @@ def register_providers(context: Context, items: tuple[RegisterProvider, ...]) ->
         taken.add(item.code)
         contract = item.contract
         provider = _Provider(
-            next(numbers), item.code, item.name, item.kind, item.level, item.care_type, references.place(item.location),
+            next(numbers), item.code, item.name, item.kind, item.level, item.sub_level, item.legal_form,
+            item.care_type, references.place(item.location),
             contract.from_ if contract else None, contract.to if contract else None,
         )  # fmt: skip
         lists[provider.id] = tuple(references.price_lists[code] for code in item.price_lists)
+        if item.catchment:
+            catchments[provider.id] = references.catchment(item.catchment)
         outcomes.append(provider)
     _write(context, [o for o in outcomes if isinstance(o, _Provider)], lists)
+    write_catchments(context, catchments)
     return _provider_results(context, outcomes)
 
 
@@ -169,10 +202,10 @@ def change_providers(context: Context, items: tuple[ChangeProvider, ...]) -> lis
     references = _References.of(context, items)
     outcomes: list[_Provider | Refusal] = []
     lists: dict[int, tuple[int, ...]] = {}
+    catchments: dict[int, Catchment] = {}
     for item in items:
         provider = now.get(item.provider)
-        texts = {"kind": item.kind, "level": item.level}
-        refusal = references.refusal(item, problems_of_texts(texts, {"name": item.name}))
+        refusal = references.refusal(item, problems_of_texts(_classified(item), {"name": item.name}))
         if refusal is None and provider is None:
             refusal = not_found("provider", "provider", item.provider)
         if refusal is not None or provider is None:
@@ -181,7 +214,7 @@ def change_providers(context: Context, items: tuple[ChangeProvider, ...]) -> lis
             continue
         given: dict[str, Any] = {
             name: getattr(item, name)
-            for name in ("name", "kind", "level", "care_type")
+            for name in ("name", "kind", "level", "sub_level", "legal_form", "care_type")
             if getattr(item, name) is not None
         }
         if item.location is not None:
@@ -190,9 +223,12 @@ def change_providers(context: Context, items: tuple[ChangeProvider, ...]) -> lis
             given |= {"contract_from": item.contract.from_, "contract_to": item.contract.to}
         if item.price_lists is not None:
             lists[provider.id] = tuple(references.price_lists[code] for code in item.price_lists)
+        if item.catchment is not None:
+            catchments[provider.id] = references.catchment(item.catchment)
         _replace(context, now, evolve(provider, **given))
         outcomes.append(now[item.provider])
     _write(context, _changed(stored, now), lists)
+    write_catchments(context, catchments)
     return _provider_results(context, outcomes)
 
 
@@ -219,12 +255,17 @@ def close_providers(context: Context, items: tuple[CloseProvider, ...]) -> list[
     return _provider_results(context, outcomes)
 
 
+def _classified(item: RegisterProvider | ChangeProvider) -> dict[str, str | None]:
+    """The short words that say what a provider is."""
+    return {"kind": item.kind, "level": item.level, "sub_level": item.sub_level, "legal_form": item.legal_form}
+
+
 def _load(context: Context, names: Iterable[str]) -> dict[str, _Provider]:
     """The named providers by every name they were given; no other command changes providers meanwhile."""
     context.execute(sa.text("LOCK TABLE core.providers IN SHARE ROW EXCLUSIVE MODE"))
     return {
         name: _Provider(
-            row.id, row.code, row.name, row.kind, row.level, row.care_type, row.location,
+            row.id, row.code, row.name, row.kind, row.level, row.sub_level, row.legal_form, row.care_type, row.location,
             row.contract_from, row.contract_to, row.closed_on,
         )
         for name, row in resolve_providers(context, names).items()
@@ -243,7 +284,8 @@ def _changed(stored: dict[str, _Provider], now: dict[str, _Provider]) -> list[_P
 
 
 _FIELDS = (
-    "code", "name", "kind", "level", "care_type", "location", "contract_from", "contract_to", "closed_on",
+    "code", "name", "kind", "level", "sub_level", "legal_form", "care_type", "location", "contract_from",
+    "contract_to", "closed_on",
 )  # fmt: skip
 
 

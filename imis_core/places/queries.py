@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.context import Context
 from imis_core.database.tables import CORE
 from imis_core.errors import Refusal, not_found
+from imis_core.places.catchments import CatchmentShown, catchments_of
 from imis_core.places.lookup import location_codes, places_below, resolve_locations
 from imis_core.places.tables import location_periods, locations, provider_price_lists, providers
 from imis_core.queries import Listing, query
@@ -133,6 +134,10 @@ class ProviderShown:
     closed_on: date | None
     location_id: str | None
     version: int
+    sub_level: str | None
+    legal_form: str | None
+    status: Literal["active", "closed"]
+    catchment: tuple[CatchmentShown, ...]
 
 
 @query("providers.list", input=ListProviders, result=ProviderShown, listing=True)
@@ -168,6 +173,7 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ProviderShown]:
     numbers = [row.id for row in rows]
     codes = location_codes(context, [row.location for row in rows])
     places = _location_ids(context, [row.location for row in rows])
+    catchments = catchments_of(context, numbers)
     lists: dict[int, list[str]] = {}
     for row in context.execute(
         sa.select(provider_price_lists.c.provider, _price_lists.c.code)
@@ -181,7 +187,9 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ProviderShown]:
             id_, row.code, row.name, row.kind, row.level, row.care_type, codes.get(row.location),
             tuple(lists.get(row.id, ())),
             None if row.contract_from is None else ContractShown(row.contract_from, row.contract_to), row.closed_on,
-            places.get(row.location), row.version,
+            places.get(row.location), row.version, row.sub_level, row.legal_form,
+            "active" if row.closed_on is None or context.today < row.closed_on else "closed",
+            catchments.get(row.id, ()),
         )
         for id_, row in zip(context.ids.encode_all("providers", numbers), rows, strict=True)
     ]  # fmt: skip

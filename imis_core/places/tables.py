@@ -41,6 +41,8 @@ providers = edited(
     text("name"),
     text("kind"),
     text("level", nullable=True),
+    text("sub_level", nullable=True),
+    text("legal_form", nullable=True),
     text("care_type"),
     reference("location", "locations", nullable=True, index=True),
     day("contract_from", nullable=True),
@@ -57,4 +59,13 @@ provider_price_lists = Table(
     reference("price_list", "price_lists", primary_key=True),
     Column("ordinal", sa.Integer, nullable=False),  # an item in two lists: the first list named
     Index("ix_provider_price_lists_price_list", "price_list"),
+)
+
+# The places whose people a provider serves, and which share of each.
+provider_catchments = Table(
+    "provider_catchments",
+    metadata,
+    reference("provider", "providers", primary_key=True),
+    reference("location", "locations", primary_key=True, index=True),
+    Column("share_micro", sa.BigInteger, nullable=False),  # percent x 10**6 of its population
 )

@@ -40,7 +40,7 @@ def test_an_item_is_for_everybody_unless_it_says_otherwise(app: TestApp) -> None
         {
             "id": result["id"], "code": "A", "name": "Item A", "kind": "service", "category": "surgery",
             "care_type": "both", "max_quantity": "2.5", "sexes": ["F", "M"], "ages": ["adult", "child"],
-            "price": "10.00", "currency": "USD",
+            "price": "10.00", "currency": "USD", "frequency_days": None, "bundle": None,
         }
     ]  # fmt: skip
     assert price_of(app, "A", "1950-01-01") == "10.00"
@@ -75,7 +75,8 @@ def test_defined_again_the_item_changes(app: TestApp) -> None:
 @pytest.mark.parametrize(
     ("fields", "path", "reason"),
     [
-        ({"frequency_days": 30}, "frequency_days", "not_yet"),
+        ({"frequency_days": -1}, "frequency_days", "range"),
+        ({"frequency_days": 36_501}, "frequency_days", "range"),
         ({"price": "1.005"}, "price", "not_exact"),
         ({"price": "-1"}, "price", "negative"),
         ({"price": 1.5}, "price", "float"),
@@ -289,3 +290,46 @@ def test_the_price_of_a_day_is_the_latest_before_it(
         current = [p for s, p in sorted(dated_prices.items()) if s <= day]
         found = price_of(app, code, f"2021-01-0{day}")
         assert (None if found is None else Decimal(found)) == (current[-1] if current else None)
+
+
+def part(code: str, **more: Any) -> dict[str, Any]:
+    return item(code=code, name=code, **more)
+
+
+def test_an_item_tells_how_often_it_may_be_given(app: TestApp) -> None:
+    """The days between two provisions of an item to one person stand in the catalogue."""
+    app.do("catalogue.define_item", item(frequency_days=30))
+    assert app.do("catalogue.items")[0]["frequency_days"] == 30
+
+
+def test_a_service_may_be_a_bundle_of_others(app: TestApp) -> None:
+    """A bundle, flat or fee for service, names what it holds and how much of it; parts may come in the same batch."""
+    bundle = {"kind": "fee_for_service", "content": {"A": 1, "B": "2.5"}}
+    app.do_all("catalogue.define_item", [part("A"), part("B", kind="product", category=None), part("P", bundle=bundle)])
+    shown = {row["code"]: row["bundle"] for row in app.do("catalogue.items")}
+    assert shown == {"A": None, "B": None, "P": {"kind": "fee_for_service", "content": {"A": "1", "B": "2.5"}}}
+    app.do("catalogue.define_item", part("P", bundle={"kind": "flat", "content": {"B": 1}}))
+    assert app.do("catalogue.items", {"code": "P"})[0]["bundle"] == {"kind": "flat", "content": {"B": "1"}}
+    app.do("catalogue.define_item", part("P"))
+    assert app.do("catalogue.items", {"code": "P"})[0]["bundle"] is None
+    assert app.rows("SELECT * FROM core.item_bundle_parts") == []
+
+
+@pytest.mark.parametrize(
+    ("code", "more", "path", "reason"),
+    [
+        ("Q", {"bundle": {"kind": "flat", "content": {}}}, "bundle.content", "required"),
+        ("Q", {"bundle": {"kind": "flat", "content": {"NONE": 1}}}, "bundle.content.NONE", "not_found"),
+        ("Q", {"bundle": {"kind": "flat", "content": {"Q": 1}}}, "bundle.content.Q", "cycle"),
+        ("Q", {"bundle": {"kind": "flat", "content": {"P": 1}}}, "bundle.content.P", "nested"),
+        ("A", {"bundle": {"kind": "flat", "content": {"B": 1}}}, "bundle", "nested"),
+        ("Q", {"bundle": {"kind": "flat", "content": {"A": 0}}}, "bundle.content.A", "range"),
+        ("Q", {"bundle": {"kind": "flat", "content": {"A": "0.0001"}}}, "bundle.content.A", "not_exact"),
+        ("Q", {"kind": "product", "bundle": {"kind": "flat", "content": {"A": 1}}}, "bundle", "kind"),
+    ],
+)
+def test_a_wrong_bundle_is_refused(app: TestApp, code: str, more: dict[str, Any], path: str, reason: str) -> None:
+    """A bundle holds known items that are no bundles, some of each; only services are bundles."""
+    app.do_all("catalogue.define_item", [part("A"), part("B"), part("P", bundle={"kind": "flat", "content": {"A": 1}})])
+    refusal = refusal_of(app, "catalogue.define_item", part(code, **more))
+    assert [(p.path, p.reason) for p in refusal.problems] == [(path, reason)]

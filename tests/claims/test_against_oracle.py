@@ -81,7 +81,13 @@ class Expected:
         return oracle.shown(self.world, self.claims[code], self.verdicts[code], self.results.get(code))
 
 
-ENTERED = ("kind", "quantity", "price", "claimed")  # of a line as it came in: the oracle computes the rest
+ENTERED = (
+    "kind",
+    "quantity",
+    "price",
+    "claimed",
+    "justification",
+)  # of a line as it came in: the oracle computes the rest
 
 
 def shown(told: Told, code: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def test_the_examples_start_as_one_plugin(attendance: TestApp) -> None:
     assert list(attendance.notifiers) == ["attendance_sms", "file"]
     assert "bank_transfer" in attendance.channels
     assert "attendance" in attendance.sources
-    assert [route.path for route in attendance.routes] == ["/attendance/{code}"]
+    assert "/attendance/{code}" in [route.path for route in attendance.routes]
     assert [mapping.name for mapping in attendance.mappings] == ["roll.v1 School"]
     assert attendance.do("reports.attendance_roll") == [{"number": "1"}, {"number": "2"}]
     attendance.jobs["attendance.remind"].handler(attendance, None)

@@ -21,6 +21,12 @@ def places(app: TestApp) -> TestApp:
     return app
 
 
+def refusal_of(app: TestApp, name: str, data: dict[str, Any]) -> Refusal:
+    with pytest.raises(ImisError) as error:
+        app.do(name, data)
+    return error.value.refusal
+
+
 def provider(**fields: Any) -> dict[str, Any]:
     return {"code": "HC1", "name": "Health centre 1", **fields}
 
@@ -37,6 +43,7 @@ def test_a_provider_has_place_lists_and_contract(places: TestApp) -> None:
         "care_type": "both", "location": "D", "price_lists": ["L2", "L1"],
         "contract": {"from": "2021-01-01", "to": None}, "closed_on": None,
         "location_id": places.do("locations.list", {"code": "D"})[0]["id"], "version": 1,
+        "sub_level": None, "legal_form": None, "status": "active", "catchment": [],
     }  # fmt: skip
     assert places.do("providers.list", {"location": "R"}) == [shown]
     assert places.do("providers.list", {"name": "hEALTH", "kind": "health_facility"}) == [shown]
@@ -109,3 +116,41 @@ def test_a_provider_is_closed_once(places: TestApp) -> None:
     with pytest.raises(ImisError) as error:
         places.do("providers.close", {"provider": "HC1", "on": "2021-01-01"})
     assert error.value.code == "providers.wrong_state"
+
+
+def test_a_provider_has_a_legal_form_and_serves_places(places: TestApp) -> None:
+    """Sub-level, legal form and the catchment (places with the share of their people) are kept and may be changed."""
+    served = [{"location": "R", "share": "12.5"}, {"location": "D"}]
+    places.do("providers.register", provider(sub_level="B", legal_form="charity", catchment=served))
+    shown = places.do("providers.show", {"provider": "HC1"})
+    assert (shown["sub_level"], shown["legal_form"], shown["status"]) == ("B", "charity", "active")
+    assert shown["catchment"] == [{"location": "D", "share": "100"}, {"location": "R", "share": "12.5"}]
+    places.do("providers.change", {"provider": "HC1", "legal_form": "district", "catchment": [{"location": "D"}]})
+    shown = places.do("providers.show", {"provider": "HC1"})
+    assert (shown["sub_level"], shown["legal_form"]) == ("B", "district")
+    assert shown["catchment"] == [{"location": "D", "share": "100"}]
+    places.do("providers.close", {"provider": "HC1", "on": str(places.clock.today())})
+    assert places.do("providers.show", {"provider": "HC1"})["status"] == "closed"
+
+
+@pytest.mark.parametrize(
+    ("catchment", "path", "reason"),
+    [
+        ([{"location": "X"}], "catchment.0.location", "not_found"),
+        ([{"location": "D"}, {"location": "D"}], "catchment.1.location", "duplicate"),
+        ([{"location": "D", "share": 0}], "catchment.0.share", "range"),
+        ([{"location": "D", "share": "0.0000001"}], "catchment.0.share", "range"),
+    ],
+)
+def test_a_wrong_catchment_is_refused(places: TestApp, catchment: Any, path: str, reason: str) -> None:
+    """A catchment names known places once, each with a share above 0 and up to 100."""
+    refusal = refusal_of(places, "providers.register", provider(catchment=catchment))
+    assert [(p.path, p.reason) for p in refusal.problems] == [(path, reason)]
+
+
+def test_levels_are_those_of_the_deployment(make_app: Any) -> None:
+    """A deployment may rename the levels and add some; then no other level is taken."""
+    app = make_app(settings={"deployment": {"facility_levels": {"hopital": "hospital", "case": "dispensary"}}})
+    app.do("providers.register", provider(level="hopital"))
+    refusal = refusal_of(app, "providers.register", provider(code="HC2", level="hospital"))
+    assert [(p.path, p.reason) for p in refusal.problems] == [("level", "unknown")]

@@ -80,6 +80,16 @@ def store_claims(context: Context, of_accidents: Sequence[tuple[int, int]]) -> N
     )
 
 
+def stored_cases(context: Context, numbers: Sequence[int]) -> dict[int, ClaimCase]:
+    """The accidents of stored claims, by claim; claims that named none are left out."""
+    rows = context.execute(
+        sa.select(claim_accidents.c.claim, accidents.c.id, accidents.c.scheme, accidents.c.person)
+        .join(accidents, accidents.c.id == claim_accidents.c.accident)
+        .where(claim_accidents.c.claim == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger))))
+    )
+    return {row.claim: ClaimCase(row.id, row.scheme, row.person) for row in rows}
+
+
 def store_package(context: Context, stored: Sequence[tuple[int, EiiTerms]]) -> None:
     """Flatten the medical terms of package versions; rows of a replaced version go."""
     versions = [version for version, _ in stored]

@@ -51,6 +51,7 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             claim_fields=medical.AccidentOfClaim,
             claim_cases=medical.claim_cases,
             store_claims=medical.store_claims,
+            stored_cases=medical.stored_cases,
         )
     ]
 

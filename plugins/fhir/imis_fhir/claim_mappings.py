@@ -17,7 +17,7 @@ _CLAIM_TYPE: Final = Entry(
 # How far a claim is adjudicated; the exact state stands in the extension.
 _OUTCOMES: Final = {
     "entered": "queued", "checked": "queued", "processed": "partial", "valuated": "complete", "paid": "complete",
-    "rejected": "complete",
+    "rejected": "complete", "withdrawn": "complete",
 }  # fmt: skip
 _ID: Final = Filter(name="_id", form="id", fields={"": "id"})
 _OF_PATIENT: Final = Filter(name="patient", form="reference", of="Patient", fields={"": "person"})

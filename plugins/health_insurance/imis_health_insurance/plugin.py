@@ -28,18 +28,19 @@ def imis_plugin() -> Manifest:
 @hookimpl
 def imis_register_scheme_types() -> Iterable[SchemeType]:
     from imis_core.api import SchemeType
-    from imis_health_insurance import rules, store, terms
+    from imis_health_insurance import checks, store, terms
+    from imis_health_insurance.rules import premium
 
     return [
         SchemeType(
             name="health_insurance",
             terms=terms.HealthTerms,
-            features=terms.FEATURES,
-            check_terms=terms.check_terms,
-            item_codes=terms.item_codes,
+            features=checks.FEATURES,
+            check_terms=checks.check_terms,
+            item_codes=checks.item_codes,
             store_package=store.store_package,
-            enrolment=rules.enrolment,
-            payment_terms=rules.payment_terms,
+            enrolment=premium.enrolment,
+            payment_terms=premium.payment_terms,
             covers_sql=store.covers_sql,
             line_terms_sql=store.line_terms_sql,
             package_limits_sql=store.package_limits_sql,

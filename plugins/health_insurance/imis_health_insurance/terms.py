@@ -7,12 +7,11 @@ Source: contract-health.md, 'Terms of a package'.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final, Generic, Literal, TypeVar, get_args
 
-import attrs
 from attrs import field, frozen
 
 from imis_core.api import (
@@ -22,8 +21,6 @@ from imis_core.api import (
     MonthDay,
     Percent,
     Problem,
-    TermsCheck,
-    number_problems,
     problems_of,
     suggestion,
 )
@@ -34,19 +31,6 @@ Read = Callable[[Any, Any], Any]
 PERIOD_MONTHS_MAX: Final = 1200  # a hundred years; longer spans leave the calendar
 CYCLES_MAX: Final = 4
 VISIT_TYPES: Final = ("other", "referral", "emergency")
-# Features of a scheme with their defaults, and the fields that belong to them.
-FEATURES: Final[Mapping[str, bool]] = {"capitation": True, "copayments": True, "relative_prices": True}
-FEATURE_OF: Final[Mapping[str, str]] = {
-    "capitation": "capitation",
-    "copayments": "copayments",
-    "relative": "relative_prices",
-}
-NOT_YET: Final = frozenset({
-    "subsidies", "subsidy_attribute", "conversion_package", "max_hospitalisations", "max_visits", "max_consultations",
-    "max_surgeries", "max_deliveries", "max_antenatal", "copayments", "category_caps", "extra_member_ceiling",
-    "max_policy_ceiling", "relative", "capitation",
-})  # fmt: skip
-NOT_YET_OF_ITEM: Final = frozenset({"waiting_months", "max_provisions", "ceiling_exclusion"})
 
 
 @frozen
@@ -265,87 +249,6 @@ class HealthTerms:
     relative: Relative | None = None
     capitation: Capitation | None = None
     items: dict[str, ItemTerms] = field(factory=dict)
-
-
-def item_codes(terms: HealthTerms) -> frozenset[str]:
-    """Codes of the catalogue's items that the terms name."""
-    return frozenset(terms.items)
-
-
-def check_terms(terms: HealthTerms, check: TermsCheck) -> Sequence[Problem]:
-    """What types cannot say: ranges, exact amounts, what excludes each other, known items, what is not computed."""
-    return [
-        *number_problems(terms, check.currency),
-        *_unavailable(terms, check.features),
-        *_cycles(terms.cycles),
-        *_level("deductible", terms.deductible),
-        *_level("ceiling", terms.ceiling),
-        *(p.at(f"items.{code}") for code, item in terms.items.items() for p in _item(code, item, check)),
-    ]
-
-
-def _unavailable(terms: HealthTerms, features: Mapping[str, bool]) -> Iterator[Problem]:
-    for attribute in attrs.fields(HealthTerms):
-        name = attribute.name
-        if name not in NOT_YET or getattr(terms, name) is None:
-            continue
-        feature = FEATURE_OF.get(name)
-        yield _feature_off(name, feature) if feature and not features[feature] else _not_yet(name)
-    if terms.overpayment == "credit":
-        yield Problem("overpayment", "not_yet", 'overpayment = "credit" is not computed yet; write "refuse"')
-
-
-def _not_yet(name: str) -> Problem:
-    return Problem(name, "not_yet", f"{name} is not computed yet; leave it out")
-
-
-def _feature_off(name: str, feature: str) -> Problem:
-    return Problem(name, "feature_off", f"the scheme's feature {feature!r} is off; leave this out or switch it on")
-
-
-def _cycles(cycles: tuple[str, ...] | None) -> Iterator[Problem]:
-    if cycles is None:
-        return
-    if not 1 <= len(cycles) <= CYCLES_MAX:
-        yield Problem("cycles", "length", f"expected 1 to {CYCLES_MAX} days of the year, found {len(cycles)}")
-    if list(cycles) != sorted(set(cycles)):
-        yield Problem("cycles", "order", "expected days of the year in ascending order, none twice")
-
-
-def _level(name: str, amounts: LevelAmounts | None) -> Iterator[Problem]:
-    if amounts is None:
-        return
-    by_case = [case for case in ("inpatient", "outpatient") if getattr(amounts, case) is not None]
-    if amounts.general is not None:
-        for case in by_case:
-            yield Problem(f"{name}.{case}", "excluded", f"`general` excludes {case!r}; give one or the other")
-    elif not by_case:
-        yield Problem(name, "required", "give `general`, or `inpatient` and `outpatient`")
-
-
-def _item(code: str, item: ItemTerms, check: TermsCheck) -> Iterator[Problem]:
-    if code not in check.item_codes:
-        yield Problem("", "not_found", f"the catalogue has no item {code!r}; define it first")
-    if item.price_origin == "relative":
-        if not check.features["relative_prices"]:
-            yield _feature_off("price_origin", "relative_prices")
-        else:
-            yield Problem("price_origin", "not_yet", 'price_origin = "relative" is not computed yet')
-    for name in sorted(NOT_YET_OF_ITEM):
-        if getattr(item, name) is not None:
-            yield _not_yet(name)
-    yield from _limit(item)
-    for visit in VISIT_TYPES:
-        limit = getattr(item.visit_types, visit) if item.visit_types else None
-        if limit is not None:
-            yield from (p.at(f"visit_types.{visit}") for p in _limit(limit))
-
-
-def _limit(limit: ItemTerms | VisitLimit) -> Iterator[Problem]:
-    if limit.limit == "fixed" and limit.percent is not None:
-        yield Problem("percent", "excluded", 'percent goes with limit = "coinsurance" only; give `amount`')
-    if limit.limit == "coinsurance" and limit.amount is not None:
-        yield Problem("amount", "excluded", 'amount goes with limit = "fixed" only; give `percent`')
 
 
 @frozen

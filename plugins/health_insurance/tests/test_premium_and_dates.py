@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from imis_health_insurance.rules import quote
+from imis_health_insurance.rules.premium import quote
 from imis_health_insurance.terms import HealthTerms
 
 from imis_core.api import Enrollee, EnrolmentCase, Quote, Refusal, parse

@@ -7,16 +7,8 @@ from typing import Any
 
 import attrs
 import pytest
-from imis_health_insurance.terms import (
-    FEATURES,
-    NOT_YET,
-    NOT_YET_OF_ITEM,
-    VISIT_TYPES,
-    HealthTerms,
-    ItemTerms,
-    check_terms,
-    line_terms,
-)
+from imis_health_insurance.checks import FEATURES, NOT_YET, NOT_YET_OF_ITEM, check_terms
+from imis_health_insurance.terms import VISIT_TYPES, HealthTerms, ItemTerms, line_terms
 
 from imis_core.api import InvalidInput, TermsCheck, parse
 

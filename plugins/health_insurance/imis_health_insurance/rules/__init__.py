@@ -1,0 +1,1 @@
+"""The rules of health insurance as pure functions, by subject; the kernel reads and writes."""
