@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -15,6 +16,7 @@ import sqlalchemy as sa
 from attrs import field, frozen
 
 from imis_core.application import Application, Composition
+from imis_core.audit import request_digest
 from imis_core.clock import Clock, SystemClock
 from imis_core.database import embedded
 from imis_core.database.engine import Database, Roles
@@ -23,13 +25,14 @@ from imis_core.deployment import ADMINISTRATOR, Settings, load_settings
 from imis_core.errors import refused
 from imis_core.ids import KEY_BYTES, SEALS_KEY_BYTES, load_key
 from imis_core.migrations.runner import SchemaState, migrate, states
-from imis_core.security.caller import system_caller
+from imis_core.runtime_tables import audit_entries
+from imis_core.security.caller import SYSTEM, system_caller
 
 # Of servers that nothing outlives: durability is not paid for.
 THROW_AWAY_SETTINGS: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 _FIRST_USER: Final = sa.text(
     "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), '{}', '{}') "
-    "ON CONFLICT (name) DO NOTHING"
+    "ON CONFLICT (name) DO NOTHING RETURNING id"
 )
 
 
@@ -85,8 +88,14 @@ def _migrate(addresses: Addresses, composition: Composition) -> list[SchemaState
 
 def first_user(database: Database) -> None:
     """The built-in administrator; without a password nobody can log in as it over the web."""
-    with database.command(system_caller()) as (connection, _):
-        connection.execute(_FIRST_USER, {"name": ADMINISTRATOR, "roles": [ADMINISTRATOR]})
+    first = {"name": ADMINISTRATOR, "roles": [ADMINISTRATOR]}
+    with database.command(system_caller()) as (connection, audit):
+        if connection.execute(_FIRST_USER, first).first() is not None:
+            entry = {
+                "id": audit, "at": datetime.now(UTC), "actor": SYSTEM, "command": "imis.migrate", "accepted": 1,
+                "refused": 0, "digest": request_digest("imis.migrate", [first]),
+            }  # fmt: skip
+            connection.execute(sa.insert(audit_entries).values(entry))
 
 
 @contextmanager

@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
 
 from imis_core.application import Application
+from imis_core.audit import request_digest, write_entry
 from imis_core.clock import SetClock
 from imis_core.context import Context
 from imis_core.errors import ImisError, Unavailable, refused
@@ -201,15 +202,14 @@ class _Run:
             providers = resolve_providers(context, names if scope == "provider" else [])
             if names and not places and not providers:
                 raise _Failed(f"as {actor.user}@{actor.where}: there is no {scope} {actor.where!r}")
-            context.execute(
-                _APPOINT,
-                {
-                    "name": actor.user,
-                    "roles": [actor.role],
-                    "places": [p.id for p in places.values()],
-                    "providers": [p.id for p in providers.values()],
-                },
-            )
+            appointed = {
+                "name": actor.user,
+                "roles": [actor.role],
+                "places": [p.id for p in places.values()],
+                "providers": [p.id for p in providers.values()],
+            }
+            if context.execute(_APPOINT, appointed).first() is not None:
+                write_entry(context, 1, 0, request_digest(context.command, [appointed]), None)
 
     def _settle(self) -> list[str]:
         """Deliver events and run due jobs until nothing is left; what failed of them."""
@@ -307,6 +307,7 @@ _APPOINT: Final = sa.text(
       places = ARRAY(SELECT DISTINCT unnest(u.places || excluded.places) ORDER BY 1),
       providers = ARRAY(SELECT DISTINCT unnest(u.providers || excluded.providers) ORDER BY 1)
     WHERE NOT (u.roles @> excluded.roles AND u.places @> excluded.places AND u.providers @> excluded.providers)
+    RETURNING u.id
     """
 )
 # The queue compares with the server's clock itself: a retry that waits for later is not due.

@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from importlib import metadata
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 
 from imis_core.application import Application
+from imis_core.audit import request_digest, write_entry
 from imis_core.clock import SetClock
 from imis_core.commands import run_command
+from imis_core.context import Context
 from imis_core.deployment import ADMINISTRATOR, settings_from
 from imis_core.opening import Playground
 from imis_core.plugins import ENTRY_POINT_GROUP
@@ -31,7 +33,7 @@ class TestApp(Application):
         self, user: str, role: str = ADMINISTRATOR, places: Sequence[str] = (), providers: Sequence[str] = ()
     ) -> Caller:
         """A user of that name with a role, made if absent."""
-        with self.database.command(self.system) as (connection, _):
+        with self.database.command(self.system) as (connection, audit):
             numbers = {
                 table: list(
                     connection.execute(
@@ -40,13 +42,12 @@ class TestApp(Application):
                 )
                 for table, codes in (("locations", places), ("providers", providers))
             }
-            connection.execute(
-                sa.text(
-                    "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), "
-                    "CAST(:places AS bigint[]), CAST(:providers AS bigint[])) ON CONFLICT (name) DO NOTHING"
-                ),
-                {"name": user, "roles": [role], "places": numbers["locations"], "providers": numbers["providers"]},
-            )
+            made = {"name": user, "roles": [role], "places": numbers["locations"], "providers": numbers["providers"]}
+            if connection.execute(_MAKE_USER, made).first() is not None:
+                context = Context(
+                    self, connection, self.system, self.clock.now(), self.clock.today(), audit, "testing.users"
+                )
+                write_entry(context, 1, 0, request_digest(context.command, [made]), None)
         return caller_named(self, user)
 
     def do(
@@ -75,6 +76,12 @@ class TestApp(Application):
 
     def _caller(self, user: str | Caller) -> Caller:
         return user if isinstance(user, Caller) else self.as_user(user)
+
+
+_MAKE_USER: Final = sa.text(
+    "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), "
+    "CAST(:places AS bigint[]), CAST(:providers AS bigint[])) ON CONFLICT (name) DO NOTHING RETURNING id"
+)
 
 
 def default_settings(plugins: Sequence[str] | None = None) -> dict[str, Any]:

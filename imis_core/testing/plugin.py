@@ -55,20 +55,40 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
 AppMaker = Callable[..., "TestApp"]
 
 
-@pytest.fixture
-def make_app(playground: Playground) -> Iterator[AppMaker]:
-    """Makes applications on fresh databases: `make_app(today=..., settings={...}, extra={...})`."""
-    from imis_core.testing.app import test_application
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "audited: the auditor looks at the test's applications when it ends")
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--imis-audit", action="store_true", help="let the auditor look at every application when its test ends"
+    )
+
+
+@pytest.fixture
+def make_app(playground: Playground, request: pytest.FixtureRequest) -> Iterator[AppMaker]:
+    """Makes applications on fresh databases: `make_app(today=..., settings={...}, extra={...})`.
+
+    With `--imis-audit`, and in tests marked `audited`, the auditor looks at each of them at the end of the test.
+    """
+    from imis_core.testing.app import test_application
+    from imis_core.testing.auditor import assert_sound
+
+    audited = request.config.getoption("--imis-audit") or request.node.get_closest_marker("audited") is not None
     with ExitStack() as stack:
 
         def make(
             *, today: date = date(2021, 1, 1), settings: Mapping[str, Any] | None = None,
             extra: Mapping[str, object] | None = None, plugins: Sequence[str] | None = None,
         ) -> TestApp:  # fmt: skip
-            return stack.enter_context(test_application(playground, today, settings, extra, plugins))
+            app = stack.enter_context(test_application(playground, today, settings, extra, plugins))
+            made.append(app)
+            return app
 
+        made: list[TestApp] = []
         yield make
+        for app in made if audited else ():
+            assert_sound(app)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from imis_core.errors import ImisError
 from tests.claims.conftest import TERMS, Clinic
 
+pytestmark = pytest.mark.audited
 STEPS = ["price", "limit", "deductible", "coinsurance", "copayment", "category_cap", "ceiling"]
 
 

@@ -6,9 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import Any
 
+import pytest
+
 from imis_core.errors import Refusal
 from imis_core.testing.app import TestApp
 
+pytestmark = pytest.mark.audited
 ROUNDS = 8
 
 

@@ -10,6 +10,7 @@ import pytest
 from imis_core.errors import Refusal
 from tests.payroll.conftest import Office
 
+pytestmark = pytest.mark.audited
 STEPS: Final = 50
 OPEN: Final = ("approved", "submitted", "accepted", "held")
 # What a payroll's entitlement may be, by the state of its latest order.

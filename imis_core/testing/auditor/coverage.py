@@ -1,0 +1,136 @@
+"""Coverage: dates in order, states that fit what was paid, no day covered twice, and what covers have used up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql
+
+from imis_core.benefit_packages.schemes import SchemeType
+from imis_core.testing.auditor.findings import Check
+
+_DATES: Final = Check(
+    "coverage.dates",
+    """
+    SELECT 'coverage ' || id AS location, concat_ws('; ',
+             CASE WHEN ends < starts THEN 'it ends (' || ends || ') before it starts (' || starts || ')' END,
+             CASE WHEN effective_from < starts THEN 'it is effective (' || effective_from || ') before it starts ('
+                       || starts || ')' END,
+             CASE WHEN state = 'active' AND effective_from IS NULL THEN 'it is active and covers from no day' END,
+             CASE WHEN state = 'idle' AND effective_from IS NOT NULL AND due_minor > 0
+                  THEN 'it is idle and covers from ' || effective_from END,
+             CASE WHEN (state = 'terminated') <> (terminated_on IS NOT NULL)
+                  THEN 'it is ' || state || ', terminated on ' || coalesce(terminated_on::text, 'no day') END) AS what
+    FROM core.coverages
+    WHERE ends < starts OR effective_from < starts OR (state = 'active' AND effective_from IS NULL)
+       OR (state = 'idle' AND effective_from IS NOT NULL AND due_minor > 0)
+       OR (state = 'terminated') <> (terminated_on IS NOT NULL)
+    """,
+)
+_BALANCES: Final = Check(
+    "coverage.balance",
+    """
+    WITH paid AS (SELECT coverage, sum(amount_minor) AS paid FROM core.contributions GROUP BY coverage)
+    SELECT 'coverage ' || c.id AS location, CASE
+             WHEN c.value_minor <> c.subsidy_minor + c.due_minor
+                  OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
+               THEN 'its value ' || c.value_minor || ' is not subsidy ' || c.subsidy_minor || ' + due ' || c.due_minor
+             WHEN coalesce(p.paid, 0) > c.due_minor THEN 'paid ' || p.paid || ' is more than its due ' || c.due_minor
+             ELSE 'it is idle though paid in full' END AS what
+    FROM core.coverages c LEFT JOIN paid p ON p.coverage = c.id
+    WHERE c.value_minor <> c.subsidy_minor + c.due_minor OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
+       OR coalesce(p.paid, 0) > c.due_minor OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
+    """,
+)
+_SUSPENSIONS: Final = Check(
+    "coverage.suspension",
+    """
+    SELECT 'coverage ' || c.id AS location, 'it is ' || c.state || ' with ' || count(s.id) FILTER (
+             WHERE s.resumed_on IS NULL) || ' open suspensions' AS what
+    FROM core.coverages c LEFT JOIN core.coverage_suspensions s ON s.coverage = c.id
+    GROUP BY c.id, c.state, c.effective_from
+    HAVING count(s.id) FILTER (WHERE s.resumed_on IS NULL) > CASE WHEN c.state IN ('suspended', 'terminated') THEN 1
+                                                                 ELSE 0 END
+        OR (c.state = 'suspended' AND c.effective_from IS NOT NULL
+            AND count(s.id) FILTER (WHERE s.resumed_on IS NULL) = 0)
+    """,
+)
+# Days on which a person already had another policy of the package, walking along them.
+_OVERLAPS: Final = Check(
+    "coverage.overlap",
+    """
+    WITH days AS (
+        SELECT id, coverage, package, person, held, max(upper(held)) OVER (
+                 PARTITION BY package, person ORDER BY lower(held), id
+                 ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS taken_until
+        FROM core.coverage_members WHERE NOT isempty(held))
+    SELECT 'coverage ' || coverage || ', person ' || person AS location,
+           'from ' || lower(held) || ' on the person has another policy of package ' || package || ' until '
+           || taken_until - 1 AS what
+    FROM days WHERE lower(held) < taken_until
+    UNION ALL
+    SELECT 'coverage ' || m.coverage || ', person ' || m.person, 'the terminated policy still holds ' || m.held
+    FROM core.coverage_members m JOIN core.coverages c ON c.id = m.coverage
+    WHERE c.state = 'terminated' AND NOT isempty(m.held)
+    """,
+)
+_POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
+CHECKS: Final = (_DATES, _BALANCES, _SUSPENSIONS, _OVERLAPS)
+
+_COUNTER: Final = """
+    SELECT l.cover_kind, l.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,
+           '{name}.' || CASE WHEN lim.{name}_general IS NOT NULL THEN 'general'
+                             WHEN h.hospital THEN 'inpatient' ELSE 'outpatient' END AS counter,
+           r.{amount} AS used
+    FROM counted t JOIN core.claims c ON c.id = t.claim
+    JOIN core.claim_line_checks l ON l.claim = t.claim
+    JOIN core.claim_results r ON r.claim = t.claim AND r.line = l.line AND r.valuation = t.valuation
+    JOIN limits lim ON lim.package_version = l.package_version AND lim.cover_kind = l.cover_kind
+    CROSS JOIN LATERAL (SELECT CASE WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = 'hospital', false)
+                                    ELSE c.from_date <> c.to_date END AS hospital) h
+    WHERE lim.{name}_level IN ('person', 'policy')
+      AND coalesce(lim.{name}_general, CASE WHEN h.hospital THEN lim.{name}_inpatient ELSE lim.{name}_outpatient END)
+          IS NOT NULL
+"""
+
+
+def usage_check(kinds: Iterable[SchemeType]) -> Check | None:
+    """What covers have used up, rebuilt from the claims that stand; None if no scheme type has limits.
+
+    Only the plugins know how their terms limit: their `package_limits_sql` is read as a table.
+    Source: health_insurance.md 5.
+    """
+    selects = [kind.package_limits_sql() for kind in kinds if kind.package_limits_sql is not None]
+    if not selects:
+        return None
+    parts = ("level", "general", "inpatient", "outpatient")
+    names = ["package_version", "cover_kind", "hospital_by_facility"]
+    names += [f"{name}_{part}" for name in ("deductible", "ceiling") for part in parts]
+    tables = []
+    for select in selects:
+        limits = select.subquery("limits_of_a_kind")
+        chosen = sa.select(*[limits.c[name] for name in names])
+        tables.append(str(chosen.compile(dialect=_POSTGRESQL, compile_kwargs={"literal_binds": True})))
+    limits_sql = " UNION ALL ".join(f"({table})" for table in tables).replace(":", "\\:").replace("%%", "%")
+    deductible = _COUNTER.format(name="deductible", amount="deducted_milli")
+    ceiling = _COUNTER.format(name="ceiling", amount="payable_minor")
+    return Check(
+        "coverage.usage",
+        f"""
+        WITH limits AS ({limits_sql}),
+        counted AS (SELECT claim, valuation FROM core.claim_current WHERE state IN (4, 5)),
+        taken AS ({deductible} UNION ALL {ceiling}),
+        should AS (
+            SELECT cover_kind, cover, person, counter, sum(used) AS used FROM taken
+            GROUP BY cover_kind, cover, person, counter),
+        written AS (
+            SELECT * FROM core.cover_usage WHERE counter LIKE 'deductible.%' OR counter LIKE 'ceiling.%')
+        SELECT cover_kind || ' ' || cover || ', person ' || person || ', ' || counter AS location,
+               'the counter shows ' || coalesce(written.used, 0) || ', the claims used ' || coalesce(should.used, 0)
+               AS what
+        FROM should FULL JOIN written USING (cover_kind, cover, person, counter)
+        WHERE coalesce(written.used, 0) <> coalesce(should.used, 0)
+        """,
+    )
