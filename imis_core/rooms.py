@@ -37,6 +37,7 @@ from imis_core.payments import cash_lists, recipients, reconciling, reconciling_
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
+from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycles
@@ -108,6 +109,7 @@ def imis_register_commands() -> Iterable[Command]:
         *reconciling.COMMANDS,
         *reconciling_files.COMMANDS,
         *cash_lists.COMMANDS,
+        *bank_files.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,
