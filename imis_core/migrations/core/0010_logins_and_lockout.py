@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0009"
-down_revision = "core_0008"
+revision = "core_0010"
+down_revision = "core_0009"
 
 
 def upgrade() -> None:
