@@ -32,7 +32,9 @@ from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.catalogue.lookup import resolve_items
 from imis_core.catalogue.tables import items
 from imis_core.claims.events import ClaimsValuated
-from imis_core.claims.tables import claims
+from imis_core.claims.sampling import ClaimSample, SampleRule
+from imis_core.claims.states import VOID_NUMBERS as VOID_CLAIMS
+from imis_core.claims.tables import claim_current, claims
 from imis_core.commands import Command, command
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND, coverage_covers_sql
@@ -119,6 +121,7 @@ __all__ = [
     "INT64_MAX",
     "LARGEST_MINOR",
     "MINOR_UNITS",
+    "VOID_CLAIMS",
     "Amount",
     "Answer",
     "Batch",
@@ -126,6 +129,7 @@ __all__ = [
     "Chunk",
     "ChunkedJob",
     "ClaimCase",
+    "ClaimSample",
     "ClaimsValuated",
     "Command",
     "Context",
@@ -176,6 +180,7 @@ __all__ = [
     "ResourceMapping",
     "Route",
     "RouteRequest",
+    "SampleRule",
     "Schedule",
     "SchemeType",
     "Settled",
@@ -190,6 +195,7 @@ __all__ = [
     "WageContribution",
     "add_months",
     "array_literal",
+    "claim_current",
     "claims",
     "code_problem",
     "command",

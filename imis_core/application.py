@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -227,6 +227,11 @@ class Composition:
         else:
             others = [n for n in table.plugins if n in self.plugins.manifests]  # without one that is switched off
         return (own, *(n for n in others if n != own))
+
+    def speaking(self, spec: Callable[..., Any], scheme: str) -> list[str]:
+        """Plugins that implement a hook and speak for a scheme, the one of its type first."""
+        implementing = self.plugins.implementers(spec)
+        return [name for name in self.speakers(scheme) if name in implementing]
 
     def listeners(self, event: str, scheme: str | None) -> tuple[str, ...]:
         """Plugins that are told of an event: those that implement its hook and, in a scheme, speak for it."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from imis_core.beneficiaries.merging import PersonMove
     from imis_core.benefit_packages.schemes import SchemeType
     from imis_core.claims.events import ClaimsValuated
+    from imis_core.claims.sampling import ClaimSample, SampleRule
     from imis_core.commands import Command
     from imis_core.context import Context
     from imis_core.errors import Refusal
@@ -118,6 +119,15 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:  # type: ignore[emp
 
 
 # --- claims
+
+
+@hookspec
+def imis_claim_sample_sql(sample: ClaimSample) -> Sequence[SampleRule]:  # type: ignore[empty-body]
+    """Which claims that have just passed their checks wait for a medical review: conditions over `sample.claims`.
+
+    Asked of the plugins that speak for the scheme, once for the claims of a scheme in a batch; the conditions of all
+    and the kernel's own become one statement, and a claim for which any of them holds is chosen.
+    """
 
 
 @hookspec

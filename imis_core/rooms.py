@@ -19,9 +19,12 @@ from imis_core.catalogue import commands as catalogue_commands
 from imis_core.catalogue import queries as catalogue_queries
 from imis_core.claims import background as claims_background
 from imis_core.claims import commands as claims_commands
+from imis_core.claims import feedback as claims_feedback
 from imis_core.claims import paying as claims_paying
 from imis_core.claims import queries as claims_queries
+from imis_core.claims import review_queries as claims_review_queries
 from imis_core.claims import reviewing as claims_reviewing
+from imis_core.claims import selecting as claims_selecting
 from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import queries as coverage_queries
@@ -104,6 +107,8 @@ def imis_register_commands() -> Iterable[Command]:
         *claims_commands.COMMANDS,
         *claims_background.COMMANDS,
         *claims_reviewing.COMMANDS,
+        *claims_selecting.COMMANDS,
+        *claims_feedback.COMMANDS,
         *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
@@ -142,6 +147,8 @@ def imis_register_queries() -> Iterable[Query]:
         *coverage_queries.QUERIES,
         *eligibility_queries.QUERIES,
         *claims_queries.QUERIES,
+        *claims_review_queries.QUERIES,
+        *claims_feedback.QUERIES,
         *payments_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
@@ -157,7 +164,14 @@ def imis_register_queries() -> Iterable[Query]:
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
-    return (*jobs.KERNEL_JOBS, *delivery.JOBS, *claims_background.JOBS, *payroll_background.JOBS, *USERS_JOBS)
+    return (
+        *jobs.KERNEL_JOBS,
+        *delivery.JOBS,
+        *claims_selecting.JOBS,
+        *claims_background.JOBS,
+        *payroll_background.JOBS,
+        *USERS_JOBS,
+    )
 
 
 @hookimpl

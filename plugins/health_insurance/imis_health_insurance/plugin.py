@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from imis_core.api import Manifest, hookimpl
 
 if TYPE_CHECKING:
-    from imis_core.api import ClaimsValuated, Context, Query, SchemeType
+    from imis_core.api import ClaimSample, ClaimsValuated, Context, Query, SampleRule, SchemeType
 
 
 @hookimpl
 def imis_plugin() -> Manifest:
     from imis_health_insurance import __version__
+    from imis_health_insurance.settings import HealthSettings
 
     return Manifest(
         name="health_insurance",
         version=__version__,
         kernel=">=0.1,<0.2",
+        settings=HealthSettings,
         nouns={"health_insurance": 1000},
         migrations="imis_health_insurance.migrations",
         tables="imis_health_insurance.tables",
@@ -53,6 +55,13 @@ def imis_register_queries() -> Iterable[Query]:
     from imis_health_insurance.utilisation import report
 
     return [report]
+
+
+@hookimpl
+def imis_claim_sample_sql(sample: ClaimSample) -> Sequence[SampleRule]:
+    from imis_health_insurance import sampling
+
+    return sampling.sample(sample)
 
 
 @hookimpl
