@@ -41,6 +41,7 @@ START = (
     "    logging.basicConfig(level=logging.DEBUG)\n"
     "    raise SystemExit(main(['-C', sys.argv[1], '--debug', 'serve', '--port', sys.argv[2]]))\n"
 )
+IMIS = "from imis_core.cli import main; raise SystemExit(main())"
 FIRST, SECOND, WRONG = "violet-anchor-first-9", "violet-anchor-second-9", "violet-anchor-wrong-9"
 
 
@@ -99,7 +100,7 @@ def test_no_secret_is_told(deployment: Path, tmp_path: Path) -> None:
     """Passwords right, wrong and new, tokens, cookies, keys and the database's password: only where they belong."""
     with Listener() as processes:
         given = subprocess.run(
-            [sys.executable, "-m", "imis_core.cli", "-C", str(deployment), "user", "passwd", "administrator"],
+            [sys.executable, "-c", IMIS, "-C", str(deployment), "user", "passwd", "administrator"],
             input=FIRST + "\n", capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert given.returncode == 0, given.stderr
