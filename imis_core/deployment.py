@@ -71,8 +71,8 @@ class DeploymentTable:
 
 @frozen(kw_only=True)
 class DatabaseTable:
-    url: str = "embedded"
-    owner_url: str | None = None
+    url: str = field(default="embedded", repr=False, metadata={"secret": True})  # it carries a password
+    owner_url: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 @frozen(kw_only=True)

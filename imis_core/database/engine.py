@@ -5,11 +5,13 @@ Only this module begins transactions. The login is a member of the application's
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
@@ -31,6 +33,30 @@ T = TypeVar("T")
 
 
 @frozen
+class Bounds:
+    """What one request may take of the database: seconds of a statement, of waiting for a lock, and in all."""
+
+    statement_seconds: int
+    lock_seconds: int
+    request_seconds: int
+    until: float  # of the machine's steady clock
+
+
+_BOUNDS: Final[ContextVar[Bounds | None]] = ContextVar("imis.bounds", default=None)
+
+
+@contextmanager
+def bounded(statement_seconds: int, lock_seconds: int, request_seconds: int) -> Iterator[None]:
+    """Bound every transaction that this thread begins in the block; jobs and the command line are not bounded."""
+    until = time.monotonic() + request_seconds
+    token = _BOUNDS.set(Bounds(statement_seconds, lock_seconds, request_seconds, until))
+    try:
+        yield
+    finally:
+        _BOUNDS.reset(token)
+
+
+@frozen
 class Roles:
     """The three roles of a database; `<database>_owner` migrates, `_app` writes, `_read` reads."""
 
@@ -49,8 +75,11 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = driver_url(url)
         self.engine: Engine = sa.create_engine(
-            self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500
-        )
+            self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500,
+            hide_parameters=True,
+        )  # fmt: skip
+        # At debug level the library would log every row: persons, and hashes of passwords.
+        logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
         sa.event.listen(self.engine, "connect", _prepare)
         self._roles: Roles | None = None
         self.statements = 0
@@ -62,6 +91,9 @@ class Database:
 
     def _count(self, *_: Any) -> None:
         self.statements += 1  # single statements and COPYs alike; benchmarks and tests read it
+        bounds = _BOUNDS.get()
+        if bounds is not None and time.monotonic() > bounds.until:
+            raise timed_out(bounds.request_seconds)
 
     def _taken(self, connection: Any, *_: Any) -> None:
         with self._using:
@@ -139,7 +171,11 @@ _LIMITS = (
     "set_config('imis.scope', :scope, true), set_config('imis.places', :places, true), "
     "set_config('imis.providers', :providers, true), set_config('imis.persons', :persons, true)"
 )
-_SCOPE = f"set_config('role', :role, true), {_LIMITS}"
+_PATIENCE = (
+    "set_config('statement_timeout', CAST(:statement AS text), true), "
+    "set_config('lock_timeout', CAST(:lock AS text), true)"
+)
+_SCOPE = f"set_config('role', :role, true), {_LIMITS}, {_PATIENCE}"
 _SET_SCOPE = sa.text(f"SELECT {_LIMITS}")
 _OPEN_COMMAND = sa.text(
     f"SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)::bigint AS audit, {_SCOPE}"
@@ -151,8 +187,15 @@ def _array(numbers: tuple[int, ...]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def _scope(caller: Caller, role: str) -> dict[str, str]:
-    return {"role": role, **_limits(caller)}
+def _scope(caller: Caller, role: str) -> dict[str, str | None]:
+    bounds = _BOUNDS.get()
+    return {
+        "role": role,
+        **_limits(caller),
+        # Null: whatever the server says.
+        "statement": None if bounds is None else f"{bounds.statement_seconds}s",
+        "lock": None if bounds is None else f"{bounds.lock_seconds}s",
+    }
 
 
 def _limits(caller: Caller) -> dict[str, str]:
@@ -199,6 +242,13 @@ def retried(transaction: Callable[[], T]) -> T:
 def lost_race(what: str) -> sa.exc.OperationalError:
     """To be raised when a concurrent command took what this one was about to take: the door runs the batch again."""
     return sa.exc.OperationalError(what, None, pg.SerializationFailure(f"{what} was taken by a concurrent command"))
+
+
+def timed_out(seconds: int | None = None) -> Unavailable:
+    """`requests.timed_out`: a request or one of its statements took too long."""
+    long = "longer than a request may" if seconds is None else f"more than {seconds} seconds"
+    message = f"this took {long}, and nothing was changed; ask for less, or send it in several parts"
+    return Unavailable(Refusal("requests.timed_out", message))
 
 
 def unreachable(url: URL, error: Exception) -> Unavailable:

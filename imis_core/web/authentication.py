@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hmac
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
@@ -16,8 +18,10 @@ from attrs import field, frozen
 from litestar import Request
 from litestar.datastructures import Cookie
 
+from imis_core.database.engine import bounded
 from imis_core.errors import ImisError, Refusal, invalid, refused
 from imis_core.parsing import InvalidInput, parse
+from imis_core.security.allowances import Allowance
 from imis_core.security.caller import Caller
 from imis_core.security.login import Session, caller_by_token, end_login, log_in, session_of
 from imis_core.security.passwords import csrf_of
@@ -66,12 +70,28 @@ class Authentication:
     def __init__(self, app: Application) -> None:
         self._app = app
         self._checks = threading.BoundedSemaphore(_CHECKS_AT_ONCE)
+        self._requests = Allowance(app.settings.security.requests_per_minute, 60.0)
         secure = app.settings.security.secure_cookies
         # The prefix makes browsers refuse the cookie unless it is Secure, of this host alone and of every path.
         self.cookie_name: Final = "__Host-imis-session" if secure else "imis-session"
 
+    @contextmanager
+    def bounds(self) -> Iterator[None]:
+        """What one request may take of the database, as `[security]` says."""
+        security = self._app.settings.security
+        with bounded(security.statement_seconds, security.lock_seconds, security.request_seconds):
+            yield
+
     def caller(self, request: Asked) -> Caller:
-        """The caller of a request. Raises `auth.required`, `auth.invalid_token`, `auth.csrf`."""
+        """The caller of a request. Raises `auth.required`, `auth.invalid_token`, `auth.csrf`, `requests.too_many`."""
+        caller = self._known(request)
+        wait = self._requests.take(caller.user)
+        if wait is not None:
+            message = f"too many requests; go on in {wait} seconds, and send lists instead of single objects"
+            raise refused("requests.too_many", message, retry_after=wait)
+        return caller
+
+    def _known(self, request: Asked) -> Caller:
         authorization = request.headers.get("authorization")
         if authorization is None and self.cookie_name in request.cookies:
             return self.session(request).caller

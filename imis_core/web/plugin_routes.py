@@ -43,6 +43,10 @@ def plugin_handlers(app: Application, desk: Authentication) -> list[HTTPRouteHan
 
 def _handler(app: Application, desk: Authentication, routes: Mapping[str, Route]) -> Callable[..., Response[Any]]:
     def answer(request: Asked, body: RawBody) -> Response[Any]:
+        with desk.bounds():
+            return answered(request, body)
+
+    def answered(request: Asked, body: bytes) -> Response[Any]:
         one = routes[request.method]
         request.scope["state"][ROUTE] = one.name
         caller = None if one.open else desk.caller(request)

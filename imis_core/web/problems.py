@@ -15,8 +15,9 @@ import sqlalchemy as sa
 from attrs import field, frozen
 from litestar.exceptions import HTTPException
 from litestar.response import Response
+from psycopg import errors as pg
 
-from imis_core.database.engine import LOST
+from imis_core.database.engine import LOST, timed_out
 from imis_core.errors import ImisError, Refusal, Unavailable
 
 MEDIA_TYPE: Final = "application/problem+json"
@@ -39,6 +40,13 @@ _STATUS: Final[Mapping[str, int]] = {
     "input.invalid": 422,
     "auth.too_many": 429,
     "auth.locked": 429,
+    "requests.too_many": 429,
+    "lookups.too_many": 429,
+    "requests.blocked": 503,
+    "requests.timed_out": 504,
+    "http.too_slow": 408,
+    "http.query_too_long": 414,
+    "http.head_too_large": 431,
     "internal": 500,
 }
 _OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
@@ -129,11 +137,14 @@ def failure_of(error: Exception, instance: str, request: str) -> Failure:
         if code.startswith("database."):
             _log.error("request %s: %s", request, error)
             return Failure(_away(), 503)
-        return Failure(error.refusal, 503 if isinstance(error, Unavailable) else status_of(code))
+        return Failure(error.refusal, _STATUS.get(code, 503) if isinstance(error, Unavailable) else status_of(code))
     if isinstance(error, HTTPException):
         known = _OF_STATUS.get(error.status_code)
         if known is not None:
             return Failure(Refusal(*known), error.status_code, error.headers or {})
+    if (slow := _too_slow(error)) is not None:
+        _log.warning("request %s to %s: %s", request, instance, slow.line())
+        return Failure(slow, status_of(slow.code))
     if _is_away(error):
         _log.error("request %s: %s", request, error, exc_info=error)
         return Failure(_away(), 503)
@@ -144,6 +155,17 @@ def failure_of(error: Exception, instance: str, request: str) -> Failure:
 
 def _away() -> Refusal:
     return Refusal("database.unreachable", "the database cannot be used at the moment; send the request again later")
+
+
+def _too_slow(error: Exception) -> Refusal | None:
+    """The database gave up for us, as `[security]` says: the statement took too long, or waited for a row too long."""
+    original = error.orig if isinstance(error, sa.exc.DBAPIError) else None
+    if isinstance(original, pg.QueryCanceled):
+        return timed_out().refusal
+    if isinstance(original, pg.LockNotAvailable):
+        message = "another request holds what this one needs; nothing was changed, send it again"
+        return Refusal("requests.blocked", message)
+    return None
 
 
 def _is_away(error: Exception) -> bool:

@@ -60,11 +60,12 @@ class Doors:
 
         One handler for both methods: Litestar 2.25 wraps a synchronous handler twice when another one has its path.
         """
-        caller = self._desk.caller(request)
-        name = f"{noun}.{verb}"
-        if request.method == "GET":
-            return self._query(request, name, caller)
-        return self._command(request, name, caller, body)
+        with self._desk.bounds():
+            caller = self._desk.caller(request)
+            name = f"{noun}.{verb}"
+            if request.method == "GET":
+                return self._query(request, name, caller)
+            return self._command(request, name, caller, body)
 
     def _command(self, request: Asked, name: str, caller: Caller, body: bytes) -> Response[Any]:
         definition = self._app.commands.get(name)

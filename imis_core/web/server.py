@@ -26,8 +26,10 @@ from uvicorn.supervisors import Multiprocess
 
 from imis_core.errors import Refusal, Unavailable
 from imis_core.protection import SecurityTable
+from imis_core.redaction import guard_standard_error
 from imis_core.web.authentication import Asked
 from imis_core.web.bodies import BODY_MAX
+from imis_core.web.limits import HEAD_MAX, PatientProtocol, check_head, patient
 from imis_core.web.metrics import SHARED_FOLDER, Metrics
 from imis_core.web.plugin_routes import ROUTE, teller, told
 from imis_core.web.problems import failure_of, failure_response
@@ -50,7 +52,12 @@ _HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+
+_HSTS: Final = (b"strict-transport-security", b"max-age=31536000")  # a year
 
 
 def make_asgi(app: Application) -> Litestar:
@@ -65,6 +72,7 @@ def make_asgi(app: Application) -> Litestar:
 
     async def begin(request: Asked) -> None:
         request.scope["state"][_BEGUN] = time.perf_counter()
+        check_head(request.scope)
 
     async def frame(message: Message, scope: Scope) -> None:
         if message["type"] != "http.response.start":
@@ -72,6 +80,8 @@ def make_asgi(app: Application) -> Litestar:
         headers = list(message["headers"])
         given = {name.lower() for name, _ in headers}
         headers += [pair for pair in _HEADERS if pair[0] not in given]
+        if scope["scheme"] == "https":  # here, or at the proxy that says so
+            headers.append(_HSTS)
         headers.append((b"x-request-id", request_id(scope).encode()))
         message["headers"] = headers
         state = scope["state"]
@@ -90,6 +100,7 @@ def make_asgi(app: Application) -> Litestar:
         on_startup=[threads],
         exception_handlers={Exception: answer},
         request_max_body_size=BODY_MAX,
+        middleware=[patient(app.settings.security.body_seconds)],
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -148,12 +159,13 @@ def web_config(asgi: Any, workers: int, security: SecurityTable | None = None) -
     return uvicorn.Config(
         asgi, factory=workers > 1, workers=workers, log_config=None, access_log=False, server_header=False,
         lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        forwarded_allow_ips=list(settings.proxies),
+        forwarded_allow_ips=list(settings.proxies), http=PatientProtocol, h11_max_incomplete_event_size=HEAD_MAX,
     )  # fmt: skip
 
 
 def _web_process(folder: Path) -> Litestar:
     """One of several web processes: its own application, closed when the process ends."""
+    guard_standard_error()
     from imis_core.opening import open_application
 
     stack = ExitStack()
