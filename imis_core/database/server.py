@@ -215,9 +215,16 @@ class ThrowAway:
 
     def drop_roles(self, template: str) -> None:
         """Remove the roles of a dropped template and the run's logins."""
+        self.drop_own_roles(template)
+        with _administering(self._url(self._admin)) as connection:
+            for role in (self.owner_login, self.app_login):
+                connection.execute(sa.text(f"DROP ROLE IF EXISTS {_name(role)}"))
+
+    def drop_own_roles(self, template: str) -> None:
+        """Remove the roles of a dropped template; the run's logins stay."""
         roles = Roles.of(template)
         with _administering(self._url(self._admin)) as connection:
-            for role in (self.owner_login, self.app_login, roles.owner, roles.app, roles.read):
+            for role in (roles.owner, roles.app, roles.read):
                 connection.execute(sa.text(f"DROP ROLE IF EXISTS {_name(role)}"))
 
     @staticmethod
