@@ -96,15 +96,21 @@ def everything_stored(deployment: Path) -> str:
     return str(rows)
 
 
+def imis(deployment: Path, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-c", IMIS, "-C", str(deployment), "--debug", *arguments]
+    return subprocess.run(command, input=given + "\n", capture_output=True, text=True, timeout=120)
+
+
 def test_no_secret_is_told(deployment: Path, tmp_path: Path) -> None:
     """Passwords right, wrong and new, tokens, cookies, keys and the database's password: only where they belong."""
     with Listener() as processes:
-        given = subprocess.run(
-            [sys.executable, "-c", IMIS, "-C", str(deployment), "user", "passwd", "administrator"],
-            input=FIRST + "\n", capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        given = imis(deployment, "user", "passwd", "administrator", given=FIRST)
         assert given.returncode == 0, given.stderr
         told, answers, secret = serve_and_ask(deployment, tmp_path)
+        for command in (["check"], ["doctor"], ["user", "add", "eve", "--role", "clerk"]):
+            ran = imis(deployment, *command, given=SECOND)
+            told += ran.stdout + ran.stderr
     secret |= {
         "key": (deployment / "keys" / "ids.key").read_text().strip(),
         "database": (deployment / "var" / "postgres" / "secret").read_text().strip(),
