@@ -2,7 +2,7 @@
 
 The first wall is that nothing of ours writes a secret: fields say `repr=False`, statements hide their parameters,
 inputs are masked before the audit. This is the second one, for libraries and for what somebody adds later: whatever a
-process writes to standard error goes through it (`guard_standard_error`).
+process writes to standard error goes through it (`guarded_standard_error`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TextIO, cast
 
 HIDDEN: Final = "[hidden]"
@@ -88,7 +90,13 @@ class Redacted:
         return getattr(self._stream, name)
 
 
-def guard_standard_error() -> None:
+@contextmanager
+def guarded_standard_error() -> Iterator[None]:
     """Let no secret through the standard error of this process, whoever writes: logs, tracebacks, libraries."""
-    if not isinstance(sys.stderr, Redacted):
-        sys.stderr = cast(TextIO, Redacted(sys.stderr))
+    before = sys.stderr
+    if not isinstance(before, Redacted):
+        sys.stderr = cast(TextIO, Redacted(before))
+    try:
+        yield
+    finally:
+        sys.stderr = before

@@ -21,6 +21,7 @@ from psycopg import errors as pg
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from imis_core.errors import Refusal, Unavailable, refused
+from imis_core.redaction import remember
 
 if TYPE_CHECKING:
     from imis_core.security.caller import Caller
@@ -74,6 +75,7 @@ class Database:
 
     def __init__(self, url: str, *, pool_size: int = 10) -> None:
         self.url = driver_url(url)
+        remember(self.url.password)
         self.engine: Engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500,
             hide_parameters=True,

@@ -59,11 +59,10 @@ class Cell:
 
 def _holders(context: Context) -> dict[str, list[tuple[str, bool]]]:
     """Name and whether disabled of each role's users, by role."""
-    held = sa.func.unnest(users.c.roles).column_valued("role")
-    rows = context.execute(sa.select(held.label("role"), users.c.name, users.c.disabled).order_by(users.c.id))
     found: dict[str, list[tuple[str, bool]]] = {}
-    for row in rows:
-        found.setdefault(row.role, []).append((row.name, row.disabled))
+    for row in context.execute(sa.select(users.c.name, users.c.disabled, users.c.roles).order_by(users.c.id)):
+        for role in row.roles:
+            found.setdefault(role, []).append((row.name, row.disabled))
     return found
 
 

@@ -60,8 +60,14 @@ _RESPONSES: Final = {
     "UnsupportedMediaType": "The body is not JSON",
     "TooLarge": "The request is larger than 20 MB",
     "Invalid": "The input is not valid (`input.invalid`); `errors` lists where",
-    "TooMany": "Too many failed logins; see `Retry-After`",
-    "Unavailable": "The database cannot be used at the moment; see `Retry-After`",
+    "TooMany": "Too many failed logins, requests or look-ups; see `Retry-After`",
+    "Unavailable": "The database cannot be used at the moment, or another request is in the way; see `Retry-After`",
+    "BadRequest": "This is not valid HTTP",
+    "TooSlow": "The request did not arrive in time",
+    "QueryTooLong": "The query string has more than 16 KiB",
+    "HeadTooLarge": "The line and headers have more than 32 KiB",
+    "Failed": "Something went wrong here (`internal`); nothing was changed",
+    "TimedOut": "It took too long (`requests.timed_out`); nothing was changed",
 }
 _KEY: Final = {
     "name": "Idempotency-Key", "in": "header", "required": False,
@@ -140,7 +146,10 @@ def _command(command: Command, components: Components, approved: bool) -> Schema
             "required": True,
             "content": {JSON: {"schema": {"anyOf": [given, {"type": "array", "items": given}]}}},
         },
-        "responses": {**responses, **_refusals(401, 403, 404, 406, 409, 413, 422, 503)},
+        "responses": {
+            **responses,
+            **_refusals(*_ALWAYS, 408, 413, 415),
+        },
     }
 
 
@@ -175,7 +184,7 @@ def _query(query: Query, components: Components) -> Schema:
         "parameters": parameters,
         "responses": {
             "200": {"description": "The answer", "content": content},
-            **_refusals(401, 403, 404, 406, 409, 422, 503),
+            **_refusals(*_ALWAYS),
         },
     }
 
@@ -275,9 +284,14 @@ def _problem_response(description: str) -> Schema:
 
 _SESSION: Final = _json_response("The session", {"$ref": "#/components/schemas/SessionShown"})
 _BY_STATUS: Final = {
-    401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 406: "NotAcceptable", 409: "Conflict", 413: "TooLarge",
-    415: "UnsupportedMediaType", 422: "Invalid", 429: "TooMany", 503: "Unavailable",
+    400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 406: "NotAcceptable", 408: "TooSlow",
+    409: "Conflict", 413: "TooLarge", 414: "QueryTooLong", 415: "UnsupportedMediaType", 422: "Invalid", 429: "TooMany",
+    431: "HeadTooLarge", 500: "Failed", 503: "Unavailable", 504: "TimedOut",
 }  # fmt: skip
+
+
+# What every command and query may answer: see `web.problems`, `web.limits`.
+_ALWAYS: Final = (400, 401, 403, 404, 406, 409, 414, 422, 429, 431, 500, 503, 504)
 
 
 def _refusals(*statuses: int) -> Schema:

@@ -26,7 +26,7 @@ from uvicorn.supervisors import Multiprocess
 
 from imis_core.errors import Refusal, Unavailable
 from imis_core.protection import SecurityTable
-from imis_core.redaction import guard_standard_error
+from imis_core.redaction import guarded_standard_error
 from imis_core.web.authentication import Asked
 from imis_core.web.bodies import BODY_MAX
 from imis_core.web.limits import HEAD_MAX, PatientProtocol, check_head, patient
@@ -165,10 +165,10 @@ def web_config(asgi: Any, workers: int, security: SecurityTable | None = None) -
 
 def _web_process(folder: Path) -> Litestar:
     """One of several web processes: its own application, closed when the process ends."""
-    guard_standard_error()
     from imis_core.opening import open_application
 
     stack = ExitStack()
+    stack.enter_context(guarded_standard_error())
     app = stack.enter_context(open_application(folder))
     asgi = make_asgi(app)
     asgi.on_shutdown.append(stack.close)

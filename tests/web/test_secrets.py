@@ -31,7 +31,7 @@ enabled = []
 [roles.clerk]
 permissions = ["users.*", "locations.*"]
 [approvals]
-"users.disable" = { roles = ["administrator"] }
+"users.add" = { roles = ["administrator"] }
 """
 # Everything of every library is logged, then the server runs as `imis` runs it.
 START = (
@@ -96,15 +96,21 @@ def everything_stored(deployment: Path) -> str:
     return str(rows)
 
 
+def imis(deployment: Path, *arguments: str, given: str) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own."""
+    command = [sys.executable, "-c", IMIS, "-C", str(deployment), "--debug", *arguments]
+    return subprocess.run(command, input=given + "\n", capture_output=True, text=True, timeout=120)
+
+
 def test_no_secret_is_told(deployment: Path, tmp_path: Path) -> None:
     """Passwords right, wrong and new, tokens, cookies, keys and the database's password: only where they belong."""
     with Listener() as processes:
-        given = subprocess.run(
-            [sys.executable, "-c", IMIS, "-C", str(deployment), "user", "passwd", "administrator"],
-            input=FIRST + "\n", capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
+        given = imis(deployment, "user", "passwd", "administrator", given=FIRST)
         assert given.returncode == 0, given.stderr
         told, answers, secret = serve_and_ask(deployment, tmp_path)
+        for command in (["check"], ["doctor"], ["user", "add", "eve", "--role", "clerk"]):
+            ran = imis(deployment, *command, given=SECOND)
+            told += ran.stdout + ran.stderr
     secret |= {
         "key": (deployment / "keys" / "ids.key").read_text().strip(),
         "database": (deployment / "var" / "postgres" / "secret").read_text().strip(),
@@ -184,7 +190,7 @@ def ask(client: httpx.Client, deployment: Path) -> tuple[str, dict[str, str]]:
                  "/api/approvals/pending", "/api/users/show?user=ann0", f"/api/users/list?token={WRONG}", "/metrics",
                  "/api/users/locked", "/health/ready"):  # fmt: skip
         told.append(client.get(path, headers={"Authorization": bearer}))
-    assert {a.status_code for a in told} >= {200, 202, 401, 403, 409, 422}, [a.text for a in told]
+    assert {a.status_code for a in told} >= {200, 202, 401, 403, 404, 409, 422}, [a.text for a in told]
     # A failure with its traceback: the database ends the connections that the server holds.
     with embedded.acquire(deployment / "var" / "postgres") as lease, psycopg.connect(lease.url("secretive")) as owner:
         owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> current_user")

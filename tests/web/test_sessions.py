@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from http.cookies import SimpleCookie
@@ -219,6 +221,16 @@ def test_a_new_password_and_disabling_end_the_sessions(site: Any, name: str, dat
     site.app.do(name, data)
     assert told(ann.get("/api/users/list")) == (401, "auth.session_ended")
     assert site.anyone.get("/api/users/list", headers=token).status_code == 401
+
+
+def test_the_role_matrix_is_a_file_too(site: Any) -> None:
+    """As CSV, through the ordinary export: a line a role and a command, query or permission."""
+    answer = site.client.get("/api/users/role_matrix?role=clerk", headers={"Accept": "text/csv"})
+    rows = list(csv.DictReader(io.StringIO(answer.content.decode("utf-8-sig"))))
+    assert len(rows) == len(site.app.commands) + len(site.app.queries)
+    granted = {row["name"] for row in rows if row["granted"].lower() == "true"}
+    assert {"locations.add", "users.list", "users.own_logins"} <= granted
+    assert "users.add" not in granted
 
 
 def test_logins_that_ended_long_ago_are_forgotten(site: Any) -> None:
