@@ -30,9 +30,9 @@ class SecurityTable:
     pause_max_minutes: int = 15
     requests_per_minute: int = 20_000  # of one caller, in each web process
     lookups_per_hour: int = 2_000  # persons outside a provider's scope, by exact number
-    statement_seconds: int = 60  # of one statement of a request
+    statement_seconds: int = 300  # of one statement of a request
     lock_seconds: int = 15  # that a request waits for another one's row
-    request_seconds: int = 300  # of a whole request
+    request_seconds: int = 600  # of a whole request
     body_seconds: int = 60  # until a request has arrived
     proxies: tuple[str, ...] = ("127.0.0.1", "::1")  # whose X-Forwarded-For and -Proto are believed
 

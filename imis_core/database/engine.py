@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,10 +28,14 @@ if TYPE_CHECKING:
     from imis_core.security.caller import Caller
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
-FIRST_PAUSE_SECONDS: Final = 0.01
+FIRST_PAUSE_SECONDS: Final = 0.05
 CANCEL_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 900  # a transaction in which nothing happens for so long is ended: it holds what others wait for
+LAST_WORDS: Final = 5  # messages that a server sends unasked before it closes a connection
+REVIVE_SECONDS: Final = 5.0  # between two tries to start a server of our own again
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @frozen
@@ -73,21 +78,24 @@ class Roles:
 class Database:
     """One PostgreSQL database as the application uses it."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, revive: Callable[[], None] | None = None) -> None:
+        """`revive` starts a server of our own that has died; it is asked when no connection is to be had."""
         self.url = driver_url(url)
         remember(self.url.password)
+        self._revive = revive
+        self._reviving = threading.Lock()
+        self._revived_at = -REVIVE_SECONDS
         self.engine: Engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500,
             hide_parameters=True,
         )  # fmt: skip
-        # At debug level the library would log every row: persons, and hashes of passwords.
-        logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
         sa.event.listen(self.engine, "connect", _prepare)
         self._roles: Roles | None = None
         self.statements = 0
         sa.event.listen(self.engine, "before_cursor_execute", self._count)
         self._used: set[Any] = set()
         self._using = threading.Lock()
+        sa.event.listen(self.engine, "do_connect", self._connect)
         sa.event.listen(self.engine, "checkout", self._taken)
         sa.event.listen(self.engine, "checkin", self._given_back)
 
@@ -97,7 +105,32 @@ class Database:
         if bounds is not None and time.monotonic() > bounds.until:
             raise timed_out(bounds.request_seconds)
 
+    def _connect(self, dialect: Any, _: Any, arguments: Any, options: Any) -> Any:
+        """A new connection; a dead server of our own is started first."""
+        try:
+            return dialect.connect(*arguments, **options)
+        except psycopg.OperationalError:
+            if not self._revived():
+                raise
+        return dialect.connect(*arguments, **options)
+
+    def _revived(self) -> bool:
+        if self._revive is None:
+            return False
+        with self._reviving:  # the others wait for the first one's try
+            if time.monotonic() - self._revived_at >= REVIVE_SECONDS:
+                try:
+                    self._revive()
+                except Unavailable as error:
+                    _log.error("the database server cannot be started again: %s", error)
+                    return False
+                finally:
+                    self._revived_at = time.monotonic()
+        return True
+
     def _taken(self, connection: Any, *_: Any) -> None:
+        if _has_ended(connection):
+            raise sa.exc.InvalidatePoolError  # the pool throws away what is older than this, and connects anew
         with self._using:
             self._used.add(connection)
 
@@ -149,7 +182,8 @@ class Database:
         """A transaction of the reading role, or of the application's if it `writes`, in the caller's scope."""
         roles = self.roles
         with self._connected() as connection, connection.begin():
-            connection.execute(_OPEN_QUERY, _scope(caller, roles.app if writes else roles.read))
+            role = roles.app if writes else roles.read
+            connection.execute(_OPEN_QUERY, _scope(caller, role))
             yield connection
 
     @contextmanager
@@ -185,6 +219,26 @@ _OPEN_COMMAND = sa.text(
 _OPEN_QUERY = sa.text(f"SELECT {_SCOPE}")
 
 
+def _has_ended(connection: Any) -> bool:
+    """Whether the server has closed a connection while nobody used it; asks the system, not the server."""
+    try:
+        for _ in range(LAST_WORDS):  # what the server said before it went is read first, then its going
+            if not _readable(connection.fileno()):
+                break
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return bool(connection.pgconn.status != psycopg.pq.ConnStatus.OK)
+
+
+def _readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([descriptor], [], [], 0)[0])
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
 def _array(numbers: tuple[int, ...]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
@@ -194,7 +248,7 @@ def _scope(caller: Caller, role: str) -> dict[str, str | None]:
     return {
         "role": role,
         **_limits(caller),
-        # Null: whatever the server says.
+        # Null: whatever the server says; jobs and the command line take the time that they need.
         "statement": None if bounds is None else f"{bounds.statement_seconds}s",
         "lock": None if bounds is None else f"{bounds.lock_seconds}s",
     }
@@ -218,6 +272,7 @@ def _prepare(connection: Any, _: object) -> None:
     # The queue library's functions are unqualified; every table of ours is named with its schema.
     connection.execute("SET search_path = jobs, pg_catalog")
     connection.execute("SET timezone = 'UTC'")
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
     connection.commit()
 
 
@@ -246,10 +301,9 @@ def lost_race(what: str) -> sa.exc.OperationalError:
     return sa.exc.OperationalError(what, None, pg.SerializationFailure(f"{what} was taken by a concurrent command"))
 
 
-def timed_out(seconds: int | None = None) -> Unavailable:
-    """`requests.timed_out`: a request or one of its statements took too long."""
-    long = "longer than a request may" if seconds is None else f"more than {seconds} seconds"
-    message = f"this took {long}, and nothing was changed; ask for less, or send it in several parts"
+def timed_out(seconds: int) -> Unavailable:
+    """`requests.timed_out`: the statements of a request took too long together."""
+    message = f"this took more than {seconds} seconds, and nothing was changed; ask for less, or send it in several parts"
     return Unavailable(Refusal("requests.timed_out", message))
 
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 Asked = Request[Any, Any, Any]
 CSRF_HEADER: Final = "x-csrf-token"
+STATEMENT_SECONDS_MAX: Final = 3600  # whatever the settings say; longer work goes into the background
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 # Checking a password takes 64 MB and a core for 50 ms on purpose: more at once would only take memory.
 _CHECKS_AT_ONCE: Final = 2
@@ -79,7 +80,8 @@ class Authentication:
     def bounds(self) -> Iterator[None]:
         """What one request may take of the database, as `[security]` says."""
         security = self._app.settings.security
-        with bounded(security.statement_seconds, security.lock_seconds, security.request_seconds):
+        statement_seconds = min(security.statement_seconds, STATEMENT_SECONDS_MAX)
+        with bounded(statement_seconds, security.lock_seconds, security.request_seconds):
             yield
 
     def caller(self, request: Asked) -> Caller:
