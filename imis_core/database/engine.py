@@ -5,7 +5,6 @@ Only this module begins transactions. The login is a member of the application's
 
 from __future__ import annotations
 
-import logging
 import random
 import threading
 import time
@@ -80,8 +79,6 @@ class Database:
             self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500,
             hide_parameters=True,
         )  # fmt: skip
-        # At debug level the library would log every row: persons, and hashes of passwords.
-        logging.getLogger("sqlalchemy").setLevel(logging.WARNING)
         sa.event.listen(self.engine, "connect", _prepare)
         self._roles: Roles | None = None
         self.statements = 0
