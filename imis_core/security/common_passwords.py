@@ -12,7 +12,7 @@ temp test testing tester example sample demo trustno iloveyou jetaime ilovegod g
 football basketball baseball liverpool arsenal chelsea barcelona realmadrid superman batman pokemon starwars dragon
 monkey princess sunshine shadow flower butterfly computer internet freedom whatever master hello helloworld
 goodmorning mynameis mypassword thepassword yourpassword newpassword oldpassword passwordpassword passpass pass
-passcode passphrase correcthorsebatterystaple imis openimis insurance healthinsurance socialprotection government
+passcode passphrase imis openimis insurance healthinsurance socialprotection government
 ministry ministryofhealth health hospital clinic doctor nurse district province village kathmandu gambia tchad
 ndjamena nepal africa january february march april june july august september october november december monday
 tuesday wednesday thursday friday saturday sunday summer winter spring autumn
