@@ -302,7 +302,9 @@ def lost_race(what: str) -> sa.exc.OperationalError:
 
 def timed_out(seconds: int) -> Unavailable:
     """`requests.timed_out`: the statements of a request took too long together."""
-    message = f"this took more than {seconds} seconds, and nothing was changed; ask for less, or send it in several parts"
+    message = (
+        f"this took more than {seconds} seconds, and nothing was changed; ask for less, or send it in several parts"
+    )
     return Unavailable(Refusal("requests.timed_out", message))
 
 

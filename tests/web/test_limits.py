@@ -179,9 +179,9 @@ def test_strangers_send_little(serve: Callable[..., Any]) -> None:
 
 
 def test_a_statement_that_takes_too_long_is_ended(serve: Callable[..., Any]) -> None:
-    """504, and nothing of the command is done; the next request runs."""
+    """503, and nothing of the command is done; the next request runs."""
     site = serve(statement_seconds=1)
-    assert told(site.client.post("/api/slow/take", json={})) == (504, "requests.timed_out")
+    assert told(site.client.post("/api/slow/take", json={})) == (503, "database.timeout")
     assert site.app.rows("SELECT * FROM core.locations") == []
     assert site.client.get("/api/users/list").status_code == 200
 
@@ -199,7 +199,7 @@ def test_a_request_waits_for_another_ones_row_only_so_long(serve: Callable[..., 
     with site.app.database.command(site.app.system) as (connection, _):
         connection.execute(sa.text("SELECT 1 FROM core.users WHERE name = 'administrator' FOR UPDATE"))
         answer = site.client.post("/api/slow/take", json={"what": "lock"})
-        assert told(answer) == (503, "requests.blocked")
+        assert told(answer) == (503, "database.busy")
         assert answer.headers["retry-after"]
     assert site.client.post("/api/slow/take", json={"what": "lock"}).status_code == 200
 
