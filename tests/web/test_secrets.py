@@ -195,8 +195,11 @@ def ask(client: httpx.Client, deployment: Path) -> tuple[str, dict[str, str]]:
                  "/api/users/locked", "/health/ready"):  # fmt: skip
         told.append(client.get(path, headers={"Authorization": bearer}))
     assert {a.status_code for a in told} >= {200, 202, 401, 403, 404, 409, 422}, [a.text for a in told]
-    # A failure with its traceback: the database ends the connections that the server holds.
+    # A failure that nobody foresaw, with its traceback.
     with embedded.acquire(deployment / "var" / "postgres") as lease, psycopg.connect(lease.url("secretive")) as owner:
-        owner.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename <> current_user")
-    told += [client.get("/api/users/list", headers={"Authorization": bearer}) for _ in range(3)]
+        owner.execute("ALTER TABLE core.locations RENAME TO locations_away")
+        owner.commit()
+        told.append(client.get("/api/locations/list", headers={"Authorization": bearer}))
+        owner.execute("ALTER TABLE core.locations_away RENAME TO locations")
+    assert told[-1].status_code == 500, told[-1].text
     return "".join(str(a.headers) + a.text for a in told), secret
