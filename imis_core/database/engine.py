@@ -5,6 +5,7 @@ Only this module begins transactions. The login is a member of the application's
 
 from __future__ import annotations
 
+import logging
 import random
 import select
 import threading
