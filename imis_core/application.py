@@ -7,7 +7,7 @@ import secrets
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from imis_core import __version__, hookspecs
+from imis_core import __version__, hookspecs, logs
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.claims.events import ClaimsValuated
 from imis_core.clock import Clock
@@ -267,6 +267,7 @@ class Application(Composition):
         self.system: Caller = system_caller()
         self.event_types = EVENT_TYPES
         self.terms_cache: dict[tuple[int, str], Any] = {}
+        self.watchers: list[Callable[[str, Mapping[str, int], float], object]] = []
 
     @cached_property
     def var(self) -> Path:
@@ -281,6 +282,12 @@ class Application(Composition):
     def keys(self) -> Path:
         """Where secrets that are no data lie: the deployment's `keys`, beside `var`; never in the database."""
         return self.var / "keys" if self._var is None else self._var.parent / "keys"
+
+    def told(self, command: str, outcomes: Mapping[str, int], seconds: float) -> None:
+        """A command has ended: a line of the log, and whoever counts (`watchers`: the metrics of a web process)."""
+        logs.tell("command", outcomes=dict(outcomes), ms=round(seconds * 1000, 1))
+        for watcher in self.watchers:
+            watcher(command, outcomes, seconds)
 
     @cached_property
     def queue(self) -> Queue:

@@ -23,6 +23,7 @@ from imis_core.values import MINOR_UNITS
 
 ADMINISTRATOR: Final = "administrator"
 _VARIABLES: Final = {"url": "IMIS_DATABASE_URL", "owner_url": "IMIS_DATABASE_OWNER_URL"}  # they win over the file
+_LOG_VARIABLES: Final = {"level": "IMIS_LOG_LEVEL", "format": "IMIS_LOG_FORMAT"}
 # The approval commands cannot themselves wait for approval (contract-kernel.md, approvals).
 _APPROVAL_VERBS: Final = re.compile(r"\.(approve|reject|withdraw)(_\w+)?\Z")
 _SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
@@ -94,6 +95,14 @@ class RoleTable:
 
 
 @frozen(kw_only=True)
+class LogsTable:
+    """What the processes write to standard error; IMIS_LOG_LEVEL and IMIS_LOG_FORMAT win."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+@frozen(kw_only=True)
 class BackupTable:
     """`max_age_hours`: from then on `imis doctor` calls the last backup too old."""
 
@@ -111,6 +120,7 @@ class Settings:
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
     backup: BackupTable = field(factory=BackupTable)
+    logs: LogsTable = field(factory=LogsTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -186,13 +196,19 @@ def load_settings(folder: Path) -> Settings:
         if url := os.environ.get(variable):
             given[field_name] = url
             problems += _url_problems(variable, url)
+    logs = {name: word for name, variable in _LOG_VARIABLES.items() if (word := os.environ.get(variable))}
+    try:
+        logged = parse(logs, LogsTable)
+    except InvalidInput as error:
+        problems += [Problem(_LOG_VARIABLES[p.path], p.reason, p.message) for p in error.problems]
     try:
         settings = settings_from(read_toml(path), str(path))
     except SettingsError as error:
         raise SettingsError(str(path), (*error.refusal.problems, *problems)) from None
     if problems:
         raise SettingsError("the environment", tuple(problems))
-    return evolve(settings, database=evolve(settings.database, **given), folder=folder.resolve())
+    logged = evolve(settings.logs, **{name: getattr(logged, name) for name in logs})
+    return evolve(settings, database=evolve(settings.database, **given), logs=logged, folder=folder.resolve())
 
 
 def settings_from(data: Mapping[str, Any], file: str, default_name: str | None = None) -> Settings:

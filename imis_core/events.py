@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from imis_core import hookspecs
+from imis_core import hookspecs, logs
 from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
@@ -75,7 +75,10 @@ def _json(payload: Any) -> str:
 def deliver_due(app: Application, limit: int = CHUNK) -> int:
     """Deliver what is due now; returns how many deliveries were tried. Safe to run in many processes at once."""
     tried = 0
-    while tried < limit and _deliver_one(app):
+    while tried < limit:
+        with logs.work():
+            if not _deliver_one(app):
+                break
         tried += 1
     return tried
 
@@ -106,12 +109,14 @@ def _deliver_one(app: Application) -> bool:
             row = connection.execute(_NEXT, parameters).first()
             if row is None:
                 return False
+            logs.bind(event_id=row.event, event_name=row.name, subscriber=row.subscriber, audit=audit)
             context = Context(app, connection, caller, app.clock.now(), app.clock.today(), audit, f"events.{row.name}")
             event: Any = parse(row.payload, app.event_types[row.name])
             app.plugins.call_plugin(row.subscriber, hook_of(row.name), context=context, event=event)
             write_entry(context, 1, 0, request_digest(context.command, [row.payload]), None)
             write_events(context)
             _mark(connection, row, state="done", attempts=row.attempts + 1, error=None)
+        logs.tell("delivery", attempts=row.attempts + 1)
     except Exception as error:
         if row is None:
             raise

@@ -20,6 +20,7 @@ from attrs import frozen
 from procrastinate import tasks as queue_tasks
 from procrastinate.manager import JobManager
 
+from imis_core import logs
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
@@ -77,10 +78,13 @@ class Queue:
         # Tasks are defined on the asynchronous connector's app: a task of the synchronous one never finds its worker.
         self._queue = procrastinate.App(connector=connector)
 
-        @self._queue.task(name=TASK, retry=procrastinate.RetryStrategy(max_attempts=RETRIES, exponential_wait=3))
-        def run(job: str, data: Mapping[str, Any]) -> None:
+        retry = procrastinate.RetryStrategy(max_attempts=RETRIES, exponential_wait=3)
+
+        @self._queue.task(name=TASK, retry=retry, pass_context=True)
+        def run(taken: procrastinate.JobContext, job: str, data: Mapping[str, Any]) -> None:
             definition = app.jobs[job]
-            definition.handler(app, parse(data, definition.input))
+            with logs.work(job=job, job_id=taken.job.id, attempt=taken.job.attempts + 1), logs.timed("job"):
+                definition.handler(app, parse(data, definition.input))
 
     def defer(
         self, context: Context, job: str, data: Any, *, lock: str | None = None, pause: timedelta | None = None
