@@ -120,16 +120,19 @@ class SchemeType:
 
     - `covers_sql(on, case)`: who is covered on the day `on` (a column): columns `scheme`, `cover_kind`, `cover`,
       `person`, `package_version`, `effective_from` (of the person in that cover). `case` is the column with the number
-      of the `ClaimCase` that a claim names, null where it names none.
+      of the `ClaimCase` that a claim names, null where it names none. It may add `effective_to` (the cover's last day,
+      by default none) and `waits` (whether waiting periods hold, by default not).
     - `line_terms_sql()`: what a package pays for an item under a kind of cover: keyed by `package_version`,
       `cover_kind`, `item`, `visit_type`, `adult`; columns `price_origin` ('pricelist' | 'provider'),
       `fixed_limit_minor` (per unit; null: no fixed limit, 0: an unlimited one) and `share_micro` (percent x 10**6 that
-      the scheme pays).
+      the scheme pays). It may add `waiting_months`, `max_provisions` (units per person and period of the cover) and
+      `ceiling_exclusion` ('hospital' | 'non_hospital' | 'both').
     - `package_limits_sql()`: keyed by `package_version`, `cover_kind`; columns `deductible_level`,
       `deductible_general`, `deductible_inpatient`, `deductible_outpatient`, the same four with `ceiling_`, and
       `hospital_by_facility`
       (levels are 'treatment' | 'person' | 'policy' or null, a policy being the whole cover; amounts in minor units,
-      null: none).
+      null: none). It may add, null being none: `max_CATEGORY` (claims per person and period of the cover),
+      `cap_CATEGORY` (minor units per claim), `extra_member_ceiling`, `max_policy_ceiling` and `threshold_members`.
 
     A type may widen `claims.submit`: the kernel adds the fields of the attrs class `claim_fields` to its input (all
     optional), gives those of a batch to `claim_cases(context, [fields])`, which answers a case or a refusal for each,

@@ -1,30 +1,26 @@
-"""The checks of submitted claims, in the order of the rules: 7, 9, 21 for the claim; 2, 10, 4, 3 per line.
+"""The checks of submitted claims: 7, 9, 21 for the claim, then each line by `eligibility.judging`.
 
-Judged over the whole batch from prices, covers and terms that were read at once. Source: health_insurance.md 4.
+Prices, covers, terms and the persons' history are read at once for the whole batch (`prepare`), under the persons'
+locks where counts or intervals matter; then claims are judged in the given order, each seeing the ones before it
+(`Checking.judge`). Source: health_insurance.md 4.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from attrs import frozen
+from attrs import field, frozen
 
 from imis_core.claims.entry import EnteredClaim
 from imis_core.claims.states import CHECKED, REJECTED
 from imis_core.context import Context
-from imis_core.eligibility.lines import (
-    Cover,
-    LineTerms,
-    Prices,
-    TermsKey,
-    covers_on,
-    is_adult,
-    item_rejection,
-    paying_cover,
-    read_prices,
-    read_terms,
-)
+from imis_core.eligibility.covers import Cover, covers_on
+from imis_core.eligibility.history import History, Needs, read_history
+from imis_core.eligibility.judging import Case, judge, needs_of
+from imis_core.eligibility.lines import is_adult
+from imis_core.eligibility.prices import Prices, read_prices
 from imis_core.eligibility.rejections import Rejection
+from imis_core.eligibility.terms import read_limits, read_terms
 
 
 @frozen
@@ -47,50 +43,89 @@ class Verdict:
     lines: tuple[LineVerdict, ...]
 
 
-def check(context: Context, claims: Sequence[EnteredClaim]) -> list[Verdict]:
-    """Verdicts of a batch, in order; a constant number of statements per scheme."""
-    verdicts: dict[int, Verdict] = {}
+@frozen
+class _Prepared:
+    """A claim before its lines are judged: what they share, and the prices of its scheme."""
+
+    case: Case
+    rejection: Rejection | None  # of the claim as a whole: 7, 9 or 21
+    prices: Prices
+
+
+@frozen
+class Checking:
+    """A batch with everything that its verdicts need, the persons' history locked. Claims are known by position."""
+
+    _prepared: dict[int, _Prepared]
+    _histories: dict[str, History] = field(factory=dict)
+
+    def adult(self, claim: EnteredClaim) -> bool:
+        return self._prepared[claim.position].case.adult
+
+    def judge(self, claims: Sequence[EnteredClaim]) -> list[Verdict]:
+        """Verdicts in the given order; each claim sees the earlier ones of the batch that were not rejected."""
+        return [_judge(claim, self._prepared[claim.position], self._histories[claim.scheme]) for claim in claims]
+
+
+def prepare(context: Context, claims: Sequence[EnteredClaim]) -> Checking:
+    """Read what the claims of a batch are judged by; a constant number of statements per scheme, then the history."""
+    prepared: dict[int, _Prepared] = {}
+    needs: dict[str, Needs] = {}
     for scheme in dict.fromkeys(claim.scheme for claim in claims):
         of_scheme = [claim for claim in claims if claim.scheme == scheme]
-        for claim, verdict in zip(of_scheme, _check_scheme(context, scheme, of_scheme), strict=True):
-            verdicts[claim.position] = verdict
-    return [verdicts[claim.position] for claim in claims]
+        needs[scheme] = Needs()
+        for claim, one in zip(of_scheme, _prepare_scheme(context, scheme, of_scheme), strict=True):
+            prepared[claim.position] = one
+            if one.rejection is None:
+                for line in claim.lines:
+                    needs_of(one.case, line.item, needs[scheme])
+    return Checking(prepared, read_history(context, needs, lock=True))
 
 
-def _check_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim]) -> list[Verdict]:
+def _prepare_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim]) -> list[_Prepared]:
     kind = context.app.type_of(scheme)
     items = {line.item.id for claim in claims for line in claim.lines}
     prices = read_prices(context, context.settings.currency_of(scheme), (c.provider.id for c in claims), items)
     covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date, c.case) for c in claims])
-    terms = read_terms(context, kind, {cover.package_version for found in covers for cover in found}, items)
+    versions = {cover.package_version for found in covers for cover in found}
+    terms = read_terms(context, kind, versions, items)
+    limits = read_limits(context, kind, versions)
     adult_age = context.settings.deployment.age_of_majority
-    return [_judge(claim, found, prices, terms, adult_age) for claim, found in zip(claims, covers, strict=True)]
-
-
-def _judge(
-    claim: EnteredClaim, covers: Sequence[Cover], prices: Prices, terms: Mapping[TermsKey, LineTerms], adult_age: int
-) -> Verdict:
-    adult = is_adult(claim.person.birth_date, claim.target_date, adult_age)
-    whole = _claim_rejection(claim, covers)
-    if whole is not None:
-        lines = tuple(LineVerdict(whole, 0, None, None) for _ in claim.lines)
-        return Verdict(REJECTED, whole, adult, lines)
-    judged = []
-    for line in claim.lines:
-        listed = prices.at(claim.provider.id, line.item.id, claim.target_date)
-        rejection = item_rejection(
-            line.item, listed, claim.provider.care_type, claim.overnight, claim.person.sex, adult
+    return [
+        _Prepared(
+            Case(
+                claim.person.id, claim.person.sex, is_adult(claim.person.birth_date, claim.target_date, adult_age),
+                claim.target_date, claim.overnight, claim.visit_type, claim.category, claim.provider.care_type, found,
+                terms, limits,
+            ),
+            _claim_rejection(claim, found),
+            prices,
         )
-        paid = paying_cover(covers, terms, line.item.id, claim.visit_type, adult, listed, line.price_minor)
-        if rejection is None and paid is None:
-            rejection = Rejection.NOT_COVERED
-        if rejection is None and paid is not None:
-            judged.append(LineVerdict(None, line.quantity_thousandths, listed, paid[0]))
-        else:
-            judged.append(LineVerdict(rejection, 0, listed, None))
-    if all(line.rejection is not None for line in judged):
-        return Verdict(REJECTED, Rejection.ALL_LINES_REJECTED, adult, tuple(judged))
-    return Verdict(CHECKED, None, adult, tuple(judged))
+        for claim, found in zip(claims, covers, strict=True)
+    ]  # fmt: skip
+
+
+def _judge(claim: EnteredClaim, prepared: _Prepared, history: History) -> Verdict:
+    case = prepared.case
+    if prepared.rejection is not None:
+        lines = tuple(LineVerdict(prepared.rejection, 0, None, None) for _ in claim.lines)
+        return Verdict(REJECTED, prepared.rejection, case.adult, lines)
+    judged = []
+    approved: dict[int, int] = {}  # by item: earlier lines of the claim count for provisions, never for frequency
+    for line in claim.lines:
+        listed = prepared.prices.at(claim.provider.id, line.item.id, claim.target_date)
+        earlier = approved.get(line.item.id, 0)
+        found = judge(case, line.item, line.quantity_thousandths, listed, line.price_minor, history, earlier)
+        if found.rejection is None:
+            approved[line.item.id] = earlier + found.quantity_thousandths
+        cover = found.paid[0] if found.paid is not None else None
+        judged.append(LineVerdict(found.rejection, found.quantity_thousandths, listed, cover))
+    if not approved:
+        return Verdict(REJECTED, Rejection.ALL_LINES_REJECTED, case.adult, tuple(judged))
+    history.add_claim(case.person, case.category, case.on)
+    for item, quantity in approved.items():
+        history.add_given(case.person, item, case.on, quantity)
+    return Verdict(CHECKED, None, case.adult, tuple(judged))
 
 
 def _claim_rejection(claim: EnteredClaim, covers: Sequence[Cover]) -> Rejection | None:

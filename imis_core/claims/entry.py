@@ -14,6 +14,7 @@ from imis_core.benefit_packages.schemes import ClaimCase
 from imis_core.catalogue.lookup import ItemRow, resolve_diagnoses, resolve_items
 from imis_core.claims.inputs import SubmitClaim
 from imis_core.context import Context
+from imis_core.eligibility.lines import category_of
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.places.lookup import ProviderRow, resolve_providers
 from imis_core.values import INT64_MAX, THOUSANDTHS, NotExact, to_minor, to_thousandths
@@ -119,10 +120,11 @@ def enter(
     if isinstance(lines, Refusal):
         return lines
     to_date = item.to or item.from_
+    category = category_of([line.item for line in lines], item.from_ != to_date)
     entered = EnteredClaim(
         position, item.code, scheme, context.settings.currency_of(scheme), provider, person, item.from_, to_date,
         item.claimed_on or context.today, item.visit_type, known.diagnoses[item.diagnosis].id,
-        tuple(known.diagnoses[code].id for code in item.secondary), lines, category_of(lines, item.from_ != to_date),
+        tuple(known.diagnoses[code].id for code in item.secondary), lines, category,
         None if case is None else case.case,
     )  # fmt: skip
     if entered.claimed_minor > INT64_MAX:
@@ -196,17 +198,6 @@ def _lines(context: Context, item: SubmitClaim, scheme: str, known: References) 
             return invalid(Problem(f"lines.{index}.price", "range", "quantity x price is larger than can be kept"))
         lines.append(EnteredLine(of_catalogue, quantity, price))
     return tuple(lines)
-
-
-def category_of(lines: Sequence[EnteredLine], overnight: bool) -> str:
-    """Surgery, delivery, antenatal if a service of that kind is there, in this order; else by stay; from all lines."""
-    services = {line.item.category for line in lines if line.item.kind == "service"}
-    for category in ("surgery", "delivery", "antenatal"):
-        if category in services:
-            return category
-    if overnight or "hospitalisation" in services:
-        return "hospitalisation"
-    return "consultation" if "consultation" in services else "visit"
 
 
 def cases(context: Context, items: Sequence[SubmitClaim]) -> dict[int, ClaimCase | Refusal]:

@@ -19,7 +19,8 @@ from imis_core.claims.tables import claim_results, claim_states, claim_valuation
 from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION, REVIEWED_PRICE
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
-from imis_core.eligibility.lines import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_terms, unit_price
+from imis_core.eligibility.lines import unit_price
+from imis_core.eligibility.terms import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_terms
 from imis_core.eligibility.valuation import MILLI, NONE, LineColumns, ValuedColumns, value_lines
 from imis_core.errors import Refusal, not_found
 from imis_core.ledger.book import EXPENSE, PAYABLE, post

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import Column, Index, Table, UniqueConstraint
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_core.claims.functions import FUNCTIONS
 from imis_core.claims.states import NAMES
 from imis_core.database.tables import ALL_SEEN, day, edited, identity, instant, mass, metadata, minor, reference, text
 
@@ -196,3 +197,5 @@ payment_request_claims = Table(
     Column("open", sa.Boolean, nullable=False),  # false: the request was rejected and the claim is free again
     Index("uq_payment_request_claims_open", "claim", unique=True, postgresql_where=sa.text("open")),
 )
+
+metadata.info.setdefault("functions", []).extend(FUNCTIONS)

@@ -20,7 +20,8 @@ def coverage_covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
     """The covers that policies give on the day `on`, a literal or a column of the statement that joins this laterally.
 
     Columns `cover_kind`, `cover` (the policy), `scheme`, `person`, `package_version`, `effective_from` (of the person
-    in this policy). A policy that has ended since still covers its days. Who asks restricts it to persons and schemes.
+    in this policy), `effective_to` (the policy's last day), `waits` (whether waiting periods hold: a new policy, or who
+    joined late). A policy that has ended since still covers its days. Who asks restricts it to persons and schemes.
     """
     effective = sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from)
     return (
@@ -31,6 +32,8 @@ def coverage_covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
             coverage_members.c.person,
             coverages.c.package_version,
             effective.label("effective_from"),
+            sa.func.least(coverages.c.ends, coverages.c.terminated_on).label("effective_to"),
+            sa.or_(coverages.c.renews.is_(None), coverage_members.c.late).label("waits"),
         )
         .select_from(coverage_members)
         .join(coverages, coverages.c.id == coverage_members.c.coverage)

@@ -59,6 +59,12 @@ class Writer:
         self._parts = 0
         self._dump_bytes = 0
 
+    def __enter__(self) -> Writer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._tar.close()  # also of an archive that will be thrown away: its stream must not outlive the file
+
     def text(self, name: str, content: bytes) -> None:
         """A member from memory."""
         self._add(name, io.BytesIO(content), len(content))
@@ -93,7 +99,7 @@ class Writer:
             self.text(f"{DATABASE}{self._parts:08d}", part)
 
     def finish(self, facts: Mapping[str, Any]) -> None:
-        """The manifest and the end of the archive."""
+        """The manifest, the last members of the archive."""
         manifest = {
             **facts,
             "files": {name: {"size": m.size, "sha256": m.sha256} for name, m in self.members.items()},
@@ -103,7 +109,6 @@ class Writer:
         content = json.dumps(manifest, indent=1, sort_keys=True).encode()
         self.text(MANIFEST, content)
         self.text(DIGEST, hashlib.sha256(content).hexdigest().encode())
-        self._tar.close()
 
     def _add(self, name: str, source: IO[bytes], size: int) -> str:
         member = tarfile.TarInfo(name)

@@ -62,8 +62,7 @@ def back_up(folder: Path, target: Path, *, with_keys: bool = True, keep: int | N
         raise refused("backup.keep", "--keep needs a folder: name the folder that holds the archives")
     addresses = find_database(settings.database.url, settings.database.owner_url, settings.folder, settings.name)
     try:
-        with writing(path) as file:
-            writer = Writer(file, told)
+        with writing(path) as file, Writer(file, told) as writer:
             writer.text(HEADER, header(settings.name, made_at))
             add_settings(writer, folder)
             fingerprints = add_keys(writer, folder, with_keys=with_keys)

@@ -21,11 +21,10 @@ FEATURE_OF: Final[Mapping[str, str]] = {
     "relative": "relative_prices",
 }
 NOT_YET: Final = frozenset({
-    "subsidies", "subsidy_attribute", "conversion_package", "max_hospitalisations", "max_visits", "max_consultations",
-    "max_surgeries", "max_deliveries", "max_antenatal", "copayments", "category_caps", "extra_member_ceiling",
+    "subsidies", "subsidy_attribute", "conversion_package", "copayments", "category_caps", "extra_member_ceiling",
     "max_policy_ceiling", "relative", "capitation",
 })  # fmt: skip
-NOT_YET_OF_ITEM: Final = frozenset({"waiting_months", "max_provisions", "ceiling_exclusion"})
+NOT_YET_OF_ITEM: Final = frozenset({"ceiling_exclusion"})
 
 
 def item_codes(terms: HealthTerms) -> frozenset[str]:

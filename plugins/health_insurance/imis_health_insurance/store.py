@@ -19,8 +19,8 @@ from imis_core.api import (
     resolve_items,
     to_minor,
 )
-from imis_health_insurance.tables import item_terms, package_limits
-from imis_health_insurance.terms import VISIT_TYPES, HealthTerms, LevelAmounts, line_terms
+from imis_health_insurance.tables import CAPPED, item_terms, package_limits
+from imis_health_insurance.terms import COUNTS, VISIT_TYPES, ByAge, HealthTerms, LevelAmounts, line_terms
 
 MICRO: Final = 10**6
 
@@ -49,18 +49,24 @@ def _limits(version: int, terms: HealthTerms, currency: str) -> dict[str, Any]:
         **_level("deductible", terms.deductible, currency),
         **_level("ceiling", terms.ceiling, currency),
         "hospital_by_facility": terms.ceiling_interpretation == "facility",
+        **{f"max_{category}": getattr(terms, field) for category, field in COUNTS.items()},
+        **{f"cap_{category}": _minor(getattr(terms.category_caps, category, None), currency) for category in CAPPED},
+        "extra_member_ceiling": _minor(terms.extra_member_ceiling, currency),
+        "max_policy_ceiling": _minor(terms.max_policy_ceiling, currency),
+        "threshold_members": terms.threshold_members,
     }
 
 
-def _level(name: str, amounts: LevelAmounts | None, currency: str) -> dict[str, Any]:
-    def column(amount: Decimal | None) -> int | None:
-        return None if amount is None else to_minor(amount, currency)
+def _minor(amount: Decimal | None, currency: str) -> int | None:
+    return None if amount is None else to_minor(amount, currency)
 
+
+def _level(name: str, amounts: LevelAmounts | None, currency: str) -> dict[str, Any]:
     return {
         f"{name}_level": amounts.level if amounts else None,
-        f"{name}_general": column(amounts.general) if amounts else None,
-        f"{name}_inpatient": column(amounts.inpatient) if amounts else None,
-        f"{name}_outpatient": column(amounts.outpatient) if amounts else None,
+        f"{name}_general": _minor(amounts.general, currency) if amounts else None,
+        f"{name}_inpatient": _minor(amounts.inpatient, currency) if amounts else None,
+        f"{name}_outpatient": _minor(amounts.outpatient, currency) if amounts else None,
     }
 
 
@@ -71,10 +77,19 @@ def _lines(version: int, terms: HealthTerms, currency: str, item_ids: dict[str, 
         for visit_type in VISIT_TYPES:
             for adult in (True, False):
                 line = line_terms(item, visit_type, adult)
-                limit = None if line.fixed_limit is None else to_minor(line.fixed_limit, currency)
                 share = int(line.share * MICRO)  # exact: a percentage has at most six decimals
-                rows.append((version, item_ids[code], visit_type, adult, line.price_origin, limit, share))
+                rows.append(
+                    (
+                        version, item_ids[code], visit_type, adult, line.price_origin,
+                        _minor(line.fixed_limit, currency), share, _of(item.waiting_months, adult) or 0,
+                        _of(item.max_provisions, adult), _of(item.ceiling_exclusion, adult),
+                    )
+                )  # fmt: skip
     return rows
+
+
+def _of(by_age: ByAge[Any] | None, adult: bool) -> Any:
+    return None if by_age is None else by_age.of(adult)
 
 
 def covers_sql(on: sa.ColumnElement[date], case: sa.ColumnElement[int]) -> sa.Select[Any]:
@@ -88,5 +103,5 @@ def line_terms_sql() -> sa.Select[Any]:
 
 
 def package_limits_sql() -> sa.Select[Any]:
-    """Deductibles and ceilings of package versions; keyed by package_version, cover_kind."""
+    """Deductibles, ceilings, counts and caps of package versions; keyed by package_version, cover_kind."""
     return sa.select(sa.literal(COVERAGE_KIND, sa.Text).label("cover_kind"), package_limits)

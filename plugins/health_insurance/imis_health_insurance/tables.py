@@ -15,12 +15,17 @@ from imis_core.api import day, items, minor, package_versions, plugin_metadata, 
 SCHEMA: Final = "health_insurance"
 metadata: Final = plugin_metadata(SCHEMA)
 
+# Categories of claims that a package may count, and those that it may cap.
+COUNTED: Final = ("hospitalisation", "visit", "consultation", "surgery", "delivery", "antenatal")
+CAPPED: Final = ("surgery", "delivery", "antenatal", "hospitalisation", "consultation")
+
 
 def _version() -> Column[int]:
     return Column("package_version", sa.BigInteger, ForeignKey(package_versions.c.id), primary_key=True)
 
 
-# Deductible and ceiling of a package version; a level is treatment | person | policy, amounts in minor units.
+# Deductible, ceiling, counts and caps of a package version; a level is treatment | person | policy, amounts in minor
+# units, counts are claims per person and policy period. Null: no limit.
 package_limits = Table(
     "package_limits",
     metadata,
@@ -34,6 +39,11 @@ package_limits = Table(
     minor("ceiling_inpatient", nullable=True),
     minor("ceiling_outpatient", nullable=True),
     Column("hospital_by_facility", sa.Boolean, nullable=False),
+    *(Column(f"max_{category}", sa.BigInteger, nullable=True) for category in COUNTED),
+    *(minor(f"cap_{category}", nullable=True) for category in CAPPED),
+    minor("extra_member_ceiling", nullable=True),
+    minor("max_policy_ceiling", nullable=True),
+    Column("threshold_members", sa.BigInteger, nullable=True),
 )
 
 # What a version pays for an item, for each visit type and age: six rows per item.
@@ -47,6 +57,9 @@ item_terms = Table(
     text("price_origin"),
     minor("fixed_limit_minor", nullable=True),  # per unit; null: no fixed limit, 0: unlimited
     Column("share_micro", sa.BigInteger, nullable=False),  # percent x 10**6 that the scheme pays
+    Column("waiting_months", sa.Integer, nullable=False, server_default="0"),
+    Column("max_provisions", sa.BigInteger, nullable=True),  # units per person and policy period; null: unlimited
+    text("ceiling_exclusion", nullable=True),  # hospital | non_hospital | both: uses no ceiling
 )
 
 # Use of care by month of the target date, facility and category: kept up to date from the events of valuation.

@@ -30,6 +30,12 @@ Read = Callable[[Any, Any], Any]
 
 PERIOD_MONTHS_MAX: Final = 1200  # a hundred years; longer spans leave the calendar
 CYCLES_MAX: Final = 4
+COUNT_MAX: Final = 10**12  # of claims or units in a policy period; more fits no 64 bits of thousandths
+# The counts of a package by the category of claims that each counts.
+COUNTS: Final = {
+    "hospitalisation": "max_hospitalisations", "visit": "max_visits", "consultation": "max_consultations",
+    "surgery": "max_surgeries", "delivery": "max_deliveries", "antenatal": "max_antenatal",
+}  # fmt: skip
 VISIT_TYPES: Final = ("other", "referral", "emergency")
 
 
@@ -118,8 +124,8 @@ class ItemTerms:
     percent: ByAge[Percent] | None = None
     amount: ByAge[Amount] | None = None
     visit_types: VisitTypes | None = None
-    waiting_months: ByAge[int] | None = None
-    max_provisions: ByAge[int] | None = None
+    waiting_months: ByAge[int] | None = field(default=None, metadata={"max": PERIOD_MONTHS_MAX})
+    max_provisions: ByAge[int] | None = field(default=None, metadata={"max": COUNT_MAX})
     ceiling_exclusion: ByAge[Literal["hospital", "non_hospital", "both"]] | None = None
 
 
@@ -233,12 +239,12 @@ class HealthTerms:
     underpaid: Literal["idle", "active", "suspended"] = "idle"
     overpayment: Literal["refuse", "credit"] = "refuse"
     conversion_package: str | None = None
-    max_hospitalisations: int | None = None
-    max_visits: int | None = None
-    max_consultations: int | None = None
-    max_surgeries: int | None = None
-    max_deliveries: int | None = None
-    max_antenatal: int | None = None
+    max_hospitalisations: int | None = field(default=None, metadata={"max": COUNT_MAX})
+    max_visits: int | None = field(default=None, metadata={"max": COUNT_MAX})
+    max_consultations: int | None = field(default=None, metadata={"max": COUNT_MAX})
+    max_surgeries: int | None = field(default=None, metadata={"max": COUNT_MAX})
+    max_deliveries: int | None = field(default=None, metadata={"max": COUNT_MAX})
+    max_antenatal: int | None = field(default=None, metadata={"max": COUNT_MAX})
     copayments: tuple[Copayment, ...] | None = None
     category_caps: CategoryCaps | None = None
     deductible: LevelAmounts | None = None

@@ -25,8 +25,8 @@ def problems(terms: dict[str, Any], features: dict[str, bool] | None = None) -> 
     return {(p.path, p.reason) for p in check_terms(parsed, check)}
 
 
-def test_the_example_of_the_contract_is_read_but_for_what_is_not_computed_yet() -> None:
-    """The contract's own example is right in form; its `max_provisions` is not computed yet."""
+def test_the_example_of_the_contract_is_read() -> None:
+    """The contract's own example is right."""
     terms = {
         "max_members": 6, "grace_payment_months": 1, "premium_adult": "300",
         "ceiling": {"level": "policy", "general": "1000"},
@@ -38,19 +38,18 @@ def test_the_example_of_the_contract_is_read_but_for_what_is_not_computed_yet() 
             },
         },
     }  # fmt: skip
-    assert problems(terms) == {("items.DRUG.max_provisions", "not_yet")}
+    assert problems(terms) == set()
 
 
 # A right value for every field that is not computed yet.
 SAMPLES: dict[str, Any] = {
     "subsidies": {"ultra_poor": 100}, "subsidy_attribute": "category", "conversion_package": "P",
-    "max_hospitalisations": 0, "max_visits": 0, "max_consultations": 0, "max_surgeries": 0, "max_deliveries": 0,
-    "max_antenatal": 0, "copayments": [{"name": "n", "percent": 10}], "category_caps": {"surgery": "5"},
+    "copayments": [{"name": "n", "percent": 10}], "category_caps": {"surgery": "5"},
     "extra_member_ceiling": "1", "max_policy_ceiling": "1", "relative": {"period": "month", "share": 10},
     "capitation": {"share": 10},
 }  # fmt: skip
 ITEM_SAMPLES: dict[str, Any] = {
-    "waiting_months": {"adult": 2}, "max_provisions": 0, "ceiling_exclusion": {"adult": "hospital", "child": "both"},
+    "ceiling_exclusion": {"adult": "hospital", "child": "both"},
 }  # fmt: skip
 
 
@@ -70,6 +69,9 @@ def test_an_item_field_that_is_not_computed_yet_is_refused(field: str) -> None:
     ("terms", "expected"),
     [
         ({"overpayment": "credit"}, ("overpayment", "not_yet")),
+        ({"max_visits": 10**12 + 1}, ("max_visits", "range")),
+        ({"items": {"DRUG": {"max_provisions": {"child": -1}}}}, ("items.DRUG.max_provisions.child", "range")),
+        ({"items": {"DRUG": {"waiting_months": 1201}}}, ("items.DRUG.waiting_months", "range")),
         ({"items": {"DRUG": {"price_origin": "relative"}}}, ("items.DRUG.price_origin", "not_yet")),
         ({"insurance_months": 0}, ("insurance_months", "range")),
         ({"insurance_months": 1201}, ("insurance_months", "range")),

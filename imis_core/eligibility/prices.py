@@ -1,0 +1,89 @@
+"""Dated prices of items at providers, read once for a whole batch: those of lists, else the catalogue's."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_core.context import Context
+
+
+@frozen
+class Prices:
+    """Dated prices of some items at some providers, in memory. All amounts in minor units."""
+
+    currency: str
+    _lists: Mapping[int, Sequence[int]]  # provider -> its price lists, the first named first
+    _versions: Mapping[int, tuple[Sequence[date], Sequence[int]]]  # list -> valid_from ascending, version
+    _listed: Mapping[tuple[int, int], int | None]  # (version, item) -> price, None: the catalogue's
+    _catalogue: Mapping[int, tuple[Sequence[date], Sequence[int]]]  # item -> valid_from ascending, price
+
+    def catalogue(self, item: int, on: date) -> int | None:
+        """The catalogue's price of an item on a day; None if it has none in the currency."""
+        return _latest(self._catalogue.get(item), on)
+
+    def at(self, provider: int, item: int, on: date) -> int | None:
+        """The price at a provider on a day: the first of its lists that names the item; None if none does (2)."""
+        for price_list in self._lists.get(provider, ()):
+            version = _latest(self._versions.get(price_list), on)
+            if version is not None and (version, item) in self._listed:
+                price = self._listed[version, item]
+                return self.catalogue(item, on) if price is None else price
+        return None
+
+
+def _latest(dated: tuple[Sequence[date], Sequence[int]] | None, on: date) -> int | None:
+    if dated is None:
+        return None
+    position = bisect_right(dated[0], on)
+    return dated[1][position - 1] if position else None
+
+
+def _dated(values: Mapping[int, Mapping[date, int]]) -> dict[int, tuple[list[date], list[int]]]:
+    """Days and values apart, both ascending by day, so that a day is found by bisection."""
+    return {key: (list(of_key), list(of_key.values())) for key, of_key in values.items()}
+
+
+_LISTS: Final = sa.text(
+    """
+    SELECT p.provider, p.price_list, v.valid_from, v.id FROM core.provider_price_lists p
+    JOIN core.price_lists l ON l.id = p.price_list AND l.currency = :currency
+    JOIN core.price_list_versions v ON v.price_list = p.price_list
+    WHERE p.provider = ANY(:providers) ORDER BY p.provider, p.ordinal, v.valid_from
+    """
+)
+# Prices of lists by version, and the catalogue's by day, in one go.
+_PRICES: Final = sa.text(
+    """
+    SELECT price_list_version AS version, item, NULL::date AS valid_from, price_minor FROM core.price_list_prices
+    WHERE price_list_version = ANY(:versions) AND item = ANY(:items)
+    UNION ALL
+    SELECT NULL, item, valid_from, price_minor FROM core.item_prices WHERE item = ANY(:items) AND currency = :currency
+    ORDER BY version, item, valid_from
+    """
+)
+
+
+def read_prices(context: Context, currency: str, providers: Iterable[int], items: Iterable[int]) -> Prices:
+    """All dated prices of these items at these providers, in two statements."""
+    lists: dict[int, list[int]] = {}
+    versions: dict[int, dict[date, int]] = {}
+    for row in context.execute(_LISTS, {"providers": sorted(set(providers)), "currency": currency}):
+        of_provider = lists.setdefault(row.provider, [])
+        if row.price_list not in of_provider:
+            of_provider.append(row.price_list)
+        versions.setdefault(row.price_list, {})[row.valid_from] = row.id
+    listed: dict[tuple[int, int], int | None] = {}
+    catalogue: dict[int, dict[date, int]] = {}
+    numbers = [version for of_list in versions.values() for version in of_list.values()]
+    for row in context.execute(_PRICES, {"versions": numbers, "items": sorted(set(items)), "currency": currency}):
+        if row.version is None:
+            catalogue.setdefault(row.item, {})[row.valid_from] = row.price_minor
+        else:
+            listed[row.version, row.item] = row.price_minor
+    return Prices(currency, lists, _dated(versions), listed, _dated(catalogue))

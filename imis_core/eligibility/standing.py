@@ -1,0 +1,92 @@
+"""A person's policies as they stand on a day, and the reason why none of them covers him or her.
+
+Source: health_insurance.md 3, contract-health.md 'Names, answers and arguments'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from typing import Final
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.beneficiaries.lookup import PersonRow
+from imis_core.beneficiaries.tables import persons
+from imis_core.context import Context
+from imis_core.coverage.covers import suspended
+from imis_core.coverage.lookup import COLUMNS, Policy, policy
+from imis_core.coverage.states import ACTIVE, EXPIRED, IDLE, SUSPENDED, TERMINATED, state_on
+from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.places.lookup import ProviderRow
+
+NOT_YET_EFFECTIVE: Final = "not_yet_effective"
+NOT_CONTRACTED: Final = "provider_not_contracted"
+NOT_ENROLLED: Final = "not_enrolled"
+
+
+@frozen
+class Standing:
+    """A policy of the person as it stands on the day; `effective` is the person's own first day in it."""
+
+    policy: Policy
+    status: str
+    effective: date | None
+
+    @property
+    def last_day(self) -> date:
+        """The last day of the policy's period: its end, or that of its termination."""
+        ended = self.policy.terminated_on
+        return self.policy.ends if ended is None else min(ended, self.policy.ends)
+
+
+def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on: date) -> list[Standing]:
+    """The person's policies as they stand on the day, in order of enrolment; without those terminated by then."""
+    m = coverage_members.c
+    rows = context.execute(
+        # Who may see the person may see his or her policies: the scope is the person's.
+        sa.select(
+            *COLUMNS,
+            sa.func.coalesce(m.effective_from, coverages.c.effective_from).label("effective"),
+            suspended(sa.literal(on, sa.Date)).label("paused"),
+        )
+        .join_from(coverage_members, coverages, coverages.c.id == m.coverage)
+        .join(persons, persons.c.id == m.person)
+        .where(
+            m.person == person.id,
+            context.scoped(persons),
+            coverages.c.scheme == sa.any_(sa.literal(list(schemes), ARRAY(sa.Text))),
+        )
+        .order_by(coverages.c.id)
+    )
+    standings = []
+    for row in rows:
+        one = policy(row)
+        if one.state == TERMINATED and (
+            one.effective_from is None or one.terminated_on is None or one.terminated_on < on
+        ):
+            continue
+        stored = one.state
+        if one.effective_from is not None:
+            stored = SUSPENDED if row.paused else ACTIVE  # as of the day, whatever it is now
+        standings.append(Standing(one, state_on(stored, one.ends, on), row.effective))
+    return standings
+
+
+def reason_of(
+    person: PersonRow, provider: ProviderRow | None, on: date, covered: bool, standings: Sequence[Standing]
+) -> str | None:
+    """The first reason that applies, in the contract's order; None: eligible."""
+    if provider is not None and not provider.contracted(on):
+        return NOT_CONTRACTED
+    if person.status != "active" or (person.death_date is not None and on > person.death_date):
+        return NOT_ENROLLED
+    if covered:
+        return None
+    statuses = {
+        NOT_YET_EFFECTIVE if s.status == ACTIVE and s.effective is not None and on < s.effective else s.status
+        for s in standings
+    }
+    return next((r for r in (NOT_YET_EFFECTIVE, SUSPENDED, IDLE, EXPIRED) if r in statuses), NOT_ENROLLED)
