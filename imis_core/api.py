@@ -70,6 +70,7 @@ from imis_core.employment.tables import employers, employments
 from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs import Job
+from imis_core.migrations import online
 from imis_core.naming import code_problem, name_problem
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
 from imis_core.notifications.outbox import Message, notify
@@ -221,6 +222,7 @@ __all__ = [
     "not_found",
     "notify",
     "number_problems",
+    "online",
     "order_current",
     "orders",
     "outside_name",

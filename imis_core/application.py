@@ -27,6 +27,7 @@ from imis_core.errors import WORD_MAX, ImisError, Problem, Refusal, suggestion
 from imis_core.events import hook_of
 from imis_core.ids import KERNEL_NOUNS, SEALS_KEY_BYTES, Ids
 from imis_core.jobs import Job, Queue
+from imis_core.migrations.walls import table_problems
 from imis_core.notifications.notifiers import Notifier
 from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.channels import PaymentChannel
@@ -80,6 +81,7 @@ class Composition:
             for name, (plugin, _) in queries.items()
             if name in commands
         ]
+        report += table_problems(self.plugins.manifests.values())
         surfaces = [*commands.items(), *queries.items(), *routes.items()]
         report += route_problems(routes.values())
         report += report_problems(reports.values(), {name: q for name, (_, q) in queries.items()})

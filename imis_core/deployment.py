@@ -110,6 +110,18 @@ class BackupTable:
 
 
 @frozen(kw_only=True)
+class RetentionTable:
+    """For how many days what is not the scheme's own record is kept (docs/operate.md, Retention)."""
+
+    idempotency_days: int = 30
+    token_days: int = 30
+    lookup_days: int = 730
+    event_days: int = 90
+    job_days: int = 30
+    notification_days: int = 365
+
+
+@frozen(kw_only=True)
 class Settings:
     """All of `imis.toml`. `folder` is where it lies (None for a scenario that carries its own)."""
 
@@ -121,6 +133,7 @@ class Settings:
     roles: dict[str, RoleTable] = field(factory=dict)
     backup: BackupTable = field(factory=BackupTable)
     logs: LogsTable = field(factory=LogsTable)
+    retention: RetentionTable = field(factory=RetentionTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -351,7 +364,15 @@ def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
 def _day_problems(data: Mapping[str, Any]) -> list[Problem]:
     """Spans of time have sensible ends; what the database itself insists on is not promised shorter."""
     found = []
-    for path, least, most, unit in (("backup.max_age_hours", 1, 8_760, "hours"),):
+    for path, least, most, unit in (
+        ("backup.max_age_hours", 1, 8_760, "hours"),
+        ("retention.idempotency_days", 1, 3_650, "days"),
+        ("retention.token_days", 1, 3_650, "days"),
+        ("retention.lookup_days", 30, 36_500, "days"),  # the database itself keeps these and the next so long
+        ("retention.event_days", 7, 3_650, "days"),
+        ("retention.job_days", 1, 3_650, "days"),
+        ("retention.notification_days", 7, 36_500, "days"),
+    ):
         table, _, name = path.partition(".")
         value = _table(data, table).get(name)
         if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -36,7 +36,6 @@ RETRIES: Final = 5
 POLL_SECONDS: Final = 0.5
 PAUSE_SECONDS: Final = 5.0  # before the work is taken up again after the database went away
 STALLED_SECONDS: Final = 60.0
-KEYS_KEPT: Final = timedelta(days=30)  # answers to idempotency keys (architecture, 'The doors, exactly')
 _log = logging.getLogger(__name__)
 
 
@@ -307,17 +306,5 @@ def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Re
     return outcomes
 
 
-def _purge_keys(app: Application, _: NoInput) -> None:
-    with app.database.command(app.system) as (connection, _audit):
-        connection.execute(
-            sa.text("DELETE FROM core.idempotency WHERE at < :limit"), {"limit": app.clock.now() - KEYS_KEPT}
-        )
-
-
-KERNEL_JOBS: Final[Iterable[Job]] = (
-    Job(
-        "core.purge_idempotency_keys", NoInput, _purge_keys, "Forget answers to requests older than 30 days", daily=True
-    ),
-)
 COMMANDS = (retry,)
 QUERIES = (list_jobs,)

@@ -21,7 +21,17 @@ from imis_core.errors import ImisError
 
 _PASSWORD: Final = re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+(@)|(\bpassword=)('[^']*'|\S+)", re.IGNORECASE)
 # Libraries that tell of every step; what matters of theirs is a warning.
-_TALKATIVE: Final = ("procrastinate", "uvicorn", "uvicorn.error", "uvicorn.access", "alembic", "asyncio", "fontTools")
+_TALKATIVE: Final = (
+    "procrastinate",
+    "uvicorn",
+    "uvicorn.error",
+    "uvicorn.access",
+    "alembic",
+    "asyncio",
+    "fontTools",
+    "httpx",
+    "httpcore",
+)
 _OWN: Final = "imis_core.work"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_trail, deliveries, jobs
+from imis_core import __version__, approvals, audit_trail, deliveries, jobs, retention
 from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
@@ -141,7 +141,7 @@ def imis_register_queries() -> Iterable[Query]:
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job]:
-    return (*jobs.KERNEL_JOBS, *delivery.JOBS)
+    return (*retention.JOBS, *delivery.JOBS)
 
 
 @hookimpl

@@ -33,7 +33,7 @@ def backup(state: State, target: Path, without_keys: bool, keep: int | None) -> 
     folder = state.deployment
     from imis_core.operations.backup import back_up
 
-    with _megabytes("backup") as told:
+    with megabytes("backup") as told:
         done = back_up(folder, target, with_keys=not without_keys, keep=keep, told=told)
     click.echo(
         f"{done.path}: {done.bytes / _MB:,.1f} MB, {done.rows:,} rows, {done.files:,} attachments, {done.seconds:.1f} s"
@@ -52,7 +52,7 @@ def restore(state: State, file: Path, check: bool) -> int:
     A folder without imis.toml gets the archive's settings; settings that are there stay. Exit code 1 if the audit
     is not what was sealed (it was not when the backup was made, either).
     """
-    with _megabytes("check" if check else "restore") as told:
+    with megabytes("check" if check else "restore") as told:
         if check:
             from imis_core.operations.archive import read_archive
 
@@ -80,7 +80,7 @@ def restore(state: State, file: Path, check: bool) -> int:
 
 
 @contextmanager
-def _megabytes(title: str) -> Iterator[Told]:
+def megabytes(title: str) -> Iterator[Told]:
     """Progress in whole megabytes of the bytes that are told."""
     with progress(title, unit="MB") as bar:
         rest = 0

@@ -82,9 +82,10 @@ def make_asgi(app: Application) -> Litestar:
         begun = state.get(_BEGUN)
         seconds = None if begun is None else time.perf_counter() - begun
         figures.count(route, message["status"], seconds)
+        took = None if seconds is None else round(seconds * 1000, 1)
         logs.tell(
-            "request", level=logging.DEBUG if route in _QUIET else logging.INFO, request=request_id(scope), route=route,
-            method=scope.get("method"), status=message["status"], ms=None if seconds is None else round(seconds * 1000, 1),
+            "request", level=logging.DEBUG if route in _QUIET else logging.INFO, request=request_id(scope),
+            route=route, method=scope.get("method"), status=message["status"], ms=took,
         )  # fmt: skip
 
     async def threads() -> None:
