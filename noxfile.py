@@ -163,3 +163,11 @@ def real_data(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """A deployment with invented people, to look at."""
     _run(session, "-c", "import sys; from imis_core.cli import main; sys.exit(main())", "demo", *session.posargs)
+
+
+@nox.session
+def faults(session: nox.Session) -> None:
+    """Real processes that are killed, cut off and filled up (docs/faults.md); some minutes. Arguments go to pytest."""
+    asked = [argument for argument in session.posargs if not argument.startswith("-")]
+    options = [argument for argument in session.posargs if argument not in asked]
+    _run(session, "-m", "pytest", "-o", "python_files=fault_*.py", *(asked or ["tests/faults"]), *options)

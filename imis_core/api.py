@@ -69,7 +69,8 @@ from imis_core.employment.lookup import (
 from imis_core.employment.tables import employers, employments
 from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, suggestion
 from imis_core.hookspecs import hookimpl
-from imis_core.jobs import Job
+from imis_core.jobs_kinds import Chunk, ChunkedJob, Job, NoInput
+from imis_core.jobs_schedules import Schedule
 from imis_core.migrations import online
 from imis_core.naming import code_problem, name_problem
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
@@ -123,6 +124,8 @@ __all__ = [
     "Answer",
     "Batch",
     "BeneficiaryBatch",
+    "Chunk",
+    "ChunkedJob",
     "ClaimCase",
     "ClaimsValuated",
     "Command",
@@ -150,6 +153,7 @@ __all__ = [
     "MonthWage",
     "NewFile",
     "NewOrder",
+    "NoInput",
     "NotExact",
     "Notifier",
     "Outcome",
@@ -173,6 +177,7 @@ __all__ = [
     "ResourceMapping",
     "Route",
     "RouteRequest",
+    "Schedule",
     "SchemeType",
     "Settled",
     "SourceKind",

@@ -26,7 +26,8 @@ from imis_core.deployment import Settings, SettingsError
 from imis_core.errors import WORD_MAX, ImisError, Problem, Refusal, suggestion
 from imis_core.events import hook_of
 from imis_core.ids import KERNEL_NOUNS, SEALS_KEY_BYTES, Ids
-from imis_core.jobs import Job, Queue
+from imis_core.jobs import Queue
+from imis_core.jobs_kinds import ChunkedJob, Job
 from imis_core.migrations.walls import table_problems
 from imis_core.notifications.notifiers import Notifier
 from imis_core.parsing import InvalidInput, parse
@@ -55,7 +56,7 @@ class Composition:
         report: list[Problem] = []  # of loading and of registering alike: one report
         self.plugins = Plugins(settings.enabled, rooms, __version__, extra, report)
 
-        def collected(spec: Any, kind: type, what: str) -> dict[str, tuple[str, Any]]:
+        def collected(spec: Any, kind: type | tuple[type, ...], what: str) -> dict[str, tuple[str, Any]]:
             try:
                 return self.plugins.collect(spec, kind, what)
             except PluginErrors as error:
@@ -65,7 +66,7 @@ class Composition:
         types = collected(hookspecs.imis_register_scheme_types, SchemeType, "scheme type")
         commands = collected(hookspecs.imis_register_commands, Command, "command")
         queries = collected(hookspecs.imis_register_queries, Query, "query")
-        jobs = collected(hookspecs.imis_register_jobs, Job, "job")
+        jobs = collected(hookspecs.imis_register_jobs, (Job, ChunkedJob), "job")
         channels = collected(hookspecs.imis_register_payment_channels, PaymentChannel, "payment channel")
         sources = collected(hookspecs.imis_register_payment_sources, SourceKind, "payment source")
         notifiers = collected(hookspecs.imis_register_notifiers, Notifier, "notifier")
@@ -99,7 +100,7 @@ class Composition:
         # In the order in which they are asked whether they take a message: the kernel's takes whatever is left.
         ordered = sorted(notifiers.items(), key=lambda item: (item[1][0] == KERNEL, item[0]))
         self.notifiers: dict[str, Notifier] = {name: n for name, (_, n) in ordered}
-        self.jobs: dict[str, Job] = {name: j for name, (_, j) in jobs.items()}
+        self.jobs: dict[str, Job | ChunkedJob] = {name: j for name, (_, j) in jobs.items()}
         self.channels: dict[str, PaymentChannel] = {name: c for name, (_, c) in channels.items()}
         self.sources: dict[str, SourceKind] = {name: s for name, (_, s) in sources.items()}
         self.routes: tuple[Route, ...] = tuple(r for _, r in routes.values())

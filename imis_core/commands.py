@@ -170,7 +170,9 @@ def _transact(
         context = Context(app, connection, caller, app.clock.now(), app.clock.today(), audit, definition.name)
         logs.bind(audit=audit)
         if key is not None:
-            stored = _claim_key(context, key, digest)
+            # One object and a list of one, all or none and one by one: these are other requests.
+            shape = ("" if single else " list") + (" atomic" if atomic else "")
+            stored = _claim_key(context, key, digest + shape)
             if stored is not None:
                 return stored
         if definition.name in app.settings.approvals:

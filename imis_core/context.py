@@ -105,7 +105,10 @@ class Context:
         return perform_within(self, name, items)
 
     def defer(self, job: str, data: Any, *, lock: str | None = None) -> int:
-        """Enqueue a job: it exists exactly if this transaction commits. Jobs with one `lock` never run side by side."""
+        """Enqueue a job or begin a run, with this caller as its maker: it exists exactly if this transaction commits.
+
+        Returns its number (its id outside is that of the noun `jobs`). Jobs with one `lock` never run side by side.
+        """
         return self.app.queue.defer(self, job, data, lock=lock)
 
     def money(self, minor: int, scheme: str) -> Money:

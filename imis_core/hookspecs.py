@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from imis_core.commands import Command
     from imis_core.context import Context
     from imis_core.errors import Refusal
-    from imis_core.jobs import Job
+    from imis_core.jobs_kinds import ChunkedJob, Job
     from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
@@ -65,8 +65,8 @@ def imis_register_queries() -> Iterable[Query]:  # type: ignore[empty-body]
 
 
 @hookspec
-def imis_register_jobs() -> Iterable[Job]:  # type: ignore[empty-body]
-    """Background work, with a schedule if it has one."""
+def imis_register_jobs() -> Iterable[Job | ChunkedJob]:  # type: ignore[empty-body]
+    """Background work: single jobs, with a schedule if they have one, and runs that are cut into chunks."""
 
 
 @hookspec

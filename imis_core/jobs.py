@@ -1,65 +1,74 @@
 """Background work: the kernel's port to the queue library, whose tables live in the schema `jobs`.
 
 A job is enqueued in the caller's transaction (it exists exactly if the command commits), is run at least once and must
-be idempotent. Schedules follow the application's clock. Nothing outside this module imports the queue library.
+be idempotent; a run (`ChunkedJob`) is a job that is cut into chunks, each done once. Nothing outside this module and
+`jobs_tables` imports the queue library; what a job does when it is taken stands in `jobs_runs`.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import procrastinate
 import sqlalchemy as sa
-from attrs import frozen
 from procrastinate import tasks as queue_tasks
+from procrastinate.jobs import Job as QueueJob
 from procrastinate.manager import JobManager
+from procrastinate.retry import BaseRetryStrategy, RetryDecision
+from procrastinate.utils import utcnow
 
 from imis_core import logs
-from imis_core.commands import command
 from imis_core.context import Context
-from imis_core.errors import Refusal, not_found
-from imis_core.parsing import parse, plain
-from imis_core.queries import Listing, query
+from imis_core.errors import ImisError, Unavailable
+from imis_core.jobs_kinds import Chunk, ChunkedJob, Job, NoInput
+from imis_core.jobs_runs import Taken, begin_run, note_errors, perform_job
+from imis_core.jobs_schedules import take_due
+from imis_core.parsing import plain
 
 if TYPE_CHECKING:
     from imis_core.application import Application
 
 TASK: Final = "imis.run"
-SCHEMA: Final = "jobs"
 RETRIES: Final = 5
+PAUSE_BASE: Final = 3  # seconds before the next try: 3, 9, 27, 81, 243
 POLL_SECONDS: Final = 0.5
-PAUSE_SECONDS: Final = 5.0  # before the work is taken up again after the database went away
-STALLED_SECONDS: Final = 60.0
-_log = logging.getLogger(__name__)
+HEARTBEAT_SECONDS: Final = 10.0
+STALLED_SECONDS: Final = 60.0  # without a heartbeat, and a worker is taken for dead
 
-
-@frozen
-class Job:
-    """A kind of background work. `handler(app, input)` opens its own transactions; `daily` puts it on the schedule."""
-
-    name: str
-    input: type
-    handler: Callable[[Application, Any], object]
-    summary: str
-    daily: bool = False
-
-
-_DUE: Final = sa.text(
-    "INSERT INTO core.schedules (job, enqueued_on) SELECT name, :today FROM unnest(CAST(:names AS text[])) name "
-    "ON CONFLICT (job) DO UPDATE SET enqueued_on = excluded.enqueued_on "
-    "WHERE core.schedules.enqueued_on < excluded.enqueued_on RETURNING job"
-)
 # The queue lives by the machine's clock: its pauses are real ones.
 _WAITING: Final = sa.text(
     "SELECT EXISTS (SELECT FROM jobs.procrastinate_jobs "
     "WHERE status = 'todo' AND (scheduled_at IS NULL OR scheduled_at <= now()))"
 )
+# In one statement, so that of several who look after dead workers one takes each job, and none takes a living one's.
+_REAP: Final = sa.text(
+    """
+    UPDATE jobs.procrastinate_jobs j
+    SET status = CASE WHEN attempts >= :retries THEN 'failed' ELSE 'todo' END::jobs.procrastinate_job_status,
+        attempts = attempts + 1, scheduled_at = NULL, worker_id = NULL
+    WHERE status = 'doing' AND NOT EXISTS (
+        SELECT FROM jobs.procrastinate_workers w
+        WHERE w.id = j.worker_id AND w.last_heartbeat >= now() - make_interval(secs => :stalled))
+    RETURNING id, attempts
+    """
+)
+_RELEASE: Final = sa.text(
+    "UPDATE jobs.procrastinate_jobs SET status = 'todo', scheduled_at = NULL, worker_id = NULL "
+    "WHERE id = ANY(:jobs) AND status = 'doing'"
+)
+
+
+class _Retries(BaseRetryStrategy):
+    """Bounded tries with growing pauses. What was refused (and not just away) is parked at once: it would be again."""
+
+    def get_retry_decision(self, *, exception: BaseException, job: QueueJob) -> RetryDecision | None:
+        if job.attempts >= RETRIES or (isinstance(exception, ImisError) and not isinstance(exception, Unavailable)):
+            return None
+        return RetryDecision(retry_at=utcnow() + timedelta(seconds=PAUSE_BASE ** (job.attempts + 1)))
 
 
 class Queue:
@@ -76,51 +85,79 @@ class Queue:
         self._deferring = JobManager(procrastinate.SyncPsycopgConnector(conninfo=conninfo))
         # Tasks are defined on the asynchronous connector's app: a task of the synchronous one never finds its worker.
         self._queue = procrastinate.App(connector=connector)
+        self._running: set[int] = set()
+        self._changing = threading.Lock()
 
-        retry = procrastinate.RetryStrategy(max_attempts=RETRIES, exponential_wait=3)
-
-        @self._queue.task(name=TASK, retry=retry, pass_context=True)
-        def run(taken: procrastinate.JobContext, job: str, data: Mapping[str, Any]) -> None:
-            definition = app.jobs[job]
-            with logs.work(job=job, job_id=taken.job.id, attempt=taken.job.attempts + 1), logs.timed("job"):
-                definition.handler(app, parse(data, definition.input))
+        @self._queue.task(name=TASK, retry=_Retries(), pass_context=True)
+        def run(
+            context: procrastinate.JobContext, job: str, data: Any = None, run: int | None = None,
+            chunk: int | None = None,
+        ) -> None:  # fmt: skip
+            number = context.job.id
+            assert number is not None
+            with self._changing:
+                self._running.add(number)
+            named = {"job": job, "job_id": number, "attempt": context.job.attempts + 1}
+            if run is not None:
+                named |= {"run": run, "chunk": chunk}
+            try:
+                with logs.work(**named), logs.timed("job"):
+                    perform_job(app, Taken(number, context.job.attempts, job, data, run, chunk))
+            finally:
+                with self._changing:
+                    self._running.discard(number)
 
     def defer(
         self, context: Context, job: str, data: Any, *, lock: str | None = None, pause: timedelta | None = None
     ) -> int:
-        """Enqueue a job in the caller's transaction; returns its number. Jobs with one `lock` run one after another.
+        """Enqueue a job, or begin a run, in the caller's transaction; returns its number.
 
-        With `pause` it is due only after that while by the machine's clock.
+        Jobs with one `lock` run one after another. With `pause` it is due only after that while by the machine's clock.
         """
-        if job not in self._app.jobs:
+        kind = self._app.jobs.get(job)
+        if kind is None:
             raise AssertionError(f"no plugin registers the job {job!r}")
-        connection = context.connection.connection.driver_connection
+        content = plain(data)
         deferrer = queue_tasks.configure_task(
             name=TASK,
             job_manager=self._deferring,
-            connection=connection,
+            connection=_driver(context),
             lock=lock,
+            priority=kind.priority,
             schedule_in=None if pause is None else {"seconds": int(pause.total_seconds())},
-            task_kwargs={"job": job, "data": plain(data)},
+            task_kwargs={"job": job, "data": content},
         )
-        return int(deferrer.defer())
+        number = int(deferrer.defer())
+        if isinstance(kind, ChunkedJob):
+            begin_run(context, number, kind, content)
+        return number
+
+    def defer_chunks(self, context: Context, kind: ChunkedJob, run: int, chunks: Sequence[Chunk]) -> list[int]:
+        """Enqueue a run's chunks, numbered from 1, in the caller's transaction, in one statement; their numbers."""
+        if not chunks:
+            return []
+        common = queue_tasks.configure_task(name=TASK, job_manager=self._deferring, priority=kind.priority)
+        wanted = [
+            common.make_new_job(job=kind.name, run=run, chunk=number).evolve(
+                lock=None if chunk.lock is None else f"run {run} {chunk.lock}"
+            )
+            for number, chunk in enumerate(chunks, start=1)
+        ]
+        queued = self._deferring.batch_defer_jobs(wanted, connection=_driver(context))
+        return [cast(int, job.id) for job in queued]
 
     def enqueue_due(self) -> int:
-        """Enqueue each daily job that has not been enqueued on the clock's day; safe in many processes at once."""
-        app, count = self._app, 0
-        daily = [job for job in app.jobs.values() if job.daily]
-        if not daily:
+        """Enqueue the jobs whose scheduled time has come by the clock; safe in many processes at once."""
+        app = self._app
+        schedules = {name: kind.when for name, kind in app.jobs.items() if isinstance(kind, Job) and kind.when}
+        if not schedules:
             return 0
         with app.database.command(app.system) as (connection, audit):
             context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "jobs.schedule")
-            taken = connection.execute(
-                _DUE,
-                {"names": sorted(j.name for j in daily), "today": context.today},
-            ).scalars()
-            for name in taken.all():
+            taken = take_due(connection, schedules, context.now, context.today)
+            for name in taken:
                 self.defer(context, name, {}, lock=name)
-                count += 1
-        return count
+        return len(taken)
 
     def run_due(self) -> None:
         """Run everything that is waiting, then return: scenarios and demos, where no worker runs beside."""
@@ -134,177 +171,35 @@ class Queue:
         async with self._queue.open_async():
             await self._queue.run_worker_async(
                 wait=wait, concurrency=concurrency, install_signal_handlers=False, listen_notify=wait,
-                fetch_job_polling_interval=POLL_SECONDS if wait else 0.05,
+                fetch_job_polling_interval=POLL_SECONDS if wait else 0.05, update_heartbeat_interval=HEARTBEAT_SECONDS,
+                stalled_worker_timeout=STALLED_SECONDS,
             )  # fmt: skip
 
-    async def retry_stalled(self) -> int:
-        """Take again the jobs of workers that stopped giving signs of life (killed by -9)."""
-        count = 0
-        for job in await self._queue.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS):
-            await self._queue.job_manager.retry_job(job)
-            count += 1
-        return count
+    def retry_stalled(self) -> int:
+        """Take again the jobs of workers that stopped giving signs of life; what killed its worker too often is parked.
+
+        Safe in many processes at once.
+        """
+        app = self._app
+        with app.database.command(app.system) as (connection, _):
+            rows = connection.execute(_REAP, {"retries": RETRIES, "stalled": STALLED_SECONDS}).all()
+            if rows:
+                told = f"the worker gave no sign of life for {STALLED_SECONDS:.0f} s"
+                note_errors(connection, app, [(row.id, row.attempts, told) for row in rows])
+        return len(rows)
+
+    def release(self) -> int:
+        """Give back the jobs that this process has begun and cannot finish; another worker takes them at once."""
+        with self._changing:
+            running = sorted(self._running)
+        if running:
+            with self._app.database.command(self._app.system) as (connection, _):
+                connection.execute(_RELEASE, {"jobs": running})
+        return len(running)
 
 
-class Worker:
-    """Runs jobs, schedules, event deliveries and sealing until told to stop; finishes what it has begun."""
-
-    def __init__(self, app: Application, *, concurrency: int = 1) -> None:
-        self._app = app
-        self._queue = app.queue
-        self._concurrency = concurrency
-        self._stop = threading.Event()
-        self._threads: list[threading.Thread] = []
-
-    def start(self) -> None:
-        """Begin in threads of this process."""
-        self._threads = [
-            threading.Thread(target=self._run_jobs, name="imis-jobs", daemon=True),
-            threading.Thread(target=self._run_deliveries, name="imis-events", daemon=True),
-            threading.Thread(target=self._run_sealing, name="imis-seals", daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
-
-    def stop(self, timeout_seconds: float = 30.0) -> None:
-        """Ask the threads to finish what they do, and wait for them."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout_seconds)
-
-    def _run_jobs(self) -> None:
-        while not self._stop.is_set():
-            try:
-                asyncio.run(self._jobs())
-            except Exception:
-                # The queue keeps the jobs; only the loop must not die with the database.
-                _log.exception("the work on jobs is interrupted; it goes on")
-                self._stop.wait(PAUSE_SECONDS)
-
-    async def _jobs(self) -> None:
-        work = asyncio.create_task(self._queue.work(wait=True, concurrency=self._concurrency))
-        beats = 0
-        while not self._stop.is_set() and not work.done():
-            await asyncio.sleep(POLL_SECONDS)
-            beats += 1
-            if beats % 60 == 1:
-                try:
-                    await asyncio.to_thread(self._queue.enqueue_due)
-                    await self._queue.retry_stalled()
-                except Exception:
-                    _log.warning("schedules cannot be looked after; they are tried again", exc_info=True)
-        work.cancel()  # the queue library then finishes the jobs that it has begun
-        with suppress(asyncio.CancelledError):
-            await work
-
-    def _run_deliveries(self) -> None:
-        from imis_core.events import deliver_due
-
-        while not self._stop.is_set():
-            try:
-                tried = deliver_due(self._app)
-            except Exception:
-                # The outbox keeps the event; only the loop must not die with the database.
-                _log.exception("event delivery is interrupted; it goes on")
-                tried = 0
-            if not tried:
-                self._stop.wait(POLL_SECONDS)
-
-    def _run_sealing(self) -> None:
-        from imis_core.audit_seals import PAUSE_SECONDS as SEALING_PAUSE_SECONDS
-        from imis_core.audit_seals import seal_due
-
-        while not self._stop.wait(SEALING_PAUSE_SECONDS):
-            try:
-                seal_due(self._app)
-            except Exception:
-                # What is not sealed stays to be sealed; only the loop must not die with the database.
-                _log.exception("sealing of the audit log is interrupted; it goes on")
+def _driver(context: Context) -> Any:
+    return context.connection.connection.driver_connection
 
 
-@frozen(kw_only=True)
-class NoInput:
-    pass
-
-
-@frozen(kw_only=True)
-class ListJobs:
-    status: str | None = None
-
-
-@frozen(kw_only=True)
-class JobInfo:
-    id: str
-    job: str
-    status: str
-    attempts: int
-
-
-_JOBS: Final = sa.table(
-    "procrastinate_jobs", sa.column("id", sa.BigInteger), sa.column("task_name", sa.Text),
-    sa.column("args", sa.JSON), sa.column("status", sa.Text), sa.column("attempts", sa.Integer), schema=SCHEMA,
-)  # fmt: skip
-
-
-@query("jobs.list", input=ListJobs, result=JobInfo, listing=True)
-def list_jobs(context: Context, asked: ListJobs) -> Listing:
-    """Background jobs with their state: todo, doing, succeeded, failed."""
-    status = sa.cast(_JOBS.c.status, sa.Text)
-    select = sa.select(_JOBS.c.id, _JOBS.c.args, status.label("status"), _JOBS.c.attempts)
-    if asked.status is not None:
-        select = select.where(status == asked.status)
-
-    def build(rows: Sequence[Any]) -> list[JobInfo]:
-        ids = context.ids.encode_all("jobs", [row.id for row in rows])
-        return [
-            JobInfo(id=identity, job=row.args.get("job", ""), status=row.status, attempts=row.attempts)
-            for identity, row in zip(ids, rows, strict=True)
-        ]
-
-    return Listing(select, (_JOBS.c.id,), build)
-
-
-@frozen(kw_only=True)
-class RetryJob:
-    job: str
-
-
-@frozen(kw_only=True)
-class JobRetried:
-    id: str
-    status: str
-
-
-_LOCKED: Final = sa.text(
-    "SELECT id, status::text AS status FROM jobs.procrastinate_jobs WHERE id = ANY(:ids) ORDER BY id FOR UPDATE"
-)
-_RETRY: Final = sa.text(
-    "SELECT jobs.procrastinate_retry_job_v2(id, NULL, NULL, NULL, NULL) FROM unnest(CAST(:ids AS bigint[])) AS id"
-)
-
-
-@command("jobs.retry", input=RetryJob, result=JobRetried)
-def retry(context: Context, items: tuple[RetryJob, ...]) -> list[JobRetried | Refusal]:
-    """Run a failed job again."""
-    numbers = [context.ids.decode("jobs", item.job) for item in items]
-    found = context.execute(_LOCKED, {"ids": [n for n in numbers if n is not None]})
-    states: dict[int | None, str] = {row.id: row.status for row in found}
-    outcomes: list[JobRetried | Refusal] = []
-    chosen: list[int] = []
-    for item, number in zip(items, numbers, strict=True):
-        state = states.get(number)
-        if number is None or state is None:
-            outcomes.append(not_found("job", "job", item.job))
-        elif state != "failed":
-            outcomes.append(Refusal("jobs.wrong_state", f"the job is {state}; only a failed one is retried"))
-        else:
-            states[number] = "todo"
-            chosen.append(number)
-            outcomes.append(JobRetried(id=item.job, status="todo"))
-    if chosen:
-        context.execute(_RETRY, {"ids": chosen})
-    return outcomes
-
-
-COMMANDS = (retry,)
-QUERIES = (list_jobs,)
+__all__ = ["RETRIES", "Chunk", "ChunkedJob", "Job", "NoInput", "Queue"]

@@ -226,7 +226,9 @@ class Plugins:
             raise HookFailed(plugin, spec.__name__, error) from error
         return cast(R, value)
 
-    def collect(self, spec: Callable[[], Iterable[R]], kind: type, what: str) -> dict[str, tuple[str, R]]:
+    def collect(
+        self, spec: Callable[[], Iterable[R]], kind: type | tuple[type, ...], what: str
+    ) -> dict[str, tuple[str, R]]:
         """Everything of a `kind` registered through a hook, by `name`, with its plugin.
 
         Raises `PluginErrors`; the same name twice names both plugins.

@@ -15,7 +15,7 @@ from attrs import frozen
 
 from imis_core import logs
 from imis_core.audit_seals import LOGS
-from imis_core.jobs import Job, NoInput
+from imis_core.jobs_kinds import Job, NoInput
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -41,6 +41,14 @@ def _deleted(table: str, key: str, old: str) -> str:
     return f"WITH gone AS (DELETE FROM {table} WHERE ({key}) IN ({chosen}) RETURNING 1) SELECT count(*) FROM gone"
 
 
+_RUN_ENDED: Final = (
+    "run IN (SELECT r.id FROM core.job_runs r WHERE r.requested_at < :before AND NOT EXISTS (SELECT "
+    "FROM core.job_chunks c WHERE c.run = r.id AND (c.done_at IS NULL OR c.done_at >= :before)))"
+)
+_RUN_EMPTY: Final = (
+    "requested_at < :before AND item_count IS NOT NULL "
+    "AND NOT EXISTS (SELECT FROM core.job_chunks c WHERE c.run = core.job_runs.id)"
+)
 _KINDS: Final = (
     _Kind("idempotency keys", "idempotency_days", _deleted("core.idempotency", "actor, key", "at < :before")),
     _Kind("logins", "token_days", _deleted("core.tokens", "digest", "coalesce(revoked_at, expires_at) < :before")),
@@ -58,6 +66,9 @@ _KINDS: Final = (
             "WHERE e.job_id = jobs.procrastinate_jobs.id AND e.at >= :before)",
         ),
     ),
+    _Kind("errors of jobs", "job_days", _deleted("core.job_errors", "id", "at < :before")),
+    _Kind("chunks of runs", "job_days", _deleted("core.job_chunks", "run, number", _RUN_ENDED)),
+    _Kind("runs", "job_days", _deleted("core.job_runs", "id", _RUN_EMPTY)),
 )
 
 

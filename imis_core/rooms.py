@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_trail, deliveries, jobs, retention
+from imis_core import __version__, approvals, audit_trail, deliveries, jobs_doors, retention
 from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
@@ -17,6 +17,7 @@ from imis_core.cards import publishing as cards_publishing
 from imis_core.cards import queries as cards_queries
 from imis_core.catalogue import commands as catalogue_commands
 from imis_core.catalogue import queries as catalogue_queries
+from imis_core.claims import background as claims_background
 from imis_core.claims import commands as claims_commands
 from imis_core.claims import paying as claims_paying
 from imis_core.claims import queries as claims_queries
@@ -37,7 +38,9 @@ from imis_core.payments import cash_lists, recipients, reconciling, reconciling_
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
+from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
+from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycles
 from imis_core.payroll import queries as payroll_queries
@@ -59,7 +62,7 @@ if TYPE_CHECKING:
     from imis_core.commands import Command
     from imis_core.context import Context
     from imis_core.errors import Refusal
-    from imis_core.jobs import Job
+    from imis_core.jobs_kinds import ChunkedJob, Job
     from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
@@ -83,7 +86,7 @@ def imis_register_commands() -> Iterable[Command]:
     return (
         *approvals.COMMANDS,
         *users.COMMANDS,
-        *jobs.COMMANDS,
+        *jobs_doors.COMMANDS,
         *deliveries.COMMANDS,
         *places_commands.COMMANDS,
         *providers.COMMANDS,
@@ -92,6 +95,7 @@ def imis_register_commands() -> Iterable[Command]:
         *benefit_packages_commands.COMMANDS,
         *coverage_commands.COMMANDS,
         *claims_commands.COMMANDS,
+        *claims_background.COMMANDS,
         *claims_reviewing.COMMANDS,
         *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
@@ -101,10 +105,12 @@ def imis_register_commands() -> Iterable[Command]:
         *reconciling.COMMANDS,
         *reconciling_files.COMMANDS,
         *cash_lists.COMMANDS,
+        *bank_files.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,
         *payroll_commands.COMMANDS,
+        *payroll_background.COMMANDS,
         *notifications_commands.COMMANDS,
         *attachments_commands.COMMANDS,
         *cards_commands.COMMANDS,
@@ -117,7 +123,7 @@ def imis_register_queries() -> Iterable[Query]:
         *approvals.QUERIES,
         *audit_trail.QUERIES,
         *users.QUERIES,
-        *jobs.QUERIES,
+        *jobs_doors.QUERIES,
         *deliveries.QUERIES,
         *places_queries.QUERIES,
         *catalogue_queries.QUERIES,
@@ -140,8 +146,8 @@ def imis_register_queries() -> Iterable[Query]:
 
 
 @hookimpl
-def imis_register_jobs() -> Iterable[Job]:
-    return (*retention.JOBS, *delivery.JOBS)
+def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
+    return (*retention.JOBS, *delivery.JOBS, *claims_background.JOBS, *payroll_background.JOBS)
 
 
 @hookimpl

@@ -63,7 +63,7 @@ idempotency = Table(
     Column("key", sa.Text, primary_key=True),
     text("digest"),
     instant("at"),
-    Column("answer", JSONB(none_as_null=True), nullable=True),
+    Column("answer", sa.JSON(none_as_null=True), nullable=True),  # not JSONB: a repeated answer is the same text
     Index("ix_idempotency_at", "at"),
 )
 

@@ -199,17 +199,18 @@ def _result(claim: EnteredClaim, verdict: Verdict, identity: str) -> SubmittedCl
 @command("claims.process", input=ProcessClaims, result=ProcessedClaims)
 def process(context: Context, items: tuple[ProcessClaims, ...]) -> list[ProcessedClaims | Refusal]:
     """Valuate checked claims of a scheme: all, or those named; one named again while unpaid is done again."""
-    outcomes: list[ProcessedClaims | Refusal] = []
-    for item in items:
-        schemes = context.settings.schemes
-        if item.scheme not in schemes:
-            message = f"there is no scheme {item.scheme!r}{suggestion(item.scheme, schemes)}"
-            outcomes.append(invalid(Problem("scheme", "unknown", message)))
-        elif not context.app.type_of(item.scheme).takes_claims:
-            outcomes.append(invalid(Problem("scheme", "no_claims", f"the scheme {item.scheme!r} takes no claims")))
-        else:
-            outcomes.append(process_scheme(context, item.scheme, item.claims))
-    return outcomes
+    return [scheme_problem(context, item.scheme) or process_scheme(context, item.scheme, item.claims) for item in items]
+
+
+def scheme_problem(context: Context, scheme: str) -> Refusal | None:
+    """`input.invalid` for a scheme that is none, or that takes no claims."""
+    schemes = context.settings.schemes
+    if scheme not in schemes:
+        message = f"there is no scheme {scheme!r}{suggestion(scheme, schemes)}"
+        return invalid(Problem("scheme", "unknown", message))
+    if not context.app.type_of(scheme).takes_claims:
+        return invalid(Problem("scheme", "no_claims", f"the scheme {scheme!r} takes no claims"))
+    return None
 
 
 COMMANDS = (submit, process)

@@ -39,6 +39,15 @@ _CHECKED_CLAIMS: Final = sa.text(
     ORDER BY c.target_date, c.code LIMIT :chunk FOR UPDATE OF t
     """
 )
+_CHECKED_AMONG: Final = sa.text(
+    """
+    SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
+           c.facility_level, t.version, t.valuation, t.state
+    FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
+    WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked
+    ORDER BY c.target_date, c.code FOR UPDATE OF t
+    """
+)
 _NAMED_CLAIMS: Final = sa.text(
     """
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
@@ -100,11 +109,23 @@ def process_scheme(context: Context, scheme: str, names: Sequence[str] | None) -
         while rows:
             done += _value_chunk(context, scheme, rows)
             rows = _checked(context, scheme) if len(rows) == CHUNK else []
+    return _processed(context, scheme, done)
+
+
+def _processed(context: Context, scheme: str, done: int) -> ProcessedClaims:
     if done:
         context.emit(
             "claims_valuated", scheme, {"scheme": scheme, "audit": context.audit, "claims": done}, scheme=scheme
         )
     return ProcessedClaims(processed=done, valuated=done, rejected=0)
+
+
+def process_checked(context: Context, scheme: str, numbers: Sequence[int]) -> ProcessedClaims:
+    """Valuate those of the claims that are still checked; what somebody else has processed meanwhile is left alone."""
+    rows = context.execute(
+        _CHECKED_AMONG, {"claims": list(numbers), "scheme": scheme, "checked": NUMBERS[CHECKED]}
+    ).all()
+    return _processed(context, scheme, _value_chunk(context, scheme, rows))
 
 
 def _checked(context: Context, scheme: str) -> Sequence[Any]:
@@ -312,4 +333,4 @@ def _write_results(
     return sum(payable.values())
 
 
-__all__ = ["CHUNK", "process_scheme"]
+__all__ = ["CHUNK", "process_checked", "process_scheme"]

@@ -35,7 +35,7 @@ def worker(state: State, concurrency: int) -> None:
     """Run background jobs, schedules and event deliveries until it is told to stop; what has begun is finished."""
     folder = state.deployment
     from imis_core import logs
-    from imis_core.jobs import Worker
+    from imis_core.jobs_worker import Worker, leave_at_once
     from imis_core.opening import open_application
 
     stop = threading.Event()
@@ -48,4 +48,6 @@ def worker(state: State, concurrency: int) -> None:
         click.echo(f"working: {concurrency} job{'s' if concurrency != 1 else ''} at once")
         stop.wait()
         click.echo("stopping when the running jobs are done")
-        working.stop()
+        ended = working.stop()
+    if not ended:
+        leave_at_once()

@@ -6,11 +6,13 @@ Only this module begins transactions. The login is a member of the application's
 from __future__ import annotations
 
 import random
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
+import psycopg
 import sqlalchemy as sa
 from attrs import frozen
 from psycopg import errors as pg
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
 FIRST_PAUSE_SECONDS: Final = 0.01
+CANCEL_SECONDS: Final = 2.0
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 T = TypeVar("T")
 
@@ -52,9 +55,29 @@ class Database:
         self._roles: Roles | None = None
         self.statements = 0
         sa.event.listen(self.engine, "before_cursor_execute", self._count)
+        self._used: set[Any] = set()
+        self._using = threading.Lock()
+        sa.event.listen(self.engine, "checkout", self._taken)
+        sa.event.listen(self.engine, "checkin", self._given_back)
 
     def _count(self, *_: Any) -> None:
         self.statements += 1  # single statements and COPYs alike; benchmarks and tests read it
+
+    def _taken(self, connection: Any, *_: Any) -> None:
+        with self._using:
+            self._used.add(connection)
+
+    def _given_back(self, connection: Any, *_: Any) -> None:
+        with self._using:
+            self._used.discard(connection)
+
+    def interrupt(self) -> None:
+        """Cancel the statements that this process runs at the moment: their transactions fail and are rolled back."""
+        with self._using:
+            used = list(self._used)
+        for connection in used:
+            with suppress(psycopg.Error):  # it has ended by itself, or the server is gone
+                connection.cancel_safe(timeout=CANCEL_SECONDS)
 
     @property
     def roles(self) -> Roles:

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.context import Context
-from imis_core.jobs import Job
+from imis_core.jobs_kinds import Job
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
 from imis_core.notifications.outbox import DELIVER, STATES
 

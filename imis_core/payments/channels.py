@@ -1,9 +1,9 @@
 """Channels: how a payment provider is told to pay. The kernel brings four by name; plugins register others.
 
 The kernel itself transmits nothing yet. Submission through any of its channels marks the orders as sent; whoever pays
-is told outside, with the list of a payment (`payments.cash_lists` for cash, `payments.orders` exported for the others),
-and answers with a file (`payments.reconcile_file`). A channel that writes a bank's own format or calls an operator's
-service comes as a plugin under a name of its own.
+is told outside, with the files of a payment (`payments.cash_lists` for cash, `payments.bank_files` for banks,
+`payments.orders` exported for the others), and answers with a file (`payments.reconcile_file`). A channel that calls
+an operator's service comes as a plugin under a name of its own.
 """
 
 from __future__ import annotations

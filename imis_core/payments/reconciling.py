@@ -57,6 +57,15 @@ class Report:
     file: str | None = None
 
 
+@frozen(kw_only=True)
+class UnreadableRow:
+    """`row` counts from 1 below the names of the columns; `field` is None where the row as a whole is wrong."""
+
+    row: int
+    field: str | None
+    code: str
+
+
 @command("payments.reconcile", input=Reconcile, result=Reconciled)
 def reconcile(context: Context, items: tuple[Reconcile, ...]) -> list[Reconciled | Refusal]:
     """Take what a payment provider reports, row by row in its order; what is paid settles its source and posts."""

@@ -1,4 +1,7 @@
-"""Files that payment providers send back: their rows read and checked here, judged by reconciliation itself."""
+"""Files that payment providers send back: their rows read and checked here, judged by reconciliation itself.
+
+Tables (CSV, XLSX, NDJSON) have a row a payment; banks send messages of ISO 20022 (`bank_files.reports`).
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid
 from imis_core.parsing import InvalidInput, parse
-from imis_core.payments.reconciling import Reconciled, Report, ReportedPayment, take_report
+from imis_core.payments.reconciling import Reconciled, Report, ReportedPayment, UnreadableRow, take_report
 
 if TYPE_CHECKING:
     from imis_core.files import TableFile
@@ -26,6 +29,7 @@ class ReconcileFile:
     """`content`: a CSV, XLSX or NDJSON file as base64, with the columns order, status and amount at least.
 
     Also read are reference, reason and currency; other columns (names, signatures) are the provider's own matter.
+    A bank's report is XML: pain.002, camt.053 or camt.054 of ISO 20022.
     """
 
     provider: str
@@ -34,19 +38,14 @@ class ReconcileFile:
 
 
 @frozen(kw_only=True)
-class UnreadableRow:
-    """`row` counts from 1 below the names of the columns; `field` is None where the row as a whole is wrong."""
-
-    row: int
-    field: str | None
-    code: str
-
-
-@frozen(kw_only=True)
 class FileReconciled(Reconciled):
-    """The counts of the rows that could be read, and what is wrong with the others."""
+    """The counts of the rows that could be read, and what is wrong with the others.
+
+    `pending`: rows of a bank that say that it has taken a payment and not yet what came of it.
+    """
 
     rows: tuple[UnreadableRow, ...]
+    pending: int = 0
 
 
 @command("payments.reconcile_file", input=ReconcileFile, result=FileReconciled)
@@ -62,20 +61,26 @@ def _reconcile_file(context: Context, item: ReconcileFile) -> FileReconciled | R
     # Imported here and below: a web process that reads no files does without their libraries.
     from imis_core.files import FileProblem
 
+    pending = 0
     try:
-        read = _read(item)
+        if item.content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
+            from imis_core.payments.bank_files.reporting import read_bank_report
+
+            report, unreadable, pending = read_bank_report(context, item.name, item.content)
+        else:
+            read = _read(item)
+            if isinstance(read, Refusal):
+                return read
+            report, unreadable = read
     except FileProblem as problem:
         return Refusal(problem.code, problem.message)
-    if isinstance(read, Refusal):
-        return read
-    report, unreadable = read
     counted = take_report(context, item.provider, report)
     if isinstance(counted, Refusal):
         return counted
     return FileReconciled(
         matched=counted["matched"], already_reconciled=counted["already_reconciled"],
         wrong_amount=counted["wrong_amount"], unknown=counted["unknown"], conflicts=counted["conflicts"],
-        rows=tuple(unreadable),
+        rows=tuple(unreadable), pending=pending,
     )  # fmt: skip
 
 

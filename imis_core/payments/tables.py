@@ -26,6 +26,10 @@ payment_providers = edited(
     text("code"),
     text("name"),
     text("channel"),
+    # Whose account bank files are paid from; null: no bank files for this provider yet.
+    text("debtor_name", nullable=True),
+    text("debtor_account", nullable=True),
+    text("debtor_bank", nullable=True),
     UniqueConstraint("code"),
     noun="payment_providers",
 )
@@ -157,4 +161,30 @@ cash_lists = mass(
     reference("xlsx", "attachments"),
     Column("audit", sa.BigInteger, nullable=False),
     UniqueConstraint("digest"),
+)
+
+# Bank files that were written. An order stands in one of them and never in another: it would be paid twice.
+bank_files = mass(
+    "bank_files",
+    metadata,
+    identity(),
+    text("source_kind"),
+    Column("source", sa.BigInteger, nullable=False),
+    reference("payment_provider", "payment_providers"),
+    Column("orders", sa.Integer, nullable=False),
+    minor("amount_minor"),
+    text("currency"),
+    day("execute_on"),
+    text("digest"),
+    reference("attachment", "attachments"),
+    Column("audit", sa.BigInteger, nullable=False),
+    Index(None, "source_kind", "source"),
+    noun="bank_files",
+)
+
+bank_file_orders = mass(
+    "bank_file_orders",
+    metadata,
+    reference("order", "orders", primary_key=True),
+    reference("file", "bank_files", index=True),
 )

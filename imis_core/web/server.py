@@ -123,9 +123,10 @@ def serve(
     database server and starts web processes of their own. Raises `serve.port_in_use`, `serve.address`,
     `serve.not_started`, and what opening the application raises.
     """
-    from imis_core.jobs import Worker
+    from imis_core.jobs_worker import Worker, leave_at_once
     from imis_core.opening import open_application
 
+    ended: list[bool] = []
     with ExitStack() as stack:
         listener = stack.enter_context(_listen(host, port))
         stack.enter_context(_until_told_to_stop())
@@ -134,7 +135,7 @@ def serve(
         if worker_inside:
             worker = Worker(app)
             worker.start()
-            stack.callback(worker.stop)
+            stack.callback(lambda: ended.append(worker.stop()))
         ready = partial(_announce, announce, host, listener.getsockname()[1], worker_inside)
         if workers == 1:
             _Server(web_config(make_asgi(app), 1), ready).run(sockets=[listener])
@@ -145,6 +146,8 @@ def serve(
             if servers.failed:
                 message = "a web process did not start; its error stands above, mend it and start again"
                 raise Unavailable(Refusal("serve.not_started", message))
+    if not all(ended):
+        leave_at_once()
 
 
 def web_config(asgi: Any, workers: int) -> uvicorn.Config:

@@ -17,7 +17,8 @@ from attrs import frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import ImisError
-from imis_core.jobs import RETRIES, Job, NoInput, Queue, Worker
+from imis_core.jobs import RETRIES, Job, NoInput, Queue
+from imis_core.jobs_worker import Worker
 from imis_core.testing.app import TestApp
 
 
@@ -145,7 +146,7 @@ def test_daily_jobs_run_once_a_day_by_the_clock(site: TestApp) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    daily_jobs = sum(job.daily for job in site.jobs.values())
+    daily_jobs = sum(isinstance(job, Job) and job.daily for job in site.jobs.values())
     assert sorted(counts) == [0, daily_jobs]
     site.queue.run_due()
     assert RUNS == ["daily"]

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from imis_core import retention
 from imis_core.errors import ImisError
-from imis_core.jobs import NoInput
+from imis_core.jobs_kinds import NoInput
 from imis_core.retention import forget
 
 FIRST, LATER = date(2021, 1, 1), date(2021, 6, 1)

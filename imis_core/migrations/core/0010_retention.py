@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from alembic import op
 
-revision = "core_0008"
-down_revision = "core_0007"
+revision = "core_0010"
+down_revision = "core_0009"
 
 
 def upgrade() -> None:

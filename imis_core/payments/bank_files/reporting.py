@@ -1,0 +1,103 @@
+"""A bank's report as rows for reconciliation: what it leaves out is taken from our own orders and files."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.context import Context
+from imis_core.files import FileProblem
+from imis_core.payments.bank_files.reports import Line, NoReport, order_named, read
+from imis_core.payments.reconciling import Report, ReportedPayment, UnreadableRow
+from imis_core.payments.tables import bank_file_orders, orders
+from imis_core.values import Amount, Money
+
+PENDING: Final = "pending"
+
+
+def read_bank_report(context: Context, name: str, content: bytes) -> tuple[Report, list[UnreadableRow], int]:
+    """The payments that a message speaks of, rows that cannot be used, and how many are still on their way.
+
+    Rows count from 1 in the order of the message. A payment whose amount the bank does not tell is taken with ours; a
+    message that rejects a whole file of ours stands for all its payments. Raises `FileProblem` (`file.format`).
+    """
+    name = Path(name).name or "file"
+    try:
+        lines = list(read(io.BytesIO(content)))
+    except NoReport as problem:
+        raise FileProblem("file.format", f"{name}: {problem}") from None
+    pending = sum(line.status == PENDING for line in lines)
+    wholes = {line.file for line in lines if line.file is not None}
+    in_files = _orders_of_files(context, wholes)
+    untold = {line.order for line in lines if line.order is not None and line.amount is None}
+    ours = _amounts(context, [order for order in untold if order is not None])
+    rows: list[ReportedPayment] = []
+    places: list[int] = []
+    unreadable: list[UnreadableRow] = []
+    for place, line in enumerate(lines, start=1):
+        if line.status == PENDING:
+            continue
+        if line.file is not None:
+            found = in_files.get(line.file, ())
+            if not found:
+                unreadable.append(UnreadableRow(row=place, field="file", code="unknown"))
+            for order, owed in found:
+                rows.append(_row(line, order, owed))
+                places.append(place)
+            continue
+        assert line.order is not None
+        amount = ours.get(line.order) if line.amount is None else line.amount
+        if not line.order:
+            unreadable.append(UnreadableRow(row=place, field="order", code="required"))
+        elif amount is None:
+            unreadable.append(UnreadableRow(row=place, field="amount", code="required"))
+        else:
+            rows.append(_row(line, line.order, amount))
+            places.append(place)
+    return Report(rows, places, name), unreadable, pending
+
+
+def _row(line: Line, order: str, amount: Decimal) -> ReportedPayment:
+    assert line.status != PENDING
+    return ReportedPayment(
+        order=order, status=line.status, amount=Amount(amount), reference=line.reference, reason=line.reason,
+        currency=line.currency,
+    )  # fmt: skip
+
+
+def _amounts(context: Context, names: Sequence[str]) -> dict[str, Decimal]:
+    """Our own amounts of orders, by their ids."""
+    numbers = {number: name for name in names if (number := context.ids.decode("orders", name)) is not None}
+    rows = context.execute(
+        sa.select(orders.c.id, orders.c.amount_minor, orders.c.currency).where(
+            orders.c.id == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger))), context.scoped(orders)
+        )
+    )
+    return {numbers[row.id]: _decimal(row) for row in rows}
+
+
+def _orders_of_files(context: Context, names: set[str]) -> dict[str, list[tuple[str, Decimal]]]:
+    """The orders of our files, by the names that the files have with the bank."""
+    numbers = {number: name for name in names if (number := context.ids.decode("bank_files", order_named(name)))}
+    if not numbers:
+        return {}
+    rows = context.execute(
+        sa.select(bank_file_orders.c.file, orders.c.id, orders.c.amount_minor, orders.c.currency)
+        .join(orders, orders.c.id == bank_file_orders.c.order)
+        .where(bank_file_orders.c.file == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger))))
+        .order_by(orders.c.id)
+    ).all()
+    found: dict[str, list[tuple[str, Decimal]]] = {}
+    for row, identity in zip(rows, context.ids.encode_all("orders", [row.id for row in rows]), strict=True):
+        found.setdefault(numbers[row.file], []).append((identity, _decimal(row)))
+    return found
+
+
+def _decimal(row: Any) -> Decimal:
+    return Decimal(str(Money(row.amount_minor, row.currency)))
