@@ -46,12 +46,14 @@ def cluster(folder: Path) -> Path:
 
 
 @pytest.fixture
-def old_programs(base: Path) -> Path:
-    """The programs of the major before, as far as the upgrade needs them."""
+def old_programs(base: Path, aged: Path) -> Path:
+    """The programs of the major before, as far as the upgrade needs them; as root, a copy that its account reaches."""
+    copies = list(cluster(aged).parent.glob("server-*/*/*/bin"))
+    real = copies[0] if copies else programs_folder()
     folder = base / "old"
     folder.mkdir(mode=0o755)
     wrapper = folder / "postgres"
-    wrapper.write_text(WRAPPER.format(old=major() - 1, new=major(), programs=programs_folder()))
+    wrapper.write_text(WRAPPER.format(old=major() - 1, new=major(), programs=real))
     wrapper.chmod(0o755)
     return folder
 
