@@ -43,6 +43,7 @@ from imis_core.criteria.expressions import Expression, ExpressionError, count_of
 from imis_core.criteria.kinds import kinds_of
 from imis_core.criteria.parser import parse_expression
 from imis_core.database.bulk import array_literal, insert_returning, insert_rows, take_ids
+from imis_core.database.personal import declare as declare_personal
 from imis_core.database.tables import (
     ALL_SEEN,
     day,
@@ -199,6 +200,7 @@ __all__ = [
     "cycles",
     "day",
     "day_before",
+    "declare_personal",
     "denied",
     "document",
     "edited",

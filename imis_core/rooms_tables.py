@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from imis_core import jobs_tables, retention_tables, runtime_tables
 from imis_core.attachments import tables as attachments_tables
 from imis_core.beneficiaries import tables as beneficiaries_tables
@@ -27,5 +29,7 @@ ROOMS = (
     registry_tables, employment_tables, payroll_tables, notifications_tables, attachments_tables, cards_tables,
     retention_tables,
 )  # fmt: skip
+
+import_module("imis_core.personal_columns")  # declares the columns of all of these
 
 __all__ = ["ROOMS", "metadata"]

@@ -24,8 +24,9 @@ _MB: Final = 1_000_000
 @click.option(
     "--keep", type=click.IntRange(1, 10_000), metavar="N", help="Then remove the oldest in DIR, so that N are left."
 )
+@click.option("--anonymise", is_flag=True, help="A copy for training: nobody in it is to be found again.")
 @click.pass_obj
-def backup(state: State, target: Path, without_keys: bool, keep: int | None) -> None:
+def backup(state: State, target: Path, without_keys: bool, keep: int | None, anonymise: bool) -> None:
     """Write database, stored files, settings and keys into one archive, while the deployment runs.
 
     Nothing is overwritten; the archive is readable by its owner only.
@@ -33,6 +34,15 @@ def backup(state: State, target: Path, without_keys: bool, keep: int | None) -> 
     folder = state.deployment
     from imis_core.operations.backup import back_up
 
+    if anonymise:
+        if without_keys or keep is not None:
+            raise click.UsageError("--anonymise goes with no other option", click.get_current_context())
+        from imis_core.operations.anonymise import back_up_anonymised
+
+        with megabytes("anonymise") as told:
+            copy = back_up_anonymised(folder, target, told)
+        click.echo(f"{copy.path}: {copy.bytes / _MB:,.1f} MB, {copy.rows:,} rows, anonymised, {copy.seconds:.1f} s")
+        return
     with megabytes("backup") as told:
         done = back_up(folder, target, with_keys=not without_keys, keep=keep, told=told)
     click.echo(
