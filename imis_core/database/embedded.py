@@ -41,6 +41,7 @@ if sys.platform != "win32":
 
 __all__ = ["EmbeddedServerError", "Lease", "Status", "acquire", "remove", "status", "stop_if_unused"]
 
+REVIVE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -61,6 +62,10 @@ class Lease:
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """The address for libpq and psycopg; `password` where the user has another than the superuser's."""
         return address(self.socket_folder, database, user, password or self.password)
+
+    def revive(self) -> None:
+        """Start the server again if it has died under us. Raises EmbeddedServerError."""
+        acquire(self.folder, timeout_seconds=REVIVE_SECONDS).release()  # this use goes on, so nobody stops it
 
     def release(self) -> None:
         """Give the use back; the last one stops the server. May be called again, and in forked children."""

@@ -6,7 +6,7 @@ Opens no application. Passwords are made here, given to logins, and never shown.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,11 @@ class Addresses:
     app: str = field(repr=False)
     owner: str = field(repr=False)
     lease: embedded.Lease | None = None
+
+    @property
+    def revive(self) -> Callable[[], None] | None:
+        """Starts an embedded server that has died while we used it; None for a server that is not ours."""
+        return None if self.lease is None else self.lease.revive
 
     def release(self) -> None:
         """Let an embedded server go; it stops when nobody else uses it."""
@@ -220,9 +225,16 @@ class ThrowAway:
 
     def drop_roles(self, template: str) -> None:
         """Remove the roles of a dropped template and the run's logins."""
+        self.drop_own_roles(template)
+        with _administering(self._url(self._admin)) as connection:
+            for role in (self.owner_login, self.app_login):
+                connection.execute(sa.text(f"DROP ROLE IF EXISTS {_name(role)}"))
+
+    def drop_own_roles(self, template: str) -> None:
+        """Remove the roles of a dropped template; the run's logins stay."""
         roles = Roles.of(template)
         with _administering(self._url(self._admin)) as connection:
-            for role in (self.owner_login, self.app_login, roles.owner, roles.app, roles.read):
+            for role in (roles.owner, roles.app, roles.read):
                 connection.execute(sa.text(f"DROP ROLE IF EXISTS {_name(role)}"))
 
     @staticmethod

@@ -118,12 +118,11 @@ def _run(
 
 
 def _speakers(context: Context, scheme: str) -> list[str]:
-    implementing = context.app.plugins.implementers(hookspecs.imis_payroll_lines_sql)
-    return [name for name in context.app.speakers(scheme) if name in implementing]
+    return context.app.speaking(hookspecs.imis_payroll_lines_sql, scheme)
 
 
 def _lines_of(context: Context, plugin: str, run: PayrollRun) -> Sequence[sa.Select[Any]]:
-    return context.app.plugins.call_plugin(plugin, hookspecs.imis_payroll_lines_sql, run)
+    return context.app.plugins.call_for(plugin, sa.Select, hookspecs.imis_payroll_lines_sql, run)
 
 
 def _cycles_of(context: Context, scheme: str, package: int) -> list[CycleRow]:

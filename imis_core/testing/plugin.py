@@ -20,6 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from imis_core.opening import Playground
     from imis_core.testing.app import TestApp
+    from imis_core.testing.conformance import Conformance
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +90,17 @@ def make_app(playground: Playground, request: pytest.FixtureRequest) -> Iterator
         yield make
         for app in made if audited else ():
             assert_sound(app)
+
+
+@pytest.fixture
+def conformance(playground: Playground) -> Conformance:
+    """Fails with everything that a plugin does not keep to: `conformance("school_feeding", terms={...})`."""
+    from imis_core.testing.conformance import assert_conforms
+
+    def check(plugin: str, /, **more: Any) -> None:
+        assert_conforms(playground, plugin, **more)
+
+    return check
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ right one: that is what scenarios are for.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imis_core.application import Application
     from imis_core.benefit_packages.schemes import SchemeType
 
+_HOSPITALS: Final = ("hospital",)  # levels of facilities that are hospitals where a deployment names none
 CHECKS: Final[tuple[Check, ...]] = (
     *ledger.CHECKS, *states.CHECKS, *payments.CHECKS, *coverage.CHECKS, *records.CHECKS,
 )  # fmt: skip
@@ -32,14 +33,20 @@ def audit(app: Application, *, delivered: bool = False) -> list[Finding]:
     `delivered`: also what the outbox has not delivered yet is wrong (after everything was left to finish).
     """
     with _snapshot(app) as connection:
-        return audit_connection(connection, app.scheme_types.values(), delivered=delivered)
+        levels = app.settings.deployment.facility_levels or {}
+        hospitals = [name for name, level in levels.items() if level == "hospital"] or _HOSPITALS
+        return audit_connection(connection, app.scheme_types.values(), hospitals, delivered=delivered)
 
 
 def audit_connection(
-    connection: sa.Connection, kinds: Iterable[SchemeType] = (), *, delivered: bool = False
+    connection: sa.Connection,
+    kinds: Iterable[SchemeType] = (),
+    hospitals: Sequence[str] = _HOSPITALS,
+    *,
+    delivered: bool = False,
 ) -> list[Finding]:
     """What `audit` finds, through a connection that sees every row; without `kinds` covers' counters are left out."""
-    usage = coverage.usage_check(kinds)
+    usage = coverage.usage_check(kinds, hospitals)
     checks = [*CHECKS, *([usage] if usage is not None else []), *([records.PENDING] if delivered else [])]
     return [
         *(finding for check in checks for finding in check.run(connection)),

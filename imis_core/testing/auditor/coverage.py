@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Final
 
 import sqlalchemy as sa
@@ -88,18 +88,20 @@ _COUNTER: Final = """
     JOIN core.claim_line_checks l ON l.claim = t.claim
     JOIN core.claim_results r ON r.claim = t.claim AND r.line = l.line AND r.valuation = t.valuation
     JOIN limits lim ON lim.package_version = l.package_version AND lim.cover_kind = l.cover_kind
-    CROSS JOIN LATERAL (SELECT CASE WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = 'hospital', false)
-                                    ELSE c.from_date <> c.to_date END AS hospital) h
+    CROSS JOIN LATERAL (SELECT CASE
+        WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = ANY(CAST(:hospitals AS text[])), false)
+        ELSE c.from_date <> c.to_date END AS hospital) h
     WHERE lim.{name}_level IN ('person', 'policy')
       AND coalesce(lim.{name}_general, CASE WHEN h.hospital THEN lim.{name}_inpatient ELSE lim.{name}_outpatient END)
           IS NOT NULL
 """
 
 
-def usage_check(kinds: Iterable[SchemeType]) -> Check | None:
+def usage_check(kinds: Iterable[SchemeType], hospitals: Sequence[str]) -> Check | None:
     """What covers have used up, rebuilt from the claims that stand; None if no scheme type has limits.
 
-    Only the plugins know how their terms limit: their `package_limits_sql` is read as a table.
+    `hospitals` names the levels of facilities that are hospitals. Only the plugins know how their terms limit:
+    their `package_limits_sql` is read as a table.
     Source: health_insurance.md 5.
     """
     selects = [kind.package_limits_sql() for kind in kinds if kind.package_limits_sql is not None]
@@ -133,4 +135,5 @@ def usage_check(kinds: Iterable[SchemeType]) -> Check | None:
         FROM should FULL JOIN written USING (cover_kind, cover, person, counter)
         WHERE coalesce(written.used, 0) <> coalesce(should.used, 0)
         """,
+        {"hospitals": list(hospitals)},
     )

@@ -105,6 +105,9 @@ grievances = edited(
     CheckConstraint("NOT anonymous OR (reporter IS NULL AND reporter_person IS NULL)", name="anonymous"),
     Index("ix_grievances_due", "due", postgresql_where=sa.text("status NOT IN ('resolved', 'closed')")),
     Index("ix_grievances_place", "place"),
+    # A merge looks for the grievances of the person who is dropped.
+    Index("ix_grievances_person", "person", postgresql_where=sa.text("person IS NOT NULL")),
+    Index("ix_grievances_reporter_person", "reporter_person", postgresql_where=sa.text("reporter_person IS NOT NULL")),
     Index("ix_grievances_order", "order", postgresql_where=sa.text('"order" IS NOT NULL')),
     noun="grievances",
     scope=_scope,

@@ -1,0 +1,12 @@
+"""The plugin keeps to what the kernel relies on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from imis_core.testing.conformance import Conformance
+
+
+def test_the_plugin_conforms(conformance: Conformance, terms: dict[str, Any]) -> None:
+    """Hooks, names, sentences, tables and plans."""
+    conformance("eii", terms={"eii": terms})
