@@ -85,11 +85,16 @@ _LINES: Final = sa.text(
 @query("claims.show", input=ShowClaim, result=ShownClaim)
 def show(context: Context, asked: ShowClaim) -> ShownClaim | Refusal:
     """A claim with its lines: what was rejected and why, what was paid and by which steps."""
-    number = context.ids.decode("claims", asked.claim)
-    by_name = claims.c.code == asked.claim if number is None else claims.c.id == number
+    return show_claim(context, asked.claim)
+
+
+def show_claim(context: Context, name: str) -> ShownClaim | Refusal:
+    """A claim in full, by code or id, as far as the caller sees it."""
+    number = context.ids.decode("claims", name)
+    by_name = claims.c.code == name if number is None else claims.c.id == number
     row = context.execute(_HEAD.where(by_name, context.scoped(claims))).first()
     if row is None:
-        return not_found("claim", "claim", asked.claim)
+        return not_found("claim", "claim", name)
     return _shown(context, [row])[0]
 
 
