@@ -20,13 +20,18 @@ declare(
     card_revocations: reason=text |
     cards: | serial
     cash_lists: | source_kind digest
+    claim_averages: | scheme
     claim_current: | scheme
+    claim_feedback: note=text | status
     claim_line_checks: | cover_kind
     claim_line_reviews: justification=text |
+    claim_selections: note=text | reason
     claim_states: reason=text |
     claims: | scheme code visit_type facility_level category currency
-    contributions: payer=name override_reason=text | scheme currency receipt method
+    contribution_reversals: reason=text |
+    contributions: payer=name override_reason=text | scheme currency receipt method category
     cover_usage: | cover_kind counter
+    coverage_subsidies: | category
     coverages: | scheme state currency
     cycles: | scheme code
     deliveries: *
@@ -78,6 +83,7 @@ declare(
     registry_import_rows: data=drop errors=drop |
     registry_imports: file=text content_hash=blank reason=text | kind state
     schedules: | job
+    subsidy_accounts: | scheme category
     tokens: *
     users: name=login password=drop | roles
     wage_declarations: | scheme class currency
