@@ -73,7 +73,7 @@ def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> 
                 )
             if before != head:
                 if before is not None and before not in _revisions(config):
-                    if _fits(connection, manifest.name, head):
+                    if _fits(connection, manifest.name, before, head):
                         connection.commit()
                         continue  # the version before, beside or instead of the newer one
                     raise refused(
@@ -114,12 +114,15 @@ def _fitting(config: Config) -> list[str]:
     return names[: names.index(oldest) + 1]
 
 
-def _fits(connection: sa.Connection, schema: str, head: str) -> bool:
-    """Whether a database that is ahead says that the code of this revision runs on it."""
+def _fits(connection: sa.Connection, schema: str, current: str | None, head: str) -> bool:
+    """Whether a database that is ahead says that the code of this revision runs on it, as it stands now."""
     words = connection.execute(
         sa.text("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = :s"), {"s": schema}
     ).scalar()
-    return bool(words) and str(words).startswith(_FITS) and head in str(words).removeprefix(_FITS).split()
+    if not words or not str(words).startswith(_FITS):
+        return False
+    named = str(words).removeprefix(_FITS).split()
+    return named[0] == current and head in named
 
 
 def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list[SchemaState]:
@@ -131,7 +134,7 @@ def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list
         assert head is not None
         current = _current(connection, manifest.name)
         known = current is None or current in _revisions(config)
-        fits = current == head or (not known and _fits(connection, manifest.name, head))
+        fits = current == head or (not known and _fits(connection, manifest.name, current, head))
         found.append(SchemaState(manifest.name, current, head, known, fits))
     return found
 
