@@ -15,7 +15,7 @@ from attrs import frozen
 from imis_core.claims.inputs import ShownClaim
 from imis_core.claims.verdicts import LINES_IN_FORCE, REVIEWED_PRICE
 from imis_core.context import Context
-from imis_core.eligibility.terms import NO_LIMITS, Limit, PackageLimits, read_limits, read_terms
+from imis_core.eligibility.terms import NO_LIMITS, Limit, PackageLimits, read_rules
 from imis_core.values import Money
 
 MICRO: Final = 10**6
@@ -67,8 +67,7 @@ def line_facts(context: Context, claim: ShownClaim) -> dict[int, LineFacts]:
     rows = context.execute(_LINES, {"claim": context.ids.decode("claims", claim.id)}).all()
     kind = context.app.type_of(claim.scheme)
     versions = {row.package_version for row in rows if row.package_version is not None}
-    terms = read_terms(context, kind, versions, {row.item for row in rows})
-    limits = read_limits(context, kind, versions)
+    terms, limits = read_rules(context, kind, versions, {row.item for row in rows})
     found = {}
     for row in rows:
         of_item = terms.get((row.package_version, row.cover_kind, row.item, row.visit_type, row.adult))

@@ -73,7 +73,8 @@ _LINES: Final = sa.text(
     f"""
     SELECT l.claim, l.line, i.code, i.kind, l.quantity_thousandths AS asked_thousandths, l.price_minor,
            {REJECTION} AS rejection, {QUANTITY} AS quantity_thousandths, v.justification, r.unit_price_minor,
-           r.limited_milli, r.deducted_milli, r.shared_minor, r.above_ceiling_minor, r.payable_minor
+           r.limited_milli, r.deducted_milli, r.copaid_minor, r.shared_minor, r.capped_minor, r.above_ceiling_minor,
+           r.payable_minor
     FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
     JOIN core.items i ON i.id = l.item
     LEFT JOIN core.claim_results r ON r.claim = l.claim AND r.line = l.line AND r.valuation = t.valuation
@@ -210,9 +211,9 @@ def _steps(row: Any, currency: str) -> tuple[Step, ...]:
         "price": _whole(row.quantity_thousandths * row.unit_price_minor),
         "limit": _whole(row.limited_milli),
         "deductible": _whole(row.limited_milli - row.deducted_milli),
-        "coinsurance": row.shared_minor,
+        "coinsurance": row.shared_minor + row.copaid_minor,
         "copayment": row.shared_minor,
-        "category_cap": row.shared_minor,
+        "category_cap": row.shared_minor - row.capped_minor,
         "ceiling": row.payable_minor,
     }
     return tuple(Step(name=name, amount=Money(amount, currency)) for name, amount in after.items())

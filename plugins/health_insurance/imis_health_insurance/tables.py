@@ -10,7 +10,17 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Table
 
-from imis_core.api import day, declare_personal, items, minor, package_versions, plugin_metadata, providers, text
+from imis_core.api import (
+    day,
+    declare_personal,
+    document,
+    items,
+    minor,
+    package_versions,
+    plugin_metadata,
+    providers,
+    text,
+)
 
 SCHEMA: Final = "health_insurance"
 metadata: Final = plugin_metadata(SCHEMA)
@@ -44,6 +54,8 @@ package_limits = Table(
     minor("extra_member_ceiling", nullable=True),
     minor("max_policy_ceiling", nullable=True),
     Column("threshold_members", sa.BigInteger, nullable=True),
+    # A list of {name, condition, percent_micro, amount_minor}, the first that matches.
+    document("copayments", nullable=True),
 )
 
 # What a version pays for an item, for each visit type and age: six rows per item.
@@ -81,7 +93,7 @@ declare_personal(
     metadata,
     """
     item_terms: | visit_type price_origin ceiling_exclusion
-    package_limits: | deductible_level ceiling_level
+    package_limits: | deductible_level ceiling_level copayments
     utilisation: | scheme category currency
     """,
 )
