@@ -31,6 +31,7 @@ declare(
     contribution_reversals: reason=text |
     contributions: payer=name override_reason=text | scheme currency receipt method category
     cover_usage: | cover_kind counter
+    coverage_reminders: | kind
     coverage_subsidies: | category
     coverages: | scheme state currency
     cycles: | scheme code
@@ -73,7 +74,8 @@ declare(
     payment_providers: debtor_name=text debtor_account=shape | code name channel debtor_bank
     payment_requests: reason=text | scheme state currency
     payrolls: reason=text | scheme currency state
-    persons: number=number given_name=name family_name=name birth_date=birth_date attributes=attributes | sex status
+    persons: number=number given_name=name family_name=name birth_date=birth_date attributes=attributes
+    persons: status_reason=text confirmation_number=shape | sex status
     price_list_versions: | digest
     price_lists: | code currency
     providers: | code name kind level sub_level legal_form care_type
