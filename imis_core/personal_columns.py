@@ -46,7 +46,7 @@ declare(
     entitlements: | scheme source_kind
     events: *
     exclusions: reason=text |
-    groups: code=code attributes=attributes | kind status
+    groups: code=code attributes=attributes confirmation_number=shape | kind status
     idempotency: *
     identifiers: value=shape | system
     imported_rows: digest=blank | kind key
@@ -75,7 +75,7 @@ declare(
     payment_requests: reason=text | scheme state currency
     payrolls: reason=text | scheme currency state
     persons: number=number given_name=name family_name=name birth_date=birth_date attributes=attributes
-    persons: status_reason=text confirmation_number=shape | sex status
+    persons: status_reason=text | sex status
     price_list_versions: | digest
     price_lists: | code currency
     providers: | code name kind level sub_level legal_form care_type
