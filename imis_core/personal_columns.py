@@ -38,6 +38,7 @@ declare(
     deliveries: *
     diagnoses: | code name
     duplicates: reason=text | reasons state
+    earlier_passwords: *
     employers: name=text | scheme code class
     employments: | scheme currency
     entitlement_amounts: | steps
@@ -55,10 +56,12 @@ declare(
     job_chunks: *
     job_errors: *
     job_runs: *
+    last_logins: *
     ledger_entries: | scheme currency purpose
     ledger_postings: | account
     location_periods: | name
     locations: | code name level
+    login_failures: *
     lookups: | command
     memberships: | kind relationship recipient left_reason
     merges: reason=text undo=drop | state

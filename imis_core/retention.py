@@ -52,6 +52,11 @@ _RUN_EMPTY: Final = (
 _KINDS: Final = (
     _Kind("idempotency keys", "idempotency_days", _deleted("core.idempotency", "actor, key", "at < :before")),
     _Kind("logins", "token_days", _deleted("core.tokens", "digest", "coalesce(revoked_at, expires_at) < :before")),
+    _Kind(
+        "failed logins",
+        "token_days",
+        _deleted("core.login_failures", "subject", "greatest(failed_at, coalesce(locked_until, failed_at)) < :before"),
+    ),
     _Kind("look-ups", "lookup_days", "SELECT core.forget_lookups(:before, :most)", log="core.lookups"),
     _Kind("events", "event_days", "SELECT core.forget_events(:before, :most)"),
     _Kind("messages", "notification_days", "SELECT core.forget_notification_texts(:before, :most)"),
