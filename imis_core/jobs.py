@@ -115,6 +115,7 @@ class Queue:
             assert number is not None
             with self._changing:
                 self._running.add(number)
+                self._released.discard(number)  # taken again, perhaps by this very process
             named = {"job": job, "job_id": number, "attempt": context.job.attempts + 1}
             if run is not None:
                 named |= {"run": run, "chunk": chunk}
