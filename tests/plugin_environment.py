@@ -27,6 +27,9 @@ def make_environment(folder: Path, *projects: Path) -> Path:
         if entry.name not in own and entry.name != "__pycache__":
             (target / entry.name).symlink_to(entry)
     python = folder / "bin" / "python"
+    (folder / "bin" / "ruff").symlink_to(
+        Path(sys.executable).parent / "ruff"
+    )  # no Python: its module looks for it here
     install = ["-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
     editable = [word for project in (ROOT, *projects) for word in ("-e", str(project))]
     subprocess.run([str(python), *install, *editable], check=True)
