@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imis_core.attachments.store import NewFile, store_files
 from imis_core.beneficiaries.checking import BeneficiaryBatch
+from imis_core.beneficiaries.joining import Joined, MemberEffect
 from imis_core.beneficiaries.lookup import GroupRow, PersonRow, resolve_groups, resolve_persons
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.beneficiaries.merging import PersonMove
@@ -19,6 +20,7 @@ from imis_core.benefit_packages.lookup import (
 from imis_core.benefit_packages.numbers_of_terms import LARGEST_MINOR, number_problems
 from imis_core.benefit_packages.schemes import (
     ClaimCase,
+    Condition,
     Enrollee,
     EnrolmentCase,
     PaymentTerms,
@@ -32,7 +34,9 @@ from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.catalogue.lookup import resolve_items
 from imis_core.catalogue.tables import items
 from imis_core.claims.events import ClaimsValuated
-from imis_core.claims.tables import claims
+from imis_core.claims.sampling import ClaimSample, SampleRule
+from imis_core.claims.states import VOID_NUMBERS as VOID_CLAIMS
+from imis_core.claims.tables import claim_current, claims
 from imis_core.commands import Command, command
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND, coverage_covers_sql
@@ -119,6 +123,7 @@ __all__ = [
     "INT64_MAX",
     "LARGEST_MINOR",
     "MINOR_UNITS",
+    "VOID_CLAIMS",
     "Amount",
     "Answer",
     "Batch",
@@ -126,8 +131,10 @@ __all__ = [
     "Chunk",
     "ChunkedJob",
     "ClaimCase",
+    "ClaimSample",
     "ClaimsValuated",
     "Command",
+    "Condition",
     "Context",
     "Criteria",
     "Criterion",
@@ -142,10 +149,12 @@ __all__ = [
     "Invalid",
     "InvalidInput",
     "Job",
+    "Joined",
     "Listing",
     "Manifest",
     "MappingEntry",
     "MappingFilter",
+    "MemberEffect",
     "Message",
     "Money",
     "MonthDay",
@@ -176,6 +185,7 @@ __all__ = [
     "ResourceMapping",
     "Route",
     "RouteRequest",
+    "SampleRule",
     "Schedule",
     "SchemeType",
     "Settled",
@@ -190,6 +200,7 @@ __all__ = [
     "WageContribution",
     "add_months",
     "array_literal",
+    "claim_current",
     "claims",
     "code_problem",
     "command",

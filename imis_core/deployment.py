@@ -10,6 +10,7 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, Final, Literal
 from urllib.parse import urlsplit
@@ -19,12 +20,13 @@ from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
 from imis_core.parsing import InvalidInput, parse
-from imis_core.values import MINOR_UNITS
+from imis_core.values import MINOR_UNITS, Amount, NotExact, Percent, to_minor
 
 ADMINISTRATOR: Final = "administrator"
 _VARIABLES: Final = {"url": "IMIS_DATABASE_URL", "owner_url": "IMIS_DATABASE_OWNER_URL"}  # they win over the file
 # The approval commands cannot themselves wait for approval (contract-kernel.md, approvals).
 _APPROVAL_VERBS: Final = re.compile(r"\.(approve|reject|withdraw)(_\w+)?\Z")
+DEVIATION_MAX_PERCENT: Final = 100_000
 _SLUG = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*\Z")
 _SCHEME = re.compile(r"[a-z][a-z0-9_]*\Z")
 _PERMISSION = re.compile(r"(\*|[a-z_]+\.(\*|[a-z_]+))\Z")
@@ -73,12 +75,34 @@ class DatabaseTable:
 
 
 @frozen(kw_only=True)
+class ReviewTable:
+    """Which claims of a scheme wait for a medical review (health_insurance.md 4, selection).
+
+    `above`: those that ask more than this amount; `share`: percent, by chance; `deviation`: those that ask more than so
+    many percent above what claims of their diagnosis asked on average in the calendar year before.
+    """
+
+    above: Amount | None = None
+    share: Percent | None = None
+    deviation: int | None = None
+
+
+@frozen(kw_only=True)
+class FeedbackTable:
+    """`share`: of how many percent of the claims, chosen by chance, the patient is asked whether the care was given."""
+
+    share: Percent
+
+
+@frozen(kw_only=True)
 class SchemeTable:
     type: str
     currency: str | None = None
     plugins: tuple[str, ...] | None = None  # None: every enabled plugin without a scheme type speaks for it
     features: dict[str, bool] = field(factory=dict)
     packages: str | None = None
+    review: ReviewTable | None = None
+    feedback: FeedbackTable | None = None
 
 
 @frozen(kw_only=True)
@@ -94,6 +118,13 @@ class RoleTable:
 
 
 @frozen(kw_only=True)
+class BackupTable:
+    """`max_age_hours`: from then on `imis doctor` calls the last backup too old."""
+
+    max_age_hours: int = 26
+
+
+@frozen(kw_only=True)
 class Settings:
     """All of `imis.toml`. `folder` is where it lies (None for a scenario that carries its own)."""
 
@@ -103,6 +134,7 @@ class Settings:
     schemes: dict[str, SchemeTable] = field(factory=dict)
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
+    backup: BackupTable = field(factory=BackupTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -219,6 +251,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_scheme_problems(data),
         *_role_problems(data),
         *_database_problems(_table(data, "database")),
+        *_day_problems(data),
     ]
 
 
@@ -295,7 +328,24 @@ def _scheme_problems(data: Mapping[str, Any]) -> list[Problem]:
             found.append(Problem(f"schemes.{code}", "format", f"{code!r} is no scheme code: lower case, digits, '_'"))
         if isinstance(scheme, Mapping):
             found += _currency(f"schemes.{code}.currency", scheme.get("currency"))
+            found += _review_problems(code, scheme, _table(data, "deployment").get("currency"))
     return found
+
+
+def _review_problems(code: str, scheme: Mapping[str, Any], default_currency: object) -> list[Problem]:
+    """The amount of a review's table must be one of the scheme's currency, its deviation a sensible percentage."""
+    currency = scheme.get("currency") or default_currency
+    above, deviation = (_table(scheme, "review").get(name) for name in ("above", "deviation"))
+    if isinstance(deviation, int) and not 0 <= deviation <= DEVIATION_MAX_PERCENT:
+        message = f"expected a percentage from 0 to {DEVIATION_MAX_PERCENT}"
+        return [Problem(f"schemes.{code}.review.deviation", "range", message)]
+    if currency in MINOR_UNITS and isinstance(above, (str, int)) and not isinstance(above, bool):
+        try:
+            to_minor(Decimal(above), str(currency))
+        except (NotExact, InvalidOperation) as error:
+            if isinstance(error, NotExact):  # what is no number at all is told by its type
+                return [Problem(f"schemes.{code}.review.above", "decimals", str(error))]
+    return []
 
 
 def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
@@ -320,6 +370,17 @@ def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
         approvers = table.get("approvers", 1) if isinstance(table, Mapping) else 1
         if isinstance(approvers, int) and not 1 <= approvers <= 5:
             found.append(Problem(f"approvals.{command}.approvers", "range", "expected 1 to 5 approvers"))
+    return found
+
+
+def _day_problems(data: Mapping[str, Any]) -> list[Problem]:
+    """Spans of time have sensible ends; what the database itself insists on is not promised shorter."""
+    found = []
+    for path, least, most, unit in (("backup.max_age_hours", 1, 8_760, "hours"),):
+        table, _, name = path.partition(".")
+        value = _table(data, table).get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:
+            found.append(Problem(path, "range", f"expected {least} to {most} {unit}"))
     return found
 
 

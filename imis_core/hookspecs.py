@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.joining import MemberEffect
     from imis_core.beneficiaries.merging import PersonMove
     from imis_core.benefit_packages.schemes import SchemeType
     from imis_core.claims.events import ClaimsValuated
+    from imis_core.claims.sampling import ClaimSample, SampleRule
     from imis_core.commands import Command
     from imis_core.context import Context
     from imis_core.errors import Refusal
@@ -100,6 +102,11 @@ def imis_beneficiary_check_batch(  # type: ignore[empty-body]
 
 
 @hookspec
+def imis_register_member_effects() -> Iterable[MemberEffect]:  # type: ignore[empty-body]
+    """What follows in the same transaction when persons join groups, such as their cover. Set-based."""
+
+
+@hookspec
 def imis_person_merge_sql() -> Iterable[PersonMove]:  # type: ignore[empty-body]
     """Columns that name a person and go over to the person who is kept when two are found to be one."""
 
@@ -118,6 +125,15 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:  # type: ignore[emp
 
 
 # --- claims
+
+
+@hookspec
+def imis_claim_sample_sql(sample: ClaimSample) -> Sequence[SampleRule]:  # type: ignore[empty-body]
+    """Which claims that have just passed their checks wait for a medical review: conditions over `sample.claims`.
+
+    Asked of the plugins that speak for the scheme, once for the claims of a scheme in a batch; the conditions of all
+    and the kernel's own become one statement, and a claim for which any of them holds is chosen.
+    """
 
 
 @hookspec

@@ -19,11 +19,15 @@ from imis_core.catalogue import commands as catalogue_commands
 from imis_core.catalogue import queries as catalogue_queries
 from imis_core.claims import background as claims_background
 from imis_core.claims import commands as claims_commands
+from imis_core.claims import feedback as claims_feedback
 from imis_core.claims import paying as claims_paying
 from imis_core.claims import queries as claims_queries
+from imis_core.claims import review_queries as claims_review_queries
 from imis_core.claims import reviewing as claims_reviewing
+from imis_core.claims import selecting as claims_selecting
 from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
+from imis_core.coverage import joining as coverage_joining
 from imis_core.coverage import queries as coverage_queries
 from imis_core.eligibility import queries as eligibility_queries
 from imis_core.employment import commands as employment_commands
@@ -58,6 +62,7 @@ from imis_core.users import commands as users
 
 if TYPE_CHECKING:
     from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.joining import MemberEffect
     from imis_core.beneficiaries.merging import PersonMove
     from imis_core.commands import Command
     from imis_core.context import Context
@@ -97,6 +102,8 @@ def imis_register_commands() -> Iterable[Command]:
         *claims_commands.COMMANDS,
         *claims_background.COMMANDS,
         *claims_reviewing.COMMANDS,
+        *claims_selecting.COMMANDS,
+        *claims_feedback.COMMANDS,
         *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
@@ -132,6 +139,8 @@ def imis_register_queries() -> Iterable[Query]:
         *coverage_queries.QUERIES,
         *eligibility_queries.QUERIES,
         *claims_queries.QUERIES,
+        *claims_review_queries.QUERIES,
+        *claims_feedback.QUERIES,
         *payments_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
@@ -147,7 +156,13 @@ def imis_register_queries() -> Iterable[Query]:
 
 @hookimpl
 def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
-    return (*jobs.KERNEL_JOBS, *delivery.JOBS, *claims_background.JOBS, *payroll_background.JOBS)
+    return (
+        *jobs.KERNEL_JOBS,
+        *delivery.JOBS,
+        *claims_selecting.JOBS,
+        *claims_background.JOBS,
+        *payroll_background.JOBS,
+    )
 
 
 @hookimpl
@@ -173,6 +188,11 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:
 @hookimpl
 def imis_beneficiary_check_batch(context: Context, batch: BeneficiaryBatch) -> Mapping[int, Refusal]:
     return periods.check_periods(context, batch)
+
+
+@hookimpl
+def imis_register_member_effects() -> Iterable[MemberEffect]:
+    return (coverage_joining.EFFECT,)
 
 
 @hookimpl

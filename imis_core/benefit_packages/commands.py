@@ -123,6 +123,7 @@ def _judge(context: Context, items: Sequence[Define]) -> list[_Judged | Refusal]
         for code in kind.location_codes(terms)
     }
     places = resolve_locations(context, {*named, *(item.location for item in items if item.location is not None)})
+    own = places if context.caller.everywhere else {n: p for n, p in places.items() if p.id in context.caller.places}
     known_places = frozenset(code for code in named if code in places and places[code].code == code)
     judged: list[_Judged | Refusal] = []
     for item, kind, (terms, problems) in zip(items, kinds, read, strict=True):
@@ -133,7 +134,7 @@ def _judge(context: Context, items: Sequence[Define]) -> list[_Judged | Refusal]
         if form:
             judged.append(invalid(*form))
             continue
-        if item.location is not None and item.location not in places:
+        if item.location is not None and item.location not in own:
             judged.append(not_found("location", "location", item.location))
             continue
         if terms is not None:

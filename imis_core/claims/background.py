@@ -44,7 +44,7 @@ _COVERS: Final = sa.text(
     SELECT t.claim, array_agg(DISTINCT k.cover_kind || ' ' || k.cover) FILTER (WHERE k.cover IS NOT NULL) AS covers
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
     JOIN core.claim_line_checks k ON k.claim = t.claim
-    WHERE t.scheme = :scheme AND t.state = :checked
+    WHERE t.scheme = :scheme AND t.state = :checked AND NOT t.awaits_review
     GROUP BY t.claim, c.target_date, c.code ORDER BY c.target_date, c.code
     """
 )

@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 from imis_core.benefit_packages.schemes import ClaimCase
 from imis_core.claims.checks import Checking, Verdict, prepare
 from imis_core.claims.entry import EnteredClaim, References, cases, default_scheme, enter, resolve
+from imis_core.claims.feedback import ask_by_chance
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
 from imis_core.claims.processing import process_scheme
-from imis_core.claims.states import NUMBERS
+from imis_core.claims.selecting import select_claims
+from imis_core.claims.states import CHECKED, NUMBERS
 from imis_core.claims.tables import claim_current, claim_line_checks, claim_lines, claim_states, claims
 from imis_core.commands import command
 from imis_core.context import Context
@@ -116,6 +118,10 @@ def _store_verdicts(context: Context, kept: Kept) -> None:
         _store_lines(context, kept)
         _store_states(context, kept)
         _store_cases(context, kept)
+    for scheme in dict.fromkeys(claim.scheme for _, claim, _ in kept):
+        passed = [n for n, claim, verdict in kept if claim.scheme == scheme and verdict.state == CHECKED]
+        select_claims(context, scheme, passed)
+        ask_by_chance(context, scheme, passed)
 
 
 def _store_lines(context: Context, kept: Kept) -> None:

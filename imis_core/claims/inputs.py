@@ -112,7 +112,8 @@ class ShownClaim:
     """A claim in full; `version` counts the states that it has gone through.
 
     `reason`: of a withdrawal. `restored_from`: the rejected claim that this one was made anew from; `restored_as`: the
-    last claim that was made anew from this one. `reviewed_by`: the user whose medical review is in force.
+    last claim that was made anew from this one. `awaits_review`: chosen for medical review; `reviewed_by`: the user
+    whose review is in force. `care_given`: what the patient says, null if he or she was not asked or said nothing.
     """
 
     id: str
@@ -141,5 +142,7 @@ class ShownClaim:
     reason: str | None = None
     restored_from: str | None = None
     restored_as: str | None = None
+    awaits_review: bool = False
     reviewed_by: str | None = None
     reviewed_at: datetime | None = None
+    care_given: bool | None = None

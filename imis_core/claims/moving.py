@@ -49,7 +49,7 @@ _LOCK: Final = sa.text(
 )
 _MOVE: Final = sa.text(
     """
-    UPDATE core.claim_current t SET state = n.state, version = n.version, review = n.review
+    UPDATE core.claim_current t SET state = n.state, version = n.version, review = n.review, awaits_review = false
     FROM unnest(CAST(:claims AS bigint[]), CAST(:states AS smallint[]), CAST(:versions AS int[]),
                 CAST(:reviews AS int[])) AS n(claim, state, version, review)
     WHERE t.claim = n.claim

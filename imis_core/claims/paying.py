@@ -103,6 +103,8 @@ def _request(context: Context, item: RequestPayment, providers: Any) -> PaymentR
     if item.provider is not None and item.provider not in providers:
         return not_found("provider", "provider", item.provider)
     provider = None if item.provider is None else providers[item.provider].id
+    if item.provider is not None and not _answers_for(context, providers[item.provider]):
+        return not_found("provider", "provider", item.provider)
     if provider is None and not context.caller.everywhere:
         return Refusal(
             "permission.denied", "only a role of scope all asks for every facility's payment; name a provider"
@@ -130,6 +132,12 @@ def _request(context: Context, item: RequestPayment, providers: Any) -> PaymentR
         id=context.ids.encode("payment_requests", number), claims=len(found),
         amount=context.money(amount, item.scheme), status="requested",
     )  # fmt: skip
+
+
+def _answers_for(context: Context, provider: Any) -> bool:
+    """Whether a facility is the caller's own, or stands in the caller's places."""
+    caller = context.caller
+    return caller.everywhere or provider.id in caller.providers or provider.location in caller.places
 
 
 def _free_claims(context: Context, item: RequestPayment, provider: int | None) -> list[Any]:

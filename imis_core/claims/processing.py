@@ -35,7 +35,7 @@ _CHECKED_CLAIMS: Final = sa.text(
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
            c.facility_level, t.version, t.valuation, t.state
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
-    WHERE t.scheme = :scheme AND t.state = :checked
+    WHERE t.scheme = :scheme AND t.state = :checked AND NOT t.awaits_review
     ORDER BY c.target_date, c.code LIMIT :chunk FOR UPDATE OF t
     """
 )
@@ -44,14 +44,14 @@ _CHECKED_AMONG: Final = sa.text(
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
            c.facility_level, t.version, t.valuation, t.state
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
-    WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked
+    WHERE t.claim = ANY(:claims) AND t.scheme = :scheme AND t.state = :checked AND NOT t.awaits_review
     ORDER BY c.target_date, c.code FOR UPDATE OF t
     """
 )
 _NAMED_CLAIMS: Final = sa.text(
     """
     SELECT c.id, c.target_date, c.from_date <> c.to_date AS overnight, c.visit_type, c.person, c.adult,
-           c.facility_level, t.version, t.valuation, t.state
+           c.facility_level, t.version, t.valuation, t.state, t.awaits_review
     FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
     WHERE t.claim = ANY(:claims) ORDER BY c.target_date, c.code FOR UPDATE OF t
     """
@@ -144,6 +144,9 @@ def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any]
     for row in rows:
         if NAMES[row.state] not in VALUED_FROM:
             return CLAIM_STATES.refusal(f"the claim {shown[row.id]!r}", NAMES[row.state], VALUATED)
+        if row.awaits_review:
+            message = f"the claim {shown[row.id]!r} was chosen for medical review; review it first"
+            return Refusal("claims.awaits_review", message)
     return rows
 
 

@@ -14,7 +14,7 @@ from imis_core.beneficiaries.tables import persons
 from imis_core.catalogue.tables import diagnoses
 from imis_core.claims.inputs import ShowClaim, ShownClaim, ShownLine, Step
 from imis_core.claims.states import NAMES, NUMBERS, VOID_NUMBERS
-from imis_core.claims.tables import claim_current, claim_reviews, claim_states, claim_valuations, claims
+from imis_core.claims.tables import claim_current, claim_feedback, claim_reviews, claim_states, claim_valuations, claims
 from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION
 from imis_core.context import Context
 from imis_core.eligibility.rejections import Rejection
@@ -38,10 +38,12 @@ _HEAD: Final = (
         claim_states.c.rejection,
         claim_states.c.reason,
         claim_current.c.review,
+        claim_current.c.awaits_review,
         sa.literal_column("(SELECT code FROM core.claims o WHERE o.id = claims.restored_from)").label("origin"),
         sa.literal_column(
             "(SELECT code FROM core.claims s WHERE s.restored_from = claims.id ORDER BY s.id DESC LIMIT 1)"
         ).label("successor"),
+        claim_feedback.c.care_given,
         claim_reviews.c.reviewer,
         claim_reviews.c.reviewed_at,
         claim_valuations.c.approved_minor,
@@ -62,6 +64,7 @@ _HEAD: Final = (
     .outerjoin(
         claim_reviews, sa.and_(claim_reviews.c.claim == claims.c.id, claim_reviews.c.review == claim_current.c.review)
     )
+    .outerjoin(claim_feedback, claim_feedback.c.claim == claims.c.id)
     .join(providers, providers.c.id == claims.c.provider)
     .outerjoin(persons, persons.c.id == claims.c.person)
     .join(diagnoses, diagnoses.c.id == claims.c.diagnosis)
@@ -121,8 +124,10 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ShownClaim]:
             reason=row.reason,
             restored_from=row.origin,
             restored_as=row.successor,
+            awaits_review=row.awaits_review,
             reviewed_by=reviewers.get(row.reviewer),
             reviewed_at=row.reviewed_at,
+            care_given=row.care_given,
         )
         for row, identity, provider, person in zip(
             rows,

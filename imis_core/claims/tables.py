@@ -121,9 +121,52 @@ claim_current = Table(
     Column("version", sa.Integer, nullable=False),
     Column("valuation", sa.Integer, nullable=False, server_default="0"),  # the valid run of the results; 0: none yet
     Column("review", sa.Integer, nullable=False, server_default="0"),  # the review in force; 0: none yet
+    # Chosen for medical review, which it waits for (`claims.selecting`).
+    Column("awaits_review", sa.Boolean, nullable=False, server_default=sa.false()),
     # Checked claims are the work list of `claims.process`; valuated ones that of payment requests.
     Index("ix_claim_current_open", "scheme", "state", "claim", postgresql_where=sa.text("state IN (1, 4)")),
+    Index("ix_claim_current_awaits_review", "claim", postgresql_where=sa.text("awaits_review")),
     info={"scope": lambda table, caller: caller.sees_claim_of(table.c.claim)},
+)
+
+# Why a claim was chosen for medical review: `value`, `random`, `deviation`, `by_hand` or a plugin's word.
+claim_selections = mass(
+    "claim_selections",
+    metadata,
+    identity(),
+    reference("claim", "claims", index=True),
+    text("reason"),
+    text("note", nullable=True),  # of a choice by hand
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# What patients were asked about the care that was claimed for, and what they said.
+claim_feedback = edited(
+    "claim_feedback",
+    metadata,
+    identity(),
+    reference("claim", "claims", unique=True),
+    text("status"),  # asked | answered
+    day("asked_on", nullable=True),  # null: said without being asked
+    day("answered_on", nullable=True),
+    Column("care_given", sa.Boolean, nullable=True),
+    Column("items_received", sa.Boolean, nullable=True),
+    Column("paid", sa.Boolean, nullable=True),
+    Column("rating", sa.SmallInteger, nullable=True),
+    text("note", nullable=True),
+    reference("recorded_by", "users", nullable=True),
+    scope=lambda table, caller: caller.sees_claim_of(table.c.claim),
+)
+
+# What the claims of a diagnosis asked in a calendar year (by target date), counted anew each day by a job.
+claim_averages = Table(
+    "claim_averages",
+    metadata,
+    Column("scheme", sa.Text, primary_key=True),
+    Column("year", sa.Integer, primary_key=True),
+    reference("diagnosis", "diagnoses", primary_key=True),
+    Column("claims", sa.BigInteger, nullable=False),
+    Column("claimed_minor", sa.Numeric, nullable=False),  # a sum of many claims may pass 64 bits
 )
 
 claim_results = mass(

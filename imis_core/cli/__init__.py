@@ -42,6 +42,9 @@ _COMMANDS: Final = {
     "cards": ("cards", "cards"),
     "audit": ("audit", "audit"),
     "plugins": ("plugins", "plugins"),
+    "doctor": ("doctor", "doctor"),
+    "backup": ("backup", "backup"),
+    "restore": ("backup", "restore"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),
 }

@@ -97,6 +97,15 @@ def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list
     return found
 
 
+def known_revisions(manifests: Mapping[str, Manifest]) -> dict[str, list[str]]:
+    """The revisions that the code knows of every history, newest first."""
+    found = {}
+    for manifest in _ordered(manifests):
+        scripts = ScriptDirectory.from_config(_config(manifest))
+        found[manifest.name] = [script.revision for script in scripts.walk_revisions()]
+    return found
+
+
 def _ordered(manifests: Mapping[str, Manifest]) -> list[Manifest]:
     with_tables = [m for m in manifests.values() if m.migrations is not None]
     return sorted(with_tables, key=lambda m: (m.name != KERNEL, m.name))
@@ -104,12 +113,17 @@ def _ordered(manifests: Mapping[str, Manifest]) -> list[Manifest]:
 
 def config_of(manifest: Manifest, connection: sa.Connection) -> Config:
     """Alembic's configuration for one history on a connection."""
+    config = _config(manifest)
+    config.attributes.update(connection=connection, schema=manifest.name)
+    return config
+
+
+def _config(manifest: Manifest) -> Config:
     assert manifest.migrations is not None
     config = Config()
     config.set_main_option("script_location", str(HERE))
     config.set_main_option("path_separator", "newline")
     config.set_main_option("version_locations", str(files(manifest.migrations)))
-    config.attributes.update(connection=connection, schema=manifest.name)
     return config
 
 

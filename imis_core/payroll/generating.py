@@ -118,8 +118,7 @@ def _run(
 
 
 def _speakers(context: Context, scheme: str) -> list[str]:
-    implementing = context.app.plugins.implementers(hookspecs.imis_payroll_lines_sql)
-    return [name for name in context.app.speakers(scheme) if name in implementing]
+    return context.app.speaking(hookspecs.imis_payroll_lines_sql, scheme)
 
 
 def _lines_of(context: Context, plugin: str, run: PayrollRun) -> Sequence[sa.Select[Any]]:

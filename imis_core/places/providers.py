@@ -110,7 +110,8 @@ class _References:
     @classmethod
     def of(cls, context: Context, items: Sequence[RegisterProvider | ChangeProvider]) -> _References:
         named = {item.location for item in items if item.location is not None}
-        places = resolve_locations(context, named | {p.location for item in items for p in item.catchment or ()})
+        named |= {p.location for item in items for p in item.catchment or ()}
+        places = resolve_locations(context, named, within_scope=True)
         levels = context.settings.deployment.facility_levels
         codes = sorted({code for item in items for code in item.price_lists or ()})
         if not codes:
@@ -197,7 +198,7 @@ def register_providers(context: Context, items: tuple[RegisterProvider, ...]) ->
 @command("providers.change", input=ChangeProvider, result=ProviderResult)
 def change_providers(context: Context, items: tuple[ChangeProvider, ...]) -> list[ProviderResult | Refusal]:
     """Change what is known of a provider; its code stays."""
-    stored = _load(context, [item.provider for item in items])
+    stored = _own(context, _load(context, [item.provider for item in items]))
     now = dict(stored)
     references = _References.of(context, items)
     outcomes: list[_Provider | Refusal] = []
@@ -235,7 +236,7 @@ def change_providers(context: Context, items: tuple[ChangeProvider, ...]) -> lis
 @command("providers.close", input=CloseProvider, result=ProviderResult)
 def close_providers(context: Context, items: tuple[CloseProvider, ...]) -> list[ProviderResult | Refusal]:
     """Close a provider from a day on."""
-    stored = _load(context, [item.provider for item in items])
+    stored = _own(context, _load(context, [item.provider for item in items]))
     now = dict(stored)
     outcomes: list[_Provider | Refusal] = []
     for item in items:
@@ -270,6 +271,18 @@ def _load(context: Context, names: Iterable[str]) -> dict[str, _Provider]:
         )
         for name, row in resolve_providers(context, names).items()
     }  # fmt: skip
+
+
+def _own(context: Context, found: dict[str, _Provider]) -> dict[str, _Provider]:
+    """Those that the caller may change: everybody knows the facilities, only who answers for one changes it."""
+    caller = context.caller
+    if caller.everywhere:
+        return found
+    return {
+        name: provider
+        for name, provider in found.items()
+        if provider.id in caller.providers or provider.location in caller.places
+    }
 
 
 def _replace(context: Context, now: dict[str, _Provider], provider: _Provider) -> None:

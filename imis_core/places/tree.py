@@ -88,8 +88,10 @@ class Tree:
         return tree
 
     def find(self, name: str) -> Place | None:
+        """The named place, if it is one that the caller may change: others are like places that are not there."""
         number = self.names.get(name)
-        return None if number is None else self.places[number]
+        within = self.context.caller.everywhere or number in self.context.caller.places
+        return self.places[number] if number is not None and within else None
 
     def above(self, place: Place) -> set[int]:
         """The place and all places above it."""

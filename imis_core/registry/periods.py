@@ -209,8 +209,9 @@ def list_periods(context: Context, asked: ListPeriods) -> Listing | Refusal:
     select = sa.select(p.id, p.starts, p.ends, p.state, p.closed_on, locations.c.code).join(
         locations, locations.c.id == p.place
     )
+    select = select.where(context.caller.sees_place(p.place))
     if asked.location is not None:
-        place = resolve_locations(context, [asked.location]).get(asked.location)
+        place = resolve_locations(context, [asked.location], within_scope=True).get(asked.location)
         if place is None:
             return not_found("location", "location", asked.location)
         select = select.where(p.place == place.id)

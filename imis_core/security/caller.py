@@ -20,6 +20,7 @@ _persons: Final = sa.table("persons", sa.column("id"), sa.column("place"), schem
 _groups: Final = sa.table("groups", sa.column("id"), sa.column("place"), schema=CORE)
 _providers: Final = sa.table("providers", sa.column("id"), sa.column("location"), schema=CORE)
 _claims: Final = sa.table("claims", sa.column("id"), sa.column("place"), sa.column("provider"), schema=CORE)
+_coverages: Final = sa.table("coverages", sa.column("id"), sa.column("group"), sa.column("person"), schema=CORE)
 SYSTEM: Final = 0  # the user number of what the application does by itself
 
 
@@ -60,6 +61,11 @@ class Caller:
         return sa.or_(
             sa.exists().where(_groups.c.id == group, _in(_groups.c.place, self.places)), self.sees_person_of(person)
         )
+
+    def sees_coverage_of(self, column: Any) -> sa.ColumnElement[bool]:
+        if self.everywhere:
+            return sa.true()
+        return sa.exists().where(_coverages.c.id == column, self.sees_holder(_coverages.c.group, _coverages.c.person))
 
     def sees_claim(self, place: Any, provider: Any) -> sa.ColumnElement[bool]:
         return sa.true() if self.everywhere else sa.or_(_in(place, self.places), _in(provider, self.providers))

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imis_core import audit_seals
 from imis_core.audit_seals import last_seals, seal_due
 from imis_core.audit_verification import Verification, seals_of_lines, told_in_words, verify
-from imis_core.jobs import Worker
+from imis_core.jobs_worker import Worker
 from imis_core.testing.app import TestApp
 from tests.audit.conftest import Superuser
 

@@ -108,3 +108,27 @@ def test_a_facility_restores_its_own_claims(make_app: Any) -> None:
     assert caught.value.code == "not_found"
     assert restore(clinic, "C1", "C2", as_=anna)["status"] == "rejected"
     assert clinic.show("C2")["number"] == "N1"
+
+
+def test_what_is_taken_back_or_refused_by_a_reviewer_is_free_again(clinic: Clinic) -> None:
+    """Counts and provisions of a withdrawn claim, and quantities that a reviewer cut, are there for the next claim."""
+    terms = {"insurance_months": 12, "max_consultations": 1, "items": {"ADVICE": {}, "DRUG": {"max_provisions": 10}}}
+    clinic.package("COUNTED", terms)
+    clinic.person("N7")
+    clinic.insure("N7", "COUNTED")
+
+    def submit(code: str, *lines: Any) -> list[tuple[str | None, str]]:
+        answer = clinic.submit(code, *lines, number="N7")
+        return [(line["rejection"], line["quantity_approved"]) for line in answer["lines"]]
+
+    assert submit("C1", "ADVICE") == [(None, "1")]
+    assert submit("C2", "ADVICE") == [("max_consultations", "0")]
+    withdraw(clinic, "C1")
+    assert submit("C3", "ADVICE") == [(None, "1")]
+    said = [{"line": 1, "reject": True, "justification": "no need"}]
+    clinic.app.do("claims.review", {"claim": "C3", "lines": said})
+    assert submit("C4", "ADVICE") == [(None, "1")]
+    assert submit("D1", ("DRUG", 8, "100")) == [(None, "8")]
+    clinic.app.do("claims.review", {"claim": "D1", "lines": [{"line": 1, "quantity": 3, "justification": "enough"}]})
+    assert submit("D2", ("DRUG", 9, "100")) == [(None, "7")]
+    assert submit("D3", "DRUG") == [("max_provisions", "0")]

@@ -157,7 +157,7 @@ def approve(context: Context, items: tuple[Approve, ...]) -> list[Approved | Ref
         row.id: row
         for row in context.execute(
             sa.select(enrolments)
-            .where(enrolments.c.id == any_of({n for n in numbers if n is not None}))
+            .where(enrolments.c.id == any_of({n for n in numbers if n is not None}), *_seen_whole(context))
             .order_by(enrolments.c.id)
             .with_for_update()
         )
@@ -193,8 +193,6 @@ def _approve(context: Context, item: Approve, row: Any, target: Target) -> Appro
             enrolment_lines.c.enrolment == row.id, context.scoped(enrolment_lines)
         )
     ).all()
-    if len(lines) != row.listed:
-        return not_found("enrolment", "enrolment", item.enrolment)  # it lists others than the caller may see
     listed = tuple(line.unit for line in lines if line.outcome != NOT_SELECTED)
     agreed = [line.unit for line in lines if line.outcome == SELECTED]
     target = evolve(target, only=listed)
@@ -217,6 +215,15 @@ def _approve(context: Context, item: Approve, row: Any, target: Target) -> Appro
     )
     enrolled = sum(move.state == ACTIVE for move in moves)
     return Approved(status=APPROVED, enrolled=enrolled, waiting=len(moves) - enrolled, refused=len(listed) - len(moves))
+
+
+def _seen_whole(context: Context) -> list[sa.ColumnElement[bool]]:
+    """An enrolment is there for whoever may see all that it lists."""
+    if context.caller.everywhere:
+        return []
+    line = enrolment_lines.c
+    seen = sa.select(sa.func.count()).where(line.enrolment == enrolments.c.id, context.scoped(enrolment_lines))
+    return [enrolments.c.listed == seen.scalar_subquery()]
 
 
 @frozen(kw_only=True)
@@ -278,11 +285,7 @@ def list_enrolments(context: Context, asked: ListEnrolments) -> Listing | Refusa
     )
     if asked.status is not None:
         select = select.where(e.state == asked.status)
-    if not context.caller.everywhere:
-        seen = sa.select(sa.func.count()).where(
-            enrolment_lines.c.enrolment == e.id, context.scoped(enrolment_lines)
-        )  # fmt: skip
-        select = select.where(e.listed == seen.scalar_subquery())
+    select = select.where(*_seen_whole(context))
 
     def build(rows: Sequence[Any]) -> list[EnrolmentShown]:
         ids = context.ids.encode_all(NOUN, [row.id for row in rows])
