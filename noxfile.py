@@ -144,3 +144,13 @@ def faults(session: nox.Session) -> None:
     asked = [argument for argument in session.posargs if not argument.startswith("-")]
     options = [argument for argument in session.posargs if argument not in asked]
     _run(session, "-m", "pytest", "-o", "python_files=fault_*.py", *(asked or ["tests/faults"]), *options)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Generated requests over the whole OpenAPI and generated files for every importer; some minutes, bounded.
+
+    IMIS_FUZZ_EACH requests go to each operation (120), IMIS_FUZZ_FILES files to each importer (300), made from the seed
+    IMIS_FUZZ_SEED; arguments go to pytest.
+    """
+    _run(session, "-m", "pytest", "-s", "-o", "python_files=fuzz_*.py", "tests/fuzz", *session.posargs)

@@ -29,10 +29,8 @@ def new_plugin(folder: Path, name: str | None, title: str | None, number: int | 
     if folder.exists() and any(folder.iterdir()):
         raise refused("new.folder_not_empty", f"{folder} is not empty; name a folder that is new or empty")
     chosen = name or folder.resolve().name.lower().replace("-", "_").removeprefix("imis_")
-    if not re.fullmatch(r"(?!pg_)[a-z][a-z0-9_]{0,40}", chosen) or chosen in RESERVED:
-        message = (
-            f"{chosen!r} cannot be a plugin's name: lower case letters, digits and underscores, none of the kernel's"
-        )
+    if not re.fullmatch(r"(?!pg_)[a-z][a-z0-9_]{0,29}", chosen) or chosen in RESERVED:
+        message = f"{chosen!r} cannot be a plugin's name: at most 30 lower case letters, digits and underscores"
         raise refused("new.plugin_name", "name the plugin otherwise, with --name", Problem("name", "format", message))
     data = {"name": chosen, "number": number or _number(chosen)}
     if title is not None:

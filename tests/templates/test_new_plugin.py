@@ -36,7 +36,7 @@ def test_a_fresh_plugin_is_green(tmp_path: Path) -> None:
     _run(python, folder, "mypy")
 
 
-@pytest.mark.parametrize("name", ["a", "a_kind_of_scheme_with_a_name_of_forty_one"])
+@pytest.mark.parametrize("name", ["a", "a_kind_of_scheme_of_thirty_abc"])
 def test_a_name_of_any_length_gives_clean_files(tmp_path: Path, name: str) -> None:
     """Neither a short nor a long name breaks the format, the order of imports or the length of a line."""
     folder = tmp_path / "plugin"
@@ -54,7 +54,7 @@ def test_a_plugin_is_named_by_its_folder(tmp_path: Path) -> None:
     assert 'name="school_feeding"' in page
 
 
-@pytest.mark.parametrize("name", ["1st", "core", "pg_x", "päyments", "a" * 42])
+@pytest.mark.parametrize("name", ["1st", "core", "pg_x", "päyments", "a" * 31])
 def test_a_wrong_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
     """Before anything is written, with what a name may be."""
     assert main(["new-plugin", str(tmp_path / "x"), "--name", name]) == 2
