@@ -55,6 +55,8 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     found = _found(context, asked.entity)
     if isinstance(found, Refusal):
         return found
+    if found[0].fullname == "core.persons":
+        context.tells_of([found[1]])
     told = _history(context, *found)
     entries = _entries(context, [audit for audit, _ in told])
     return [

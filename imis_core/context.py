@@ -46,6 +46,8 @@ class Context:
     audit: int = 0
     command: str = ""
     events: list[Event] = field(factory=list)
+    told: set[int] = field(factory=set)  # persons of whom the answer tells beside those that its fields name
+    logged: set[str] = field(factory=set)  # persons, as they were named, whose look-up is logged already
     approved_change: bool = False  # a change request of the registry that a second person approved runs here
 
     @property
@@ -114,6 +116,10 @@ class Context:
     def money(self, minor: int, scheme: str) -> Money:
         """Minor units in the scheme's currency."""
         return Money(minor, self.settings.currency_of(scheme))
+
+    def tells_of(self, persons: Iterable[int]) -> None:
+        """Note persons, by key, of whom a query's answer tells in another way than by a field that names them."""
+        self.told.update(persons)
 
     def look_up(self, persons: Iterable[int]) -> None:
         """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_trail, deliveries, jobs, jobs_doors
+from imis_core import __version__, approvals, audit_reads, audit_trail, deliveries, jobs, jobs_doors, person_export
 from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
@@ -127,6 +127,8 @@ def imis_register_queries() -> Iterable[Query]:
     return (
         *approvals.QUERIES,
         *audit_trail.QUERIES,
+        *audit_reads.QUERIES,
+        *person_export.QUERIES,
         *users.QUERIES,
         *jobs_doors.QUERIES,
         *deliveries.QUERIES,

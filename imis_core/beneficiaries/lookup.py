@@ -119,7 +119,9 @@ def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
             "command": [context.command] * len(ids),
         },
     )
-    return _persons(context, set(numbers))
+    found = _persons(context, set(numbers))
+    context.logged.update(found)
+    return found
 
 
 def merged_persons(name: str = "merged") -> sa.Subquery:
