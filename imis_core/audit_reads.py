@@ -46,14 +46,14 @@ class PersonRead:
 
 def _reads(context: Context, person: int | None) -> sa.Subquery:
     """Each reading of each person that the caller may see, from both logs; of one person alone if named."""
-    one = sa.func.unnest(reads.c.persons).column_valued("one")
-    of_answers = sa.select(reads.c.id, reads.c.at, reads.c.user, reads.c.query, one.label("person"),
-                           sa.false().label("looked_up")).select_from(reads).join(one, sa.true())  # fmt: skip
+    one = sa.func.unnest(reads.c.persons).table_valued(sa.column("person", sa.BigInteger), name="one").render_derived()
+    of_answers = sa.select(reads.c.id, reads.c.at, reads.c.user, reads.c.query, one.c.person,
+                           sa.false().label("looked_up")).select_from(reads.join(one, sa.true()))  # fmt: skip
     found = sa.select(lookups.c.id, lookups.c.at, lookups.c.user, lookups.c.command.label("query"), lookups.c.person,
                       sa.true().label("looked_up"))  # fmt: skip
     if person is not None:
         named = sa.literal([person], ARRAY(sa.BigInteger))
-        of_answers = of_answers.where(reads.c.persons.contains(named), one == person)
+        of_answers = of_answers.where(reads.c.persons.bool_op("@>")(named), one.c.person == person)
         found = found.where(lookups.c.person == person)
     both = sa.union_all(of_answers, found).subquery("both")
     p = _PERSONS.c

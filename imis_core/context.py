@@ -47,6 +47,7 @@ class Context:
     command: str = ""
     events: list[Event] = field(factory=list)
     told: set[int] = field(factory=set)  # persons of whom the answer tells beside those that its fields name
+    told_names: set[str] = field(factory=set)  # the same, by number or id
     logged: set[str] = field(factory=set)  # persons, as they were named, whose look-up is logged already
     approved_change: bool = False  # a change request of the registry that a second person approved runs here
 
@@ -117,9 +118,10 @@ class Context:
         """Minor units in the scheme's currency."""
         return Money(minor, self.settings.currency_of(scheme))
 
-    def tells_of(self, persons: Iterable[int]) -> None:
-        """Note persons, by key, of whom a query's answer tells in another way than by a field that names them."""
+    def tells_of(self, persons: Iterable[int] = (), names: Iterable[str] = ()) -> None:
+        """Note persons, by key or name, of whom a query's answer tells otherwise than by a field that names them."""
         self.told.update(persons)
+        self.told_names.update(names)
 
     def look_up(self, persons: Iterable[int]) -> None:
         """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""

@@ -97,7 +97,7 @@ def _rows(context: Context, tables: Mapping[str, sa.Table], person: int) -> dict
     add(persons, persons.c.id == person)
     live = [t for t in tables.values() if "history_of" not in t.info and t.fullname != persons.fullname]
     for table in live:
-        columns = [k.parent for k in table.foreign_keys if k.column.table.fullname == persons.fullname]
+        columns = [c for c in table.columns if _names_person(c)]
         if columns:
             add(table, sa.or_(*[column == person for column in columns]))
     for table in live:
@@ -119,9 +119,15 @@ def _rows(context: Context, tables: Mapping[str, sa.Table], person: int) -> dict
             and k.column.table.fullname not in {persons.fullname, "core.groups"}
             and table.fullname not in BELONGS_TO
         ]  # fmt: skip
-        if conditions and not any(k.column.table.fullname == persons.fullname for k in table.foreign_keys):
+        if conditions and not any(_names_person(c) for c in table.columns):
             add(table, sa.or_(*conditions))
     return {name: list(part.values()) for name, part in found.items()}
+
+
+def _names_person(column: sa.Column[Any]) -> bool:
+    """A reference to a person; of a table that is too hot for foreign keys, the column that is called so."""
+    refers = any(key.column.table.fullname == persons.fullname for key in column.foreign_keys)
+    return refers or (column.name == "person" and not column.foreign_keys)
 
 
 def _array(numbers: Sequence[Any]) -> sa.ColumnElement[Any]:

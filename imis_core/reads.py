@@ -35,12 +35,13 @@ def log_reads(context: Context, result: type, asked: Mapping[str, Any], answer: 
     """Note the persons that an answer tells of: one statement, none if it tells of nobody."""
     if context.caller.user == SYSTEM:
         return
-    names = set(_named({k: v for k, v in asked.items() if k in PERSON_FIELDS}))
+    names = set(names_in({k: v for k, v in asked.items() if k in PERSON_FIELDS})) | context.told_names
     if tells_of_persons(result):
-        names.update(_named(answer))
+        names.update(names_in(answer))
     names -= context.logged
     ids = set(context.told)
     context.told.clear()
+    context.told_names.clear()
     numbers = []
     for name in names:
         number = context.ids.decode("persons", name)
@@ -56,17 +57,17 @@ def log_reads(context: Context, result: type, asked: Mapping[str, Any], answer: 
         )  # fmt: skip
 
 
-def _named(value: Any, within: bool = False) -> Iterator[str]:
+def names_in(value: Any, within: bool = False) -> Iterator[str]:
     """The texts that stand in fields which name persons."""
     if isinstance(value, str):
         if within:
             yield value
     elif isinstance(value, Mapping):
         for key, part in value.items():
-            yield from _named(part, key in PERSON_FIELDS)
+            yield from names_in(part, key in PERSON_FIELDS)
     elif isinstance(value, (list, tuple)):
         for part in value:
-            yield from _named(part, within)
+            yield from names_in(part, within)
 
 
 @cache

@@ -370,6 +370,7 @@ LOCAL: Final[Mapping[str, tuple[str, ...]]] = {
     "after": (),
     "debtor": (),
     "bank": (),
+    "note": (),
     "forget": (),
     "job": ("@job",),
     "subscriber": (),
