@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imis_core.attachments.store import NewFile, store_files
 from imis_core.beneficiaries.checking import BeneficiaryBatch
+from imis_core.beneficiaries.joining import Joined, MemberEffect
 from imis_core.beneficiaries.lookup import GroupRow, PersonRow, resolve_groups, resolve_persons
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.beneficiaries.merging import PersonMove
@@ -19,6 +20,7 @@ from imis_core.benefit_packages.lookup import (
 from imis_core.benefit_packages.numbers_of_terms import LARGEST_MINOR, number_problems
 from imis_core.benefit_packages.schemes import (
     ClaimCase,
+    Condition,
     Enrollee,
     EnrolmentCase,
     PaymentTerms,
@@ -132,6 +134,7 @@ __all__ = [
     "ClaimSample",
     "ClaimsValuated",
     "Command",
+    "Condition",
     "Context",
     "Criteria",
     "Criterion",
@@ -146,10 +149,12 @@ __all__ = [
     "Invalid",
     "InvalidInput",
     "Job",
+    "Joined",
     "Listing",
     "Manifest",
     "MappingEntry",
     "MappingFilter",
+    "MemberEffect",
     "Message",
     "Money",
     "MonthDay",

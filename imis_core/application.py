@@ -16,6 +16,7 @@ from typing import Any, Final
 import attrs
 
 from imis_core import __version__, hookspecs
+from imis_core.beneficiaries.joining import MemberEffect
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.claims.events import ClaimsValuated
 from imis_core.clock import Clock
@@ -68,6 +69,7 @@ class Composition:
         jobs = collected(hookspecs.imis_register_jobs, (Job, ChunkedJob), "job")
         channels = collected(hookspecs.imis_register_payment_channels, PaymentChannel, "payment channel")
         sources = collected(hookspecs.imis_register_payment_sources, SourceKind, "payment source")
+        effects = collected(hookspecs.imis_register_member_effects, MemberEffect, "member effect")
         notifiers = collected(hookspecs.imis_register_notifiers, Notifier, "notifier")
         reports = collected(hookspecs.imis_register_reports, Report, "report")
         routes = collected(hookspecs.imis_register_routes, Route, "route")
@@ -101,6 +103,7 @@ class Composition:
         self.jobs: dict[str, Job | ChunkedJob] = {name: j for name, (_, j) in jobs.items()}
         self.channels: dict[str, PaymentChannel] = {name: c for name, (_, c) in channels.items()}
         self.sources: dict[str, SourceKind] = {name: s for name, (_, s) in sources.items()}
+        self.member_effects: dict[str, MemberEffect] = {name: e for name, (_, e) in sorted(effects.items())}
         self.routes: tuple[Route, ...] = tuple(r for _, r in routes.values())
         self.mappings: tuple[ResourceMapping, ...] = tuple(m for _, m in mappings.values())
         report += self._mapping_problems(mappings.values())

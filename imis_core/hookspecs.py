@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.joining import MemberEffect
     from imis_core.beneficiaries.merging import PersonMove
     from imis_core.benefit_packages.schemes import SchemeType
     from imis_core.claims.events import ClaimsValuated
@@ -98,6 +99,11 @@ def imis_beneficiary_check_batch(  # type: ignore[empty-body]
     context: Context, batch: BeneficiaryBatch
 ) -> Mapping[int, Refusal]:
     """What speaks against registering these groups or adding to them: refusals by position. Called once per batch."""
+
+
+@hookspec
+def imis_register_member_effects() -> Iterable[MemberEffect]:  # type: ignore[empty-body]
+    """What follows in the same transaction when persons join groups, such as their cover. Set-based."""
 
 
 @hookspec

@@ -24,7 +24,7 @@ from procrastinate.utils import utcnow
 from imis_core.context import Context
 from imis_core.errors import ImisError, Unavailable
 from imis_core.jobs_kinds import Chunk, ChunkedJob, Job, NoInput
-from imis_core.jobs_runs import Taken, begin_run, note_errors, perform_job
+from imis_core.jobs_runs import Taken, begin_run, note_error, note_errors, perform_job
 from imis_core.jobs_schedules import take_due
 from imis_core.parsing import plain
 
@@ -71,6 +71,22 @@ class _Retries(BaseRetryStrategy):
         return RetryDecision(retry_at=utcnow() + timedelta(seconds=PAUSE_BASE ** (job.attempts + 1)))
 
 
+class _Manager(JobManager):
+    """Leaves jobs alone that were given back: they may be another worker's by now."""
+
+    def __init__(self, connector: Any, released: set[int]) -> None:
+        super().__init__(connector)
+        self._released = released
+
+    async def finish_job(self, job: QueueJob, *args: Any, **kwargs: Any) -> None:
+        if job.id not in self._released:
+            await super().finish_job(job, *args, **kwargs)
+
+    async def retry_job(self, job: QueueJob, *args: Any, **kwargs: Any) -> None:
+        if job.id not in self._released:
+            await super().retry_job(job, *args, **kwargs)
+
+
 class Queue:
     """The queue of one application: deferring in a caller's transaction, and running what is due."""
 
@@ -86,6 +102,8 @@ class Queue:
         # Tasks are defined on the asynchronous connector's app: a task of the synchronous one never finds its worker.
         self._queue = procrastinate.App(connector=connector)
         self._running: set[int] = set()
+        self._released: set[int] = set()
+        self._queue.job_manager = _Manager(connector, self._released)
         self._changing = threading.Lock()
 
         @self._queue.task(name=TASK, retry=_Retries(), pass_context=True)
@@ -99,6 +117,10 @@ class Queue:
                 self._running.add(number)
             try:
                 perform_job(app, Taken(number, context.job.attempts, job, data, run, chunk))
+            except Exception as error:
+                if number not in self._released:
+                    note_error(app, number, context.job.attempts + 1, error)
+                raise
             finally:
                 with self._changing:
                     self._running.discard(number)
@@ -188,6 +210,7 @@ class Queue:
         """Give back the jobs that this process has begun and cannot finish; another worker takes them at once."""
         with self._changing:
             running = sorted(self._running)
+            self._released.update(running)
         if running:
             with self._app.database.command(self._app.system) as (connection, _):
                 connection.execute(_RELEASE, {"jobs": running})

@@ -45,20 +45,16 @@ class Taken:
 
 
 def perform_job(app: Application, taken: Taken) -> None:
-    """Do what a job asks for. Whatever it raises is kept with the job (`jobs.show`) before it goes on to the queue."""
-    try:
-        kind = app.jobs.get(taken.job)
-        if kind is None:
-            raise refused("jobs.unknown", f"no enabled plugin knows the job {taken.job!r}; enable the one that does")
-        if isinstance(kind, Job):
-            kind.handler(app, parse(taken.data, kind.input))
-        elif taken.chunk is None:
-            retried(lambda: _cut(app, kind, taken.number))
-        else:
-            retried(lambda: _work(app, kind, taken))
-    except Exception as error:
-        _note(app, taken.number, taken.attempts + 1, error)
-        raise
+    """Do what a job asks for."""
+    kind = app.jobs.get(taken.job)
+    if kind is None:
+        raise refused("jobs.unknown", f"no enabled plugin knows the job {taken.job!r}; enable the one that does")
+    if isinstance(kind, Job):
+        kind.handler(app, parse(taken.data, kind.input))
+    elif taken.chunk is None:
+        retried(lambda: _cut(app, kind, taken.number))
+    else:
+        retried(lambda: _work(app, kind, taken))
 
 
 def begin_run(context: Context, number: int, kind: ChunkedJob, data: Any) -> None:
@@ -136,7 +132,7 @@ def _as_maker(app: Application, connection: sa.Connection, audit: int, run: Any)
     return context
 
 
-def _note(app: Application, number: int, attempt: int, error: Exception) -> None:
+def note_error(app: Application, number: int, attempt: int, error: Exception) -> None:
     """Keep why an attempt failed; where even that fails the log has it, and the queue goes on with the error itself."""
     text = f"{type(error).__name__}: {error}".replace("\x00", "")[:ERROR_MAX]
     try:

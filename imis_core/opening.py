@@ -111,7 +111,7 @@ def open_application(
     try:
         if migrate_first:
             _migrate(addresses, composition)
-        database = Database(addresses.app)
+        database = Database(addresses.app, revive=addresses.revive)
         app = Application(
             settings,
             database,

@@ -226,6 +226,21 @@ class Plugins:
             raise HookFailed(plugin, spec.__name__, error) from error
         return cast(R, value)
 
+    def call_for(
+        self, plugin: str, kind: type[R], spec: Callable[P, Iterable[R]], *args: P.args, **kwargs: P.kwargs
+    ) -> tuple[R, ...]:
+        """One plugin's answer to a hook that answers several of a `kind`. Raises `HookFailed`, for garbage too."""
+        answer = self.call_plugin(plugin, spec, *args, **kwargs)
+        try:
+            items = tuple(answer)
+        except TypeError as error:
+            raise HookFailed(plugin, spec.__name__, error) from error
+        for item in items:
+            if not isinstance(item, kind):
+                told = TypeError(f"it answered with {item!r:.80}, which is no {kind.__name__}")
+                raise HookFailed(plugin, spec.__name__, told)
+        return items
+
     def collect(
         self, spec: Callable[[], Iterable[R]], kind: type | tuple[type, ...], what: str
     ) -> dict[str, tuple[str, R]]:

@@ -27,6 +27,7 @@ from imis_core.claims import reviewing as claims_reviewing
 from imis_core.claims import selecting as claims_selecting
 from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
+from imis_core.coverage import joining as coverage_joining
 from imis_core.coverage import queries as coverage_queries
 from imis_core.eligibility import queries as eligibility_queries
 from imis_core.employment import commands as employment_commands
@@ -61,6 +62,7 @@ from imis_core.users import commands as users
 
 if TYPE_CHECKING:
     from imis_core.beneficiaries.checking import BeneficiaryBatch
+    from imis_core.beneficiaries.joining import MemberEffect
     from imis_core.beneficiaries.merging import PersonMove
     from imis_core.commands import Command
     from imis_core.context import Context
@@ -188,6 +190,11 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:
 @hookimpl
 def imis_beneficiary_check_batch(context: Context, batch: BeneficiaryBatch) -> Mapping[int, Refusal]:
     return periods.check_periods(context, batch)
+
+
+@hookimpl
+def imis_register_member_effects() -> Iterable[MemberEffect]:
+    return (coverage_joining.EFFECT,)
 
 
 @hookimpl

@@ -20,6 +20,7 @@ from imis_core.beneficiaries.groups import (
     hidden_members,
 )
 from imis_core.beneficiaries.households import Member, Recipient, Relationship
+from imis_core.beneficiaries.joining import Joined, after_joining
 from imis_core.beneficiaries.lookup import PersonRow
 from imis_core.beneficiaries.persons import (
     Identifier,
@@ -136,6 +137,7 @@ def add_members(context: Context, items: tuple[AddMember, ...]) -> list[GroupSho
     created: dict[str, PersonRow] = {}
     written: list[NewPerson] = []
     snapshots: list[Snapshot | Refusal] = []
+    joins: list[Joined] = []
     for item, draft in zip(items, drafts, strict=True):
         group, day = shop.groups.get(item.group), _day(context, item.on)
         if group is None:
@@ -159,9 +161,11 @@ def add_members(context: Context, items: tuple[AddMember, ...]) -> list[GroupSho
         group.household.join(row.id, row.number, row.birth_date, item.relationship, item.recipient, day)
         group.settle(day)
         shop.belongs[row.id, group.kind] = group.id
+        joins.append(Joined(group.id, row.id, item.relationship, day))
         snapshots.append(Snapshot.of(group))
     write_persons(context, written)
     shop.write()
+    after_joining(context, joins)
     return shop.show(snapshots)
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import sqlalchemy as sa
 from attrs import field, frozen
 
+from imis_core.criteria.criterion import Criterion
 from imis_core.deployment import AttributeRule
 from imis_core.errors import Problem, Refusal
 
@@ -32,11 +33,21 @@ class TermsCheck:
 
 
 @frozen
+class Condition:
+    """What a quote must know of a household, or of each of its members: `name` is what cases say is met."""
+
+    name: str
+    of: Literal["household", "member"]
+    criterion: Criterion
+
+
+@frozen
 class Enrollee:
-    """A person whom a policy may count, in order of registration."""
+    """A person whom a policy may count, in order of registration. `met`: the conditions that he or she meets."""
 
     born: date
     relationship: str | None
+    met: frozenset[str] = frozenset()
 
 
 @frozen
@@ -50,18 +61,26 @@ class EnrolmentCase:
     members: tuple[Enrollee, ...]
     previous_end: date | None = None
     attributes: Mapping[str, Any] = field(factory=dict)  # of the group, or of the person
+    met: frozenset[str] = frozenset()  # names of the conditions that the household meets
 
 
 @frozen
 class Quote:
-    """A policy's dates and contribution, in minor units; `counted` are positions of the members it counts."""
+    """A policy's dates and contribution, in minor units; `counted` are positions of the members it counts.
+
+    `subsidies`: what others owe for the household, (category, minor units).
+    """
 
     starts: date
     ends: date
     last_payment: date
     counted: tuple[int, ...]
     value_minor: int
-    subsidy_minor: int
+    subsidies: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def subsidy_minor(self) -> int:
+        return sum(minor for _, minor in self.subsidies)
 
     @property
     def due_minor(self) -> int:
@@ -70,11 +89,17 @@ class Quote:
 
 @frozen
 class PaymentTerms:
-    """How a policy takes contributions. `underpaid`: the state of a policy that is paid in part."""
+    """How a policy takes contributions, and what follows it.
+
+    `underpaid`: the state of a policy that is paid in part; `keeps_credit`: what is paid above the contribution is kept
+    for what is due next; `conversion_package`: the package that a renewal takes instead of its own.
+    """
 
     max_installments: int | None
     underpaid: Literal["idle", "active", "suspended"]
     grace_payment_months: int
+    keeps_credit: bool = False
+    conversion_package: str | None = None
 
 
 @frozen
@@ -115,7 +140,8 @@ class SchemeType:
     `terms` is the attrs class of a package's terms; `check_terms` adds what types cannot say. `store_package` keeps
     parsed terms in the plugin's own tables, for many versions at once: `(context, [(version id, terms)])`.
 
-    A type with coverages answers `enrolment` (a quote or a refusal per case) and `payment_terms`.
+    A type with coverages answers `enrolment` (a quote or a refusal per case), `payment_terms`, and
+    `enrolment_conditions`: what terms must know of households and members to be quoted, which the kernel asks for once.
     A type that takes claims answers three selects, which the kernel joins once per statement:
 
     - `covers_sql(on, case)`: who is covered on the day `on` (a column): columns `scheme`, `cover_kind`, `cover`,
@@ -154,6 +180,7 @@ class SchemeType:
     location_codes: Callable[[Any], frozenset[str]] = field(default=lambda terms: frozenset())
     store_package: Callable[[Context, Sequence[tuple[int, Any]]], None] | None = None
     enrolment: Callable[[Sequence[EnrolmentCase]], Sequence[Quote | Refusal]] | None = None
+    enrolment_conditions: Callable[[Any], Sequence[Condition]] = field(default=lambda terms: ())
     payment_terms: Callable[[Any], PaymentTerms] | None = None
     covers_sql: Callable[[sa.ColumnElement[date], sa.ColumnElement[int]], sa.Select[Any]] | None = None
     line_terms_sql: Callable[[], sa.Select[Any]] | None = None

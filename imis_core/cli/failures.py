@@ -8,7 +8,7 @@ import traceback
 import click
 
 from imis_core.cli import INTERRUPTED
-from imis_core.errors import ImisError
+from imis_core.errors import ImisError, Refusal
 
 FAILED = 1
 WRONG_INPUT = 2
@@ -36,9 +36,12 @@ def describe(error: Exception) -> tuple[str, int]:
         return _one_line(f"usage: {error.format_message().rstrip('.')}{way_out}"), WRONG_INPUT
     if (file_problem := _of_files(error)) is not None:
         return file_problem, WRONG_INPUT
-    if _is_database_loss(error):
+    fault = _of_database(error)
+    if fault is not None and fault.code == "database.unreachable":
         reason = str(getattr(error, "orig", error)).splitlines()[0]
         return _one_line(f"database.lost: the database went away: {reason}; see that it runs, then repeat"), FAILED
+    if fault is not None:
+        return fault.line(), FAILED
     return _one_line(f"internal error {type(error).__name__}: {error}; run `imis --debug ...` to see where"), FAILED
 
 
@@ -50,9 +53,13 @@ def _of_files(error: Exception) -> str | None:
     return None
 
 
-def _is_database_loss(error: Exception) -> bool:
-    exceptions = sys.modules.get("sqlalchemy.exc")
-    return exceptions is not None and isinstance(error, exceptions.OperationalError)
+def _of_database(error: Exception) -> Refusal | None:
+    """A failure of the database; where it is not loaded there is none."""
+    if "sqlalchemy.exc" not in sys.modules:
+        return None
+    from imis_core.database.faults import fault_of
+
+    return fault_of(error)
 
 
 def _one_line(text: str) -> str:

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.benefit_packages.tables import packages
+from imis_core.coverage.covers import own_effective_from
 from imis_core.coverage.tables import coverage_members, coverages
 
 _LEFT: Final = (
@@ -15,7 +16,7 @@ _LEFT: Final = (
     .where(
         memberships.c.group == coverages.c.group,
         memberships.c.person == coverage_members.c.person,
-        memberships.c.left_on > coverages.c.enrolled_on,
+        memberships.c.left_on > coverage_members.c.joined_on,
     )
     .scalar_subquery()
 )
@@ -25,7 +26,7 @@ COVERED: Final = (
     sa.select(
         coverage_members.c.id,
         coverage_members.c.person,
-        sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from).label("effective_from"),
+        own_effective_from().label("effective_from"),
         sa.func.least(coverages.c.ends, coverages.c.terminated_on, persons.c.death_date, _LEFT).label("effective_to"),
         (coverage_members.c.version + coverages.c.version).label("changes"),
         coverages.c.id.label("policy"),

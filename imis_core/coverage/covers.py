@@ -23,7 +23,7 @@ def coverage_covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
     in this policy), `effective_to` (the policy's last day), `waits` (whether waiting periods hold: a new policy, or who
     joined late). A policy that has ended since still covers its days. Who asks restricts it to persons and schemes.
     """
-    effective = sa.func.coalesce(coverage_members.c.effective_from, coverages.c.effective_from)
+    effective = own_effective_from()
     return (
         sa.select(
             sa.literal(COVERAGE_KIND, sa.Text).label("cover_kind"),
@@ -49,11 +49,20 @@ def coverage_covers_sql(on: sa.ColumnElement[date]) -> sa.Select[Any]:
     )
 
 
+def own_effective_from() -> sa.ColumnElement[date]:
+    """The first day of a member's own cover, null until it is paid; late joiners never have the policy's.
+
+    To be used beside `coverages` and `coverage_members`.
+    """
+    m = coverage_members.c
+    return sa.case((m.late, m.effective_from), else_=sa.func.coalesce(m.effective_from, coverages.c.effective_from))
+
+
 def member_stands(on: sa.ColumnElement[date]) -> sa.ColumnElement[bool]:
     """Whether a member is alive and in the group on a day; the day of death or leaving itself is still covered.
 
-    To be used beside `coverages`, `coverage_members` and `persons`. Who left before the enrolment and came back was
-    counted anew, so only leavings after it matter.
+    To be used beside `coverages`, `coverage_members` and `persons`. Who left before and came back was counted anew, so
+    only leavings after the day of joining matter.
     """
     left = (
         sa.select(sa.literal(1))
@@ -61,7 +70,7 @@ def member_stands(on: sa.ColumnElement[date]) -> sa.ColumnElement[bool]:
         .where(
             memberships.c.group == coverages.c.group,
             memberships.c.person == coverage_members.c.person,
-            memberships.c.left_on > coverages.c.enrolled_on,
+            memberships.c.left_on > coverage_members.c.joined_on,
             memberships.c.left_on < on,
         )
         .correlate_except(memberships)

@@ -6,28 +6,34 @@ Source: health_insurance.md 2.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-import sqlalchemy as sa
 from attrs import evolve, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
-from imis_core.beneficiaries.tables import groups, memberships, persons
-from imis_core.benefit_packages.lookup import Version, parsed_terms, scheme_type, versions_on
-from imis_core.benefit_packages.schemes import Enrollee, EnrolmentCase, Quote, SchemeType
+from imis_core.benefit_packages.lookup import Version, scheme_type, versions_by_id, versions_on
+from imis_core.benefit_packages.schemes import Quote, SchemeType
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.coverage.dues import Due, book_dues
 from imis_core.coverage.holds import Hold, Holds
 from imis_core.coverage.lookup import FIELDS, NOUN, Member, Policy, PolicyShown, load_policies, package_codes, shown
+from imis_core.coverage.paid import Paid, paid_for
+from imis_core.coverage.quoting import (
+    Candidate,
+    QuoteCase,
+    lock_groups,
+    lock_persons,
+    memberships_of,
+    payment_terms,
+    quotes_of,
+)
 from imis_core.coverage.states import ACTIVE, IDLE, RENEWABLE, state_on
-from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.coverage.tables import coverage_credits, coverage_members, coverages
 from imis_core.database.bulk import insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found
-from imis_core.ledger.book import INCOME, RECEIVABLE, SUBSIDIES, post
 
 
 @frozen(kw_only=True)
@@ -61,21 +67,11 @@ class _Asked:
 
 
 @frozen
-class _Person:
-    id: int
-    number: str
-    born: date
-    died: date | None
-    attributes: Mapping[str, Any]
-    relationship: str | None = None
-
-
-@frozen
 class _Case:
     """A policy asked for, with its possible members in order of registration and the holder's attributes."""
 
     asked: _Asked
-    members: tuple[_Person, ...]
+    members: tuple[Candidate, ...]
     attributes: Mapping[str, Any]
 
 
@@ -84,8 +80,10 @@ class _New:
     """A policy to be written, with the members that it counts."""
 
     policy: Policy
-    members: tuple[_Person, ...]
+    members: tuple[Candidate, ...]
     holds: tuple[Hold, ...] = field(eq=False)
+    subsidies: Mapping[str, int]
+    credit_minor: int = 0  # taken over from the policy that it follows
 
 
 @command("coverage.enrol", input=Enrol, result=PolicyShown)
@@ -134,13 +132,7 @@ def renew(context: Context, items: tuple[Renew, ...]) -> list[PolicyShown | Refu
     numbers = [context.ids.decode(NOUN, item.coverage) for item in items]
     policies = load_policies(context, [n for n in numbers if n is not None])
     found = [policies.get(n) if n is not None else None for n in numbers]
-    codes = package_codes(context, {p.package for p in found if p is not None})
-    wanted = [
-        (p.scheme, codes[p.package], item.on or context.today)
-        for item, p in zip(items, found, strict=True)
-        if p is not None
-    ]
-    versions = versions_on(context, wanted, lock=True)
+    versions = _versions_of_renewals(context, items, found)
     asked = []
     for position, (item, one) in enumerate(zip(items, found, strict=True)):
         on = item.on or context.today
@@ -150,8 +142,8 @@ def renew(context: Context, items: tuple[Renew, ...]) -> list[PolicyShown | Refu
             outcomes[position] = invalid(future(context.today))
         elif isinstance(kind := coverage_type(context, one.scheme, "coverage"), Refusal):
             outcomes[position] = kind
-        elif (version := versions.get((one.scheme, codes[one.package], on))) is None:
-            outcomes[position] = _no_version(codes[one.package], on, "coverage")
+        elif isinstance(version := versions[position], str):
+            outcomes[position] = _no_version(version, on, "coverage")
         else:
             asked.append(
                 _Asked(
@@ -167,6 +159,31 @@ def renew(context: Context, items: tuple[Renew, ...]) -> list[PolicyShown | Refu
             )
     _enrol_all(context, asked, outcomes, "coverage.renew")
     return outcomes
+
+
+def _versions_of_renewals(
+    context: Context, items: Sequence[Renew], found: Sequence[Policy | None]
+) -> list[Version | str]:
+    """What each policy is renewed to: its package's version of that day, or that of the conversion package.
+
+    The version of the day says which package follows; if the package has ended, the policy's own version says it.
+    A code: that package has no version on the day.
+    """
+    policies = [p for p in found if p is not None]
+    codes = package_codes(context, {p.package for p in policies})
+    days = [item.on or context.today for item in items]
+    own = [(p.scheme, codes[p.package], day) if p is not None else None for p, day in zip(found, days, strict=True)]
+    versions = versions_on(context, [key for key in own if key is not None], lock=True)
+    enrolled = versions_by_id(context, {p.package_version for p in policies})
+    terms = payment_terms(context, [*versions.values(), *enrolled.values()])
+    wanted: list[tuple[str, str, date] | None] = []
+    for one, key in zip(found, own, strict=True):
+        version = versions.get(key) if key is not None else None
+        said = version or (enrolled.get(one.package_version) if one is not None else None)
+        follows = terms[said.id].conversion_package if said is not None else None
+        wanted.append(key if key is None or follows is None else (key[0], follows, key[2]))
+    versions |= versions_on(context, [key for key in wanted if key is not None and key not in versions], lock=True)
+    return [versions.get(key) or key[1] if key is not None else "" for key in wanted]
 
 
 def coverage_type(context: Context, scheme: str, path: str = "scheme") -> SchemeType | Refusal:
@@ -207,39 +224,44 @@ def _enrol_all(context: Context, asked: Sequence[_Asked], outcomes: list[Any], p
     renewed = load_policies(context, [c.asked.renewed.id for c in cases if c.asked.renewed], lock=True)
     cases = _still_renewable(context, cases, renewed, outcomes)
     quotes = _quotes(context, cases)
+    over = _credits(context, renewed)
     numbers = take_ids(context.connection, coverages, len(cases))
     new: list[_New] = []
     for case, quote, number in zip(cases, quotes, numbers, strict=True):
         if isinstance(quote, Refusal):
             outcomes[case.asked.position] = quote
             continue
-        policy = _policy(case.asked, quote, number)
+        renewed_id = case.asked.renewed.id if case.asked.renewed else 0
+        credit = over.pop(renewed_id, 0)
+        policy = _policy(case.asked, quote, number, credit)
         members = tuple(case.members[i] for i in quote.counted)
         refusal = _already_enrolled(context, holds, policy, members)
         if refusal is not None:
             outcomes[case.asked.position] = refusal
+            over[renewed_id] = credit
             continue
         taken = []
         for member in members:
             hold = Hold(None, number, quote.starts, quote.ends, policy.state, quote.ends, quote.last_payment)
             holds.take(policy.package, member.id, hold)
             taken.append(hold)
-        new.append(_New(policy, members, tuple(taken)))
-        outcomes[case.asked.position] = _shown(context, case.asked.version.code, policy, members)
-    holds.write_released(context)
+        new.append(_New(policy, members, tuple(taken), dict(quote.subsidies), credit))
+        outcomes[case.asked.position] = _shown(context, case.asked.version.code, policy, members, credit)
+    holds.write_changed(context)
     _write(context, new)
-    _post(context, [one.policy for one in new], purpose)
+    book_dues(context, [Due(n.policy.id, n.policy.scheme, n.policy.value_minor, n.subsidies) for n in new], purpose)
+    _move_credits(context, new)
 
 
 def _cases(context: Context, asked: Sequence[_Asked], outcomes: list[Any]) -> list[_Case]:
     """The possible members of every policy asked for; groups and persons are locked, in the order of their keys."""
     group_ids = {a.group for a in asked if a.group is not None}
-    group_rows = _lock_groups(context, group_ids)
-    listed = _memberships(context, group_ids)
+    group_rows = lock_groups(context, group_ids)
+    listed = memberships_of(context, group_ids)
     person_ids = {a.person for a in asked if a.person is not None} | {
         m.person for rows in listed.values() for m in rows
     }
-    people = _lock_persons(context, person_ids)
+    people = lock_persons(context, person_ids)
     cases = []
     for one in asked:
         if one.group is not None:
@@ -260,41 +282,6 @@ def _cases(context: Context, asked: Sequence[_Asked], outcomes: list[Any]) -> li
             message = f"nobody is left to be covered on {one.on}; name a holder with living members"
             outcomes[one.position] = invalid(Problem(one.path, "no_members", message))
     return cases
-
-
-def _lock_groups(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
-    rows = context.execute(
-        sa.select(groups.c.id, groups.c.attributes)
-        .where(groups.c.id == _any(ids), context.scoped(groups))
-        .order_by(groups.c.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: row.attributes for row in rows}
-
-
-def _memberships(context: Context, group_ids: Iterable[int]) -> dict[int, list[Any]]:
-    """Memberships by group, in order of registration, ended ones too: enrolment may be of an earlier day."""
-    m = memberships.c
-    rows = context.execute(
-        sa.select(m.group, m.person, m.relationship, m.left_on)
-        .where(m.group == _any(group_ids), context.scoped(memberships))
-        .order_by(m.group, m.ordinal, m.id)
-    )
-    found: dict[int, list[Any]] = defaultdict(list)
-    for row in rows:
-        found[row.group].append(row)
-    return found
-
-
-def _lock_persons(context: Context, ids: Iterable[int]) -> dict[int, _Person]:
-    p = persons.c
-    rows: Iterable[Any] = context.execute(
-        sa.select(p.id, p.number, p.birth_date, p.death_date, p.attributes)
-        .where(p.id == _any(ids), context.scoped(persons))
-        .order_by(p.id)
-        .with_for_update(key_share=True)
-    )
-    return {row.id: _Person(*row) for row in rows}
 
 
 def _still_renewable(
@@ -321,37 +308,48 @@ def _still_renewable(
 
 
 def _quotes(context: Context, cases: Sequence[_Case]) -> list[Quote | Refusal]:
-    """Ask each scheme type once for all its cases."""
-    terms = parsed_terms(context, [c.asked.version for c in cases])
-    quotes: list[Any] = [None] * len(cases)
-    by_kind: dict[str, list[int]] = defaultdict(list)
-    for index, case in enumerate(cases):
-        by_kind[case.asked.kind.name].append(index)
-    for indexes in by_kind.values():
-        enrolment = cases[indexes[0]].asked.kind.enrolment
-        assert enrolment is not None
-        answers = enrolment([_enrolment_case(context, cases[i], terms) for i in indexes])
-        for index, answer in zip(indexes, answers, strict=True):
-            quotes[index] = answer
-    return quotes
-
-
-def _enrolment_case(context: Context, case: _Case, terms: Mapping[int, Any]) -> EnrolmentCase:
-    asked = case.asked
-    return EnrolmentCase(
-        terms=terms[asked.version.id],
-        currency=asked.version.currency,
-        adult_age=context.settings.deployment.age_of_majority,
-        enrolled_on=asked.on,
-        members=tuple(Enrollee(m.born, m.relationship) for m in case.members),
-        previous_end=asked.renewed.ends if asked.renewed else None,
-        attributes=case.attributes,
+    return quotes_of(
+        context,
+        [
+            QuoteCase(
+                version=case.asked.version,
+                enrolled_on=case.asked.on,
+                reference=case.asked.on,
+                group=case.asked.group,
+                members=case.members,
+                attributes=case.attributes,
+                previous_end=case.asked.renewed.ends if case.asked.renewed else None,
+            )
+            for case in cases
+        ],
     )
 
 
-def _policy(asked: _Asked, quote: Quote, number: int) -> Policy:
-    """The policy of a quote; one with nothing due is active at once."""
-    free = quote.due_minor == 0
+def _credits(context: Context, renewed: Mapping[int, Policy]) -> dict[int, int]:
+    """What was paid too much for the policies that are renewed: it is paid for what follows them."""
+    paid = paid_for(context, renewed)
+    return {n: over for n, p in renewed.items() if (over := paid.get(n, Paid()).minor - p.due_minor) > 0}
+
+
+def _move_credits(context: Context, new: Sequence[_New]) -> None:
+    moved = [n for n in new if n.credit_minor]
+    if moved:
+        insert_rows(
+            context.connection,
+            coverage_credits,
+            {
+                "given_by": [n.policy.renews for n in moved],
+                "taken_by": [n.policy.id for n in moved],
+                "moved_on": [n.policy.enrolled_on for n in moved],
+                "minor": [n.credit_minor for n in moved],
+                "audit": [context.audit] * len(moved),
+            },
+        )
+
+
+def _policy(asked: _Asked, quote: Quote, number: int, credit: int) -> Policy:
+    """The policy of a quote; one with nothing due, or whose contribution a credit pays, is active at once."""
+    free = quote.due_minor <= credit
     return Policy(
         id=number,
         scheme=asked.version.scheme,
@@ -374,7 +372,7 @@ def _policy(asked: _Asked, quote: Quote, number: int) -> Policy:
     )
 
 
-def _already_enrolled(context: Context, holds: Holds, policy: Policy, members: Sequence[_Person]) -> Refusal | None:
+def _already_enrolled(context: Context, holds: Holds, policy: Policy, members: Sequence[Candidate]) -> Refusal | None:
     for member in members:
         hold = holds.conflict(policy.package, member.id, policy.starts, policy.ends, policy.enrolled_on)
         if hold is not None:
@@ -394,10 +392,11 @@ def already_enrolled(context: Context, number: str, hold: Hold) -> Refusal:
     return Refusal("coverage.already_enrolled", message, details=details)
 
 
-def _shown(context: Context, code: str, policy: Policy, members: Sequence[_Person]) -> PolicyShown:
+def _shown(context: Context, code: str, policy: Policy, members: Sequence[Candidate], paid_minor: int) -> PolicyShown:
     identities = context.ids.encode_all("persons", [m.id for m in members])
-    listed = [Member(id=i, number=m.number) for i, m in zip(identities, members, strict=True)]
-    return shown(policy, context.ids.encode(NOUN, policy.id), code, listed, 0, context.today)
+    first = policy.effective_from
+    listed = [Member(id=i, number=m.number, effective_from=first) for i, m in zip(identities, members, strict=True)]
+    return shown(policy, context.ids.encode(NOUN, policy.id), code, listed, paid_minor, context.today)
 
 
 def _write(context: Context, new: Sequence[_New]) -> None:
@@ -411,19 +410,3 @@ def _write(context: Context, new: Sequence[_New]) -> None:
     ]
     names = ("coverage", "package", "person", "ordinal", "joined_on", "held")
     insert_rows(context.connection, coverage_members, dict(zip(names, zip(*rows, strict=True), strict=True)))
-
-
-def _post(context: Context, policies: Sequence[Policy], purpose: str) -> None:
-    """What is due: one entry per scheme. Source: contract.md, 'Ledger accounts of every scheme'."""
-    sums: dict[str, dict[str, int]] = defaultdict(lambda: {RECEIVABLE: 0, SUBSIDIES: 0, INCOME: 0})
-    for one in policies:
-        amounts = sums[one.scheme]
-        amounts[RECEIVABLE] += one.due_minor
-        amounts[SUBSIDIES] += one.subsidy_minor
-        amounts[INCOME] -= one.value_minor
-    for scheme, amounts in sums.items():
-        post(context, scheme, purpose, amounts)
-
-
-def _any(ids: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -13,8 +13,9 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.beneficiaries.tables import persons
 from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
+from imis_core.coverage.paid import Paid, paid_for
 from imis_core.coverage.states import TERMINATED, state_on
-from imis_core.coverage.tables import contributions, coverage_members, coverages
+from imis_core.coverage.tables import coverage_members, coverages
 from imis_core.values import Money
 
 NOUN: Final = "coverages"
@@ -46,15 +47,20 @@ class Policy:
 
 @frozen(kw_only=True)
 class Member:
-    """A person whom a policy counts."""
+    """A person whom a policy counts. `effective_from`: the first day of his or her own cover, null until paid."""
 
     id: str
     number: str
+    effective_from: date | None = None
 
 
 @frozen(kw_only=True)
 class PolicyShown:
-    """A policy as commands and queries tell it. `balance` is what the household still owes; none when terminated."""
+    """A policy as commands and queries tell it.
+
+    `balance` is what the household still owes: due - paid, negative for a credit, none when terminated. `paid` has what
+    came from the policy before, and not what went to the one after.
+    """
 
     id: str
     scheme: str
@@ -71,14 +77,6 @@ class PolicyShown:
     effective_from: date | None
     terminated_on: date | None
     members: tuple[Member, ...]
-
-
-@frozen
-class Paid:
-    """What has been paid for a policy: the sum in minor units, and in how many parts."""
-
-    minor: int = 0
-    installments: int = 0
 
 
 FIELDS: Final = tuple(name for name in Policy.__annotations__)
@@ -103,25 +101,11 @@ def load_policies(context: Context, ids: Iterable[int], *, lock: bool = False) -
     return {row.id: policy(row) for row in context.execute(statement)}
 
 
-def paid_for(context: Context, ids: Iterable[int]) -> dict[int, Paid]:
-    """What has been paid, by policy; a policy without contributions is left out."""
-    wanted = list(ids)
-    if not wanted:
-        return {}
-    c = contributions.c
-    rows: Iterable[Any] = context.execute(
-        sa.select(c.coverage, sa.cast(sa.func.sum(c.amount_minor), sa.BigInteger), sa.func.count())
-        .where(c.coverage == _any(wanted))
-        .group_by(c.coverage)
-    )
-    return {row[0]: Paid(row[1], row[2]) for row in rows}
-
-
 def show_policies(context: Context, policies: Sequence[Policy]) -> list[PolicyShown]:
     """Policies as they are told outside, in order; three statements whatever their number."""
     ids = [p.id for p in policies]
     paid = paid_for(context, ids)
-    members = _members(context, ids)
+    members = _members(context, {p.id: p.effective_from for p in policies})
     codes = package_codes(context, {p.package for p in policies})
     outside = context.ids.encode_all(NOUN, ids)
     return [
@@ -157,19 +141,22 @@ def shown(
     )
 
 
-def _members(context: Context, ids: Sequence[int]) -> dict[int, list[Member]]:
+def _members(context: Context, effective: Mapping[int, date | None]) -> dict[int, list[Member]]:
+    """The members of policies, in order; `effective` has the policies' own first days."""
+    ids = list(effective)
     if not ids:
         return {}
     m = coverage_members.c
     rows = context.execute(
-        sa.select(m.coverage, persons.c.id, persons.c.number)
+        sa.select(m.coverage, persons.c.id, persons.c.number, m.late, m.effective_from)
         .join_from(coverage_members, persons, persons.c.id == m.person)
         .where(m.coverage == _any(ids), context.scoped(persons))
         .order_by(m.coverage, m.ordinal)
     ).all()
     found: dict[int, list[Member]] = {}
     for row, identity in zip(rows, context.ids.encode_all("persons", [r.id for r in rows]), strict=True):
-        found.setdefault(row.coverage, []).append(Member(id=identity, number=row.number))
+        first = row.effective_from if row.late else row.effective_from or effective[row.coverage]
+        found.setdefault(row.coverage, []).append(Member(id=identity, number=row.number, effective_from=first))
     return found
 
 

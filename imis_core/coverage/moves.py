@@ -5,7 +5,6 @@ Source: health_insurance.md 2.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import date
 from typing import Any
@@ -16,13 +15,14 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.coverage.dues import Due, book_dues, subsidies_of
 from imis_core.coverage.enrolment import future
-from imis_core.coverage.lookup import NOUN, Paid, Policy, PolicyShown, load_policies, paid_for, show_policies
+from imis_core.coverage.lookup import NOUN, Policy, PolicyShown, load_policies, show_policies
+from imis_core.coverage.paid import Paid, paid_for
 from imis_core.coverage.states import ACTIVE, COVERAGES, SUSPENDED, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverage_suspensions
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem, Refusal, invalid, not_found
-from imis_core.ledger.book import INCOME, RECEIVABLE, post
 
 
 @frozen(kw_only=True)
@@ -107,7 +107,8 @@ def _refusal(
     if on > context.today:
         return invalid(future(context.today))
     state = state_on(one.state, one.ends, on)
-    unpaid = wanted == ACTIVE and one.id not in pauses  # idle, or suspended because it was paid in part
+    # Idle, or suspended because it was paid in part, or not paid any more.
+    unpaid = wanted == ACTIVE and (one.id not in pauses or one.effective_from is None)
     if not COVERAGES.allows(state, wanted) or unpaid:
         return COVERAGES.refusal(f"policy {item.coverage}", state, wanted)
     if wanted == ACTIVE and on < pauses[one.id]:
@@ -159,12 +160,15 @@ def _terminate(context: Context, moved: Sequence[_Moved], pauses: dict[int, date
         .where(coverage_members.c.coverage == _any(ids), sa.not_(sa.func.isempty(coverage_members.c.held)))
         .values(held=sa.text("'empty'"))
     )
-    paid = paid_for(context, ids)
-    sums: dict[str, int] = defaultdict(int)
+    paid, subsidies = paid_for(context, ids), subsidies_of(context, ids)
+    dues = []
     for one in (m.policy for m in moved):
-        sums[one.scheme] += one.due_minor - paid.get(one.id, Paid()).minor
-    for scheme, rest in sums.items():
-        post(context, scheme, "coverage.terminate", {RECEIVABLE: -rest, INCOME: rest})
+        rest = max(one.due_minor - paid.get(one.id, Paid()).minor, 0)  # a credit stays the household's
+        # What never covered anybody is owed by nobody: others owe their part no longer either.
+        back = {} if one.effective_from is not None else subsidies.get(one.id, {})
+        change = {category: -minor for category, minor in back.items()}
+        dues.append(Due(one.id, one.scheme, -rest + sum(change.values()), change))
+    book_dues(context, dues, "coverage.terminate")
 
 
 def _any(ids: Any) -> Any:

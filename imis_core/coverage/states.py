@@ -17,8 +17,8 @@ COVERAGES: Final = StateTable(
     "coverage",
     {
         IDLE: (ACTIVE, SUSPENDED, TERMINATED),  # suspended: paid in part, where the terms say so
-        ACTIVE: (SUSPENDED, TERMINATED),
-        SUSPENDED: (ACTIVE, TERMINATED),
+        ACTIVE: (SUSPENDED, IDLE, TERMINATED),  # idle: a contribution was taken back
+        SUSPENDED: (ACTIVE, IDLE, TERMINATED),
         EXPIRED: (),
         TERMINATED: (),
     },

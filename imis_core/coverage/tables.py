@@ -74,12 +74,51 @@ coverage_suspensions = Table(
     day("resumed_on", nullable=True),  # first day covered again
 )
 
+# What a late joiner added to the contribution, in minor units (less than 0: what it shrank by).
+coverage_dues = mass(
+    "coverage_dues",
+    metadata,
+    identity(),
+    reference("coverage", "coverages", index=True),
+    reference("member", "coverage_members"),
+    day("due_on"),
+    minor("value_minor"),
+    minor("subsidy_minor"),
+    minor("due_minor"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# The parts of contributions that others owe, by category of households (or by rule).
+coverage_subsidies = mass(
+    "coverage_subsidies",
+    metadata,
+    identity(),
+    reference("coverage", "coverages", index=True),
+    text("category"),
+    minor("amount_minor"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# What is owed for a category in all, and what of it was settled.
+subsidy_accounts = Table(
+    "subsidy_accounts",
+    metadata,
+    Column("scheme", sa.Text, primary_key=True),
+    Column("category", sa.Text, primary_key=True),
+    minor("owed_minor"),
+    minor("settled_minor"),
+)
+
+# What was paid for a policy, by an employer for a month of wages, or of the subsidies of a category.
 contributions = mass(
     "contributions",
     metadata,
     identity(),
     text("scheme"),
-    reference("coverage", "coverages", index=True),
+    reference("coverage", "coverages", nullable=True, index=True),
+    reference("employer", "employers", nullable=True),
+    day("month", nullable=True),
+    text("category", nullable=True),
     minor("amount_minor"),
     text("currency"),
     day("paid_on"),
@@ -90,6 +129,31 @@ contributions = mass(
     Column("audit", sa.BigInteger, nullable=False),
     UniqueConstraint("scheme", "receipt"),
     Index("ix_contributions_audit", "audit"),
+    Index("ix_contributions_employer_month", "employer", "month", postgresql_where=sa.text("employer IS NOT NULL")),
+    CheckConstraint("num_nonnulls(coverage, employer, category) = 1", name="one_purpose"),
+    CheckConstraint("(employer IS NULL) = (month IS NULL)", name="month"),
     noun="contributions",
     scope=lambda table, caller: caller.sees_coverage_of(table.c.coverage),
+)
+
+# Contributions that were taken back: their receipts stay used.
+contribution_reversals = mass(
+    "contribution_reversals",
+    metadata,
+    reference("contribution", "contributions", primary_key=True),
+    text("reason"),
+    day("reversed_on"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# What was paid too much for a policy and was taken by the one that follows it.
+coverage_credits = mass(
+    "coverage_credits",
+    metadata,
+    identity(),
+    reference("given_by", "coverages", index=True),
+    reference("taken_by", "coverages", index=True),
+    day("moved_on"),
+    minor("minor"),
+    Column("audit", sa.BigInteger, nullable=False),
 )

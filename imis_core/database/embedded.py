@@ -41,6 +41,7 @@ if sys.platform != "win32":
 
 __all__ = ["EmbeddedServerError", "Lease", "Status", "acquire", "remove", "status", "stop_if_unused"]
 
+REVIVE_SECONDS = 30.0
 _log = logging.getLogger(__name__)
 
 
@@ -62,6 +63,10 @@ class Lease:
         """The address for libpq and psycopg; `password` where the user has another than the superuser's."""
         login = f"{quote(user, safe='')}:{quote(password or self.password, safe='')}"
         return f"postgresql://{login}@/{quote(database, safe='')}?host={quote(str(self.socket_folder), safe='')}"
+
+    def revive(self) -> None:
+        """Start the server again if it has died under us. Raises EmbeddedServerError."""
+        acquire(self.folder, timeout_seconds=REVIVE_SECONDS).release()  # this use goes on, so nobody stops it
 
     def release(self) -> None:
         """Give the use back; the last one stops the server. May be called again, and in forked children."""

@@ -5,7 +5,9 @@ Only this module begins transactions. The login is a member of the application's
 
 from __future__ import annotations
 
+import logging
 import random
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,10 +26,14 @@ if TYPE_CHECKING:
     from imis_core.security.caller import Caller
 
 RETRIES: Final = 4  # of a transaction that lost against another one (deadlock, serialization)
-FIRST_PAUSE_SECONDS: Final = 0.01
+FIRST_PAUSE_SECONDS: Final = 0.05
 CANCEL_SECONDS: Final = 2.0
+IDLE_SECONDS: Final = 900  # a transaction in which nothing happens for so long is ended: it holds what others wait for
+LAST_WORDS: Final = 5  # messages that a server sends unasked before it closes a connection
+REVIVE_SECONDS: Final = 5.0  # between two tries to start a server of our own again
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 
 @frozen
@@ -46,8 +52,13 @@ class Roles:
 class Database:
     """One PostgreSQL database as the application uses it."""
 
-    def __init__(self, url: str, *, pool_size: int = 10) -> None:
+    def __init__(self, url: str, *, pool_size: int = 10, revive: Callable[[], None] | None = None) -> None:
+        """`revive` starts a server of our own that has died; it is asked when no connection is to be had."""
         self.url = driver_url(url)
+        self.statement_seconds: float = 0  # the longest a statement may take; 0: as long as it likes
+        self._revive = revive
+        self._reviving = threading.Lock()
+        self._revived_at = -REVIVE_SECONDS
         self.engine: Engine = sa.create_engine(
             self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500
         )
@@ -57,13 +68,39 @@ class Database:
         sa.event.listen(self.engine, "before_cursor_execute", self._count)
         self._used: set[Any] = set()
         self._using = threading.Lock()
+        sa.event.listen(self.engine, "do_connect", self._connect)
         sa.event.listen(self.engine, "checkout", self._taken)
         sa.event.listen(self.engine, "checkin", self._given_back)
 
     def _count(self, *_: Any) -> None:
         self.statements += 1  # single statements and COPYs alike; benchmarks and tests read it
 
+    def _connect(self, dialect: Any, _: Any, arguments: Any, options: Any) -> Any:
+        """A new connection; a dead server of our own is started first."""
+        try:
+            return dialect.connect(*arguments, **options)
+        except psycopg.OperationalError:
+            if not self._revived():
+                raise
+        return dialect.connect(*arguments, **options)
+
+    def _revived(self) -> bool:
+        if self._revive is None:
+            return False
+        with self._reviving:  # the others wait for the first one's try
+            if time.monotonic() - self._revived_at >= REVIVE_SECONDS:
+                try:
+                    self._revive()
+                except Unavailable as error:
+                    _log.error("the database server cannot be started again: %s", error)
+                    return False
+                finally:
+                    self._revived_at = time.monotonic()
+        return True
+
     def _taken(self, connection: Any, *_: Any) -> None:
+        if _has_ended(connection):
+            raise sa.exc.InvalidatePoolError  # the pool throws away what is older than this, and connects anew
         with self._using:
             self._used.add(connection)
 
@@ -107,7 +144,7 @@ class Database:
         """A transaction of the application's role in the caller's scope, with the number of its audit entry."""
         roles = self.roles
         with self._connected() as connection, connection.begin():
-            audit = connection.execute(_OPEN_COMMAND, _scope(caller, roles.app)).scalar_one()
+            audit = connection.execute(_OPEN_COMMAND, _scope(caller, roles.app, self.statement_seconds)).scalar_one()
             yield connection, int(audit)
 
     @contextmanager
@@ -115,7 +152,8 @@ class Database:
         """A transaction of the reading role, or of the application's if it `writes`, in the caller's scope."""
         roles = self.roles
         with self._connected() as connection, connection.begin():
-            connection.execute(_OPEN_QUERY, _scope(caller, roles.app if writes else roles.read))
+            role = roles.app if writes else roles.read
+            connection.execute(_OPEN_QUERY, _scope(caller, role, self.statement_seconds))
             yield connection
 
     @contextmanager
@@ -139,7 +177,7 @@ _LIMITS = (
     "set_config('imis.scope', :scope, true), set_config('imis.places', :places, true), "
     "set_config('imis.providers', :providers, true), set_config('imis.persons', :persons, true)"
 )
-_SCOPE = f"set_config('role', :role, true), {_LIMITS}"
+_SCOPE = f"set_config('role', :role, true), set_config('statement_timeout', :timeout, true), {_LIMITS}"
 _SET_SCOPE = sa.text(f"SELECT {_LIMITS}")
 _OPEN_COMMAND = sa.text(
     f"SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)::bigint AS audit, {_SCOPE}"
@@ -147,12 +185,32 @@ _OPEN_COMMAND = sa.text(
 _OPEN_QUERY = sa.text(f"SELECT {_SCOPE}")
 
 
+def _has_ended(connection: Any) -> bool:
+    """Whether the server has closed a connection while nobody used it; asks the system, not the server."""
+    try:
+        for _ in range(LAST_WORDS):  # what the server said before it went is read first, then its going
+            if not _readable(connection.fileno()):
+                break
+            connection.pgconn.consume_input()
+    except psycopg.OperationalError:
+        return True
+    return bool(connection.pgconn.status != psycopg.pq.ConnStatus.OK)
+
+
+def _readable(descriptor: int) -> bool:
+    if not hasattr(select, "poll"):
+        return bool(select.select([descriptor], [], [], 0)[0])
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN)
+    return bool(waiting.poll(0))
+
+
 def _array(numbers: tuple[int, ...]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def _scope(caller: Caller, role: str) -> dict[str, str]:
-    return {"role": role, **_limits(caller)}
+def _scope(caller: Caller, role: str, statement_seconds: float) -> dict[str, str]:
+    return {"role": role, "timeout": str(int(statement_seconds * 1000)), **_limits(caller)}
 
 
 def _limits(caller: Caller) -> dict[str, str]:
@@ -173,6 +231,7 @@ def _prepare(connection: Any, _: object) -> None:
     # The queue library's functions are unqualified; every table of ours is named with its schema.
     connection.execute("SET search_path = jobs, pg_catalog")
     connection.execute("SET timezone = 'UTC'")
+    connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
     connection.commit()
 
 

@@ -6,7 +6,7 @@ Opens no application. Passwords are made here, given to logins, and never shown.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,11 @@ class Addresses:
     app: str = field(repr=False)
     owner: str = field(repr=False)
     lease: embedded.Lease | None = None
+
+    @property
+    def revive(self) -> Callable[[], None] | None:
+        """Starts an embedded server that has died while we used it; None for a server that is not ours."""
+        return None if self.lease is None else self.lease.revive
 
     def release(self) -> None:
         """Let an embedded server go; it stops when nobody else uses it."""

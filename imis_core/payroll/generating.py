@@ -122,7 +122,7 @@ def _speakers(context: Context, scheme: str) -> list[str]:
 
 
 def _lines_of(context: Context, plugin: str, run: PayrollRun) -> Sequence[sa.Select[Any]]:
-    return context.app.plugins.call_plugin(plugin, hookspecs.imis_payroll_lines_sql, run)
+    return context.app.plugins.call_for(plugin, sa.Select, hookspecs.imis_payroll_lines_sql, run)
 
 
 def _cycles_of(context: Context, scheme: str, package: int) -> list[CycleRow]:

@@ -11,13 +11,13 @@ from http import HTTPStatus
 from typing import Any, Final
 
 import msgspec
-import sqlalchemy as sa
 from attrs import field, frozen
 from litestar.exceptions import HTTPException
 from litestar.response import Response
 
-from imis_core.database.engine import LOST
+from imis_core.database.faults import AWAY, fault_of
 from imis_core.errors import ImisError, Refusal, Unavailable
+from imis_core.plugins import HookFailed
 
 MEDIA_TYPE: Final = "application/problem+json"
 RETRY_SECONDS: Final = 5  # what a client is told to wait when something outside is away
@@ -36,6 +36,7 @@ _STATUS: Final[Mapping[str, int]] = {
     "input.invalid": 422,
     "auth.too_many": 429,
     "internal": 500,
+    "plugins.failed": 500,
 }
 _OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
     400: ("http.bad_request", "the request is not valid HTTP"),
@@ -121,28 +122,22 @@ def failure_of(error: Exception, instance: str, request: str) -> Failure:
         # What is wrong with the database is the operator's business: its address and login stay in the log.
         if code.startswith("database."):
             _log.error("request %s: %s", request, error)
-            return Failure(_away(), 503)
+            return Failure(AWAY, 503)
         return Failure(error.refusal, 503 if isinstance(error, Unavailable) else status_of(code))
     if isinstance(error, HTTPException):
         known = _OF_STATUS.get(error.status_code)
         if known is not None:
             return Failure(Refusal(*known), error.status_code, error.headers or {})
-    if _is_away(error):
+    fault = fault_of(error)
+    if fault is not None:
         _log.error("request %s: %s", request, error, exc_info=error)
-        return Failure(_away(), 503)
+        return Failure(fault, 503)
+    if isinstance(error, HookFailed):
+        _log.error("request %s to %s failed", request, instance, exc_info=error)
+        message = (
+            f"the plugin {error.plugin!r} failed in {error.hook}; nothing was changed. Tell the operator {request}"
+        )
+        return Failure(Refusal("plugins.failed", message, (), {"request": request}), 500)
     _log.error("request %s to %s failed", request, instance, exc_info=error)
     message = f"something went wrong here; nothing was changed. Tell the operator the request id {request}"
     return Failure(Refusal("internal", message, (), {"request": request}), 500)
-
-
-def _away() -> Refusal:
-    return Refusal("database.unreachable", "the database cannot be used at the moment; send the request again later")
-
-
-def _is_away(error: Exception) -> bool:
-    """The server is gone, full, or so busy that a transaction lost every time: the same request may succeed later."""
-    if isinstance(error, sa.exc.TimeoutError):
-        return True
-    if not isinstance(error, sa.exc.DBAPIError):
-        return False
-    return error.connection_invalidated or isinstance(error, sa.exc.OperationalError) or isinstance(error.orig, LOST)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 THREADS: Final = 16  # per process; fewer than the pool has connections, so that no request waits for one
 GRACE_SECONDS: Final = 30  # what running requests get to end after SIGTERM
 KEEP_ALIVE_SECONDS: Final = 20
+STATEMENT_SECONDS: Final = 300  # what one statement of a request may take; longer work goes into the background
 _START_SECONDS: Final = 60.0
 _PORT_MAX: Final = 65_535
 _REQUEST: Final = "imis.request"
@@ -54,6 +55,7 @@ _HEADERS: Final = (
 def make_asgi(app: Application) -> Litestar:
     """The REST door of an application. Opens and closes nothing of the application's own."""
     figures = Metrics(app)
+    app.database.statement_seconds = STATEMENT_SECONDS
 
     def answer(request: Asked, error: Exception) -> Response[bytes]:
         where = address(request)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from imis_core.database import embedded
 from imis_core.database.server import Addresses
 from imis_core.opening import Playground, migrate_deployment
 from tests.faults.harness import Deployment
-from tests.faults.world import SETTINGS, make_world, outcome_of
+from tests.faults.world import EMBEDDED, SETTINGS, make_world, outcome_of
 
 
 @pytest.fixture(scope="session")
@@ -24,7 +24,7 @@ def world_template(playground: Playground) -> Iterator[str]:
     """A database with the world in it, to be cloned."""
     name = f"{playground.prefix}_world"
     addresses = playground.databases.template(name)
-    with _folder() as folder:
+    with Folder() as folder:
         write_settings(folder, addresses)
         migrate_deployment(folder)
         with Deployment(folder, "", folder).application() as hands:
@@ -34,11 +34,15 @@ def world_template(playground: Playground) -> Iterator[str]:
     playground.databases.drop_roles(name)
 
 
-def write_settings(folder: Path, addresses: Addresses) -> None:
-    (folder / "imis.toml").write_text(SETTINGS.format(app=addresses.app, owner=addresses.owner), "utf-8")
+def write_settings(folder: Path, addresses: Addresses, plugins: Mapping[str, str] | None = None) -> None:
+    text = SETTINGS.format(app=addresses.app, owner=addresses.owner)
+    if plugins:  # they speak for every scheme that does not name its plugins
+        text = text.replace('"cash_transfer"]', f'"cash_transfer", {", ".join(map(repr, plugins))}]')
+        text = text.replace("plugins = []", "")
+    (folder / "imis.toml").write_text(text, "utf-8")
 
 
-class _folder:
+class Folder:
     """A folder of its own that every account may enter."""
 
     def __enter__(self) -> Path:
@@ -50,7 +54,7 @@ class _folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-Maker = Callable[[], Deployment]
+Maker = Callable[..., Deployment]
 
 
 @pytest.fixture
@@ -59,16 +63,16 @@ def make_deployment(playground: Playground, world_template: str, tmp_path: Path)
     with ExitStack() as stack:
         made: list[Deployment] = []
 
-        def make() -> Deployment:
+        def make(plugins: Mapping[str, str] | None = None) -> Deployment:
             name = f"{world_template}_{len(made)}_{tmp_path.name[-8:].strip('_')}"
             addresses = playground.databases.clone(world_template, name)
             stack.callback(playground.databases.drop, name)
-            folder = stack.enter_context(_folder())
-            write_settings(folder, addresses)
+            folder = stack.enter_context(Folder())
+            write_settings(folder, addresses, plugins or {})
             admin = sa.make_url(playground.databases._admin).set(database=name)
             scratch = tmp_path / name
             scratch.mkdir()
-            deployment = Deployment(folder, admin.render_as_string(hide_password=False), scratch)
+            deployment = Deployment(folder, admin.render_as_string(hide_password=False), scratch, plugins=plugins or {})
             stack.callback(deployment.close)
             made.append(deployment)
             return deployment
@@ -82,12 +86,18 @@ def deployment(make_deployment: Maker) -> Deployment:
 
 
 @pytest.fixture
+def breaking(make_deployment: Maker) -> Deployment:
+    """A deployment with the plugin that breaks, and two counters at 0."""
+    deployment = make_deployment({"breaking": "tests.faults.breaking"})
+    deployment.execute("INSERT INTO core.locations (code, name, level) VALUES ('A', '0', 'x'), ('B', '0', 'x')")
+    return deployment
+
+
+@pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[Deployment]:
     """A deployment with an embedded server of its own, as production starts it, and the world in it."""
-    with _folder() as folder:
-        (folder / "imis.toml").write_text(
-            SETTINGS.replace('url = "{app}"\n', "").replace('owner_url = "{owner}"\n', ""), "utf-8"
-        )
+    with Folder() as folder:
+        (folder / "imis.toml").write_text(EMBEDDED, "utf-8")
         migrate_deployment(folder)
         lease = embedded.acquire(folder / "var" / "postgres")
         deployment = Deployment(folder, lease.url("faulty"), tmp_path)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import date
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -93,26 +94,26 @@ class Deployment:
     admin_url: str
     scratch: Path
     processes: list[Process] = field(factory=list)
+    plugins: Mapping[str, str] = field(factory=dict)  # name to module, beside the installed ones
 
     @contextmanager
     def application(self, today: date = DAY) -> Iterator[Any]:
         """The application in this process, with short ways to act as the administrator."""
-        with open_application(self.folder, clock=SetClock(today)) as app:
+        extra = {name: import_module(module) for name, module in self.plugins.items()}
+        with open_application(self.folder, clock=SetClock(today), extra=extra) as app:
             yield Hands(app)
 
-    def start(self, *arguments: str, set_: Mapping[str, Any] | None = None, clock: Path | None = None) -> Process:
-        """`imis ARGUMENTS` on this deployment as a process of its own."""
-        faults: dict[str, Any] = {"set": dict(set_ or {})}
-        if clock is not None:
-            faults["clock"] = str(clock)
+    def start(self, *arguments: str, set_: Mapping[str, Any] | None = None, **faults: Any) -> Process:
+        """`imis ARGUMENTS` on this deployment as a process of its own, with the faults that `launch` knows."""
+        faults = {"set": dict(set_ or {}), "plugins": dict(self.plugins), **faults}
         log = self.scratch / f"{len(self.processes)}-{arguments[0]}.log"
         process = Process(list(arguments), self.folder, log, faults)
         self.processes.append(process)
         return process
 
-    def worker(self, set_: Mapping[str, Any] | None = None, clock: Path | None = None) -> Process:
+    def worker(self, set_: Mapping[str, Any] | None = None, **faults: Any) -> Process:
         """A worker that is at work."""
-        process = self.start("worker", set_={**QUICK, **(set_ or {})}, clock=clock)
+        process = self.start("worker", set_={**QUICK, **(set_ or {})}, **faults)
         until(lambda: process.said("working"), "the worker")
         return process
 

@@ -26,6 +26,7 @@ plugins = []
 type = "cash_transfer"
 plugins = []
 """
+EMBEDDED = SETTINGS.replace('url = "{app}"\n', "").replace('owner_url = "{owner}"\n', "")
 CAPPED = {
     "insurance_months": 12, "premium_adult": "50", "items": {"DRUG": {}, "LAB": {}},
     "ceiling": {"level": "person", "general": "900"}, "deductible": {"level": "person", "general": "35"},

@@ -6,11 +6,12 @@ Source: contract-health.md, 'Terms of a package'.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 import attrs
 
-from imis_core.api import Problem, TermsCheck, number_problems
+from imis_core.api import Problem, TermsCheck, expression_problems, number_problems, suggestion
+from imis_health_insurance.rules.subsidy import CATEGORY_ATTRIBUTE
 from imis_health_insurance.terms import CYCLES_MAX, VISIT_TYPES, HealthTerms, ItemTerms, LevelAmounts, VisitLimit
 
 # Features of a scheme with their defaults, and the fields that belong to them.
@@ -21,7 +22,7 @@ FEATURE_OF: Final[Mapping[str, str]] = {
     "relative": "relative_prices",
 }
 NOT_YET: Final = frozenset({
-    "subsidies", "subsidy_attribute", "conversion_package", "copayments", "category_caps", "extra_member_ceiling",
+    "copayments", "category_caps", "extra_member_ceiling",
     "max_policy_ceiling", "relative", "capitation",
 })  # fmt: skip
 NOT_YET_OF_ITEM: Final = frozenset({"ceiling_exclusion"})
@@ -38,6 +39,7 @@ def check_terms(terms: HealthTerms, check: TermsCheck) -> Sequence[Problem]:
         *number_problems(terms, check.currency),
         *_unavailable(terms, check.features),
         *_cycles(terms.cycles),
+        *_subsidies(terms, check),
         *_level("deductible", terms.deductible),
         *_level("ceiling", terms.ceiling),
         *(p.at(f"items.{code}") for code, item in terms.items.items() for p in _item(code, item, check)),
@@ -51,8 +53,6 @@ def _unavailable(terms: HealthTerms, features: Mapping[str, bool]) -> Iterator[P
             continue
         feature = FEATURE_OF.get(name)
         yield _feature_off(name, feature) if feature and not features[feature] else _not_yet(name)
-    if terms.overpayment == "credit":
-        yield Problem("overpayment", "not_yet", 'overpayment = "credit" is not computed yet; write "refuse"')
 
 
 def _not_yet(name: str) -> Problem:
@@ -70,6 +70,28 @@ def _cycles(cycles: tuple[str, ...] | None) -> Iterator[Problem]:
         yield Problem("cycles", "length", f"expected 1 to {CYCLES_MAX} days of the year, found {len(cycles)}")
     if list(cycles) != sorted(set(cycles)):
         yield Problem("cycles", "order", "expected days of the year in ascending order, none twice")
+
+
+def _subsidies(terms: HealthTerms, check: TermsCheck) -> Iterator[Problem]:
+    """Conditions that can be read, rules that are told apart, an attribute that groups or persons have."""
+    rules = terms.subsidies.rules if terms.subsidies else None
+    names = [rule.name for rule in rules or ()]
+    for index, rule in enumerate(rules or ()):
+        if rule.name in names[:index]:
+            yield Problem(f"subsidies.{index}.name", "duplicate", f"the rule {rule.name!r} is named twice")
+        unit: Literal["household", "person"] = "household" if rule.of == "household" else "person"
+        for message in expression_problems(rule.when.expression, unit, check.attributes, "bool"):
+            yield Problem(f"subsidies.{index}.when", "expression", message)
+    named = terms.subsidy_attribute
+    if rules is not None and named is not None:
+        message = "it names the attribute of a table of categories; leave it out beside a list of rules"
+        yield Problem("subsidy_attribute", "excluded", message)
+    elif terms.subsidies is not None and rules is None and check.attributes is not None:
+        attribute = named or CATEGORY_ATTRIBUTE
+        if attribute not in check.attributes:
+            hint = suggestion(attribute, check.attributes)
+            message = f"there is no attribute {attribute!r}{hint}; declare it, or name another"
+            yield Problem("subsidy_attribute", "unknown", message)
 
 
 def _level(name: str, amounts: LevelAmounts | None) -> Iterator[Problem]:

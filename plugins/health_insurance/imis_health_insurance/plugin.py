@@ -31,7 +31,7 @@ def imis_plugin() -> Manifest:
 def imis_register_scheme_types() -> Iterable[SchemeType]:
     from imis_core.api import SchemeType
     from imis_health_insurance import checks, store, terms
-    from imis_health_insurance.rules import premium
+    from imis_health_insurance.rules import premium, subsidy
 
     return [
         SchemeType(
@@ -42,6 +42,7 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             item_codes=checks.item_codes,
             store_package=store.store_package,
             enrolment=premium.enrolment,
+            enrolment_conditions=subsidy.conditions,
             payment_terms=premium.payment_terms,
             covers_sql=store.covers_sql,
             line_terms_sql=store.line_terms_sql,

@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from imis_core.api import (
     Amount,
+    Criterion,
     Invalid,
     InvalidInput,
     MonthDay,
@@ -132,7 +133,7 @@ class ItemTerms:
 @frozen(kw_only=True)
 class SubsidyRule:
     name: str
-    when: str
+    when: Criterion
     percent: Percent
     of: Literal["household", "member"] = "household"
 

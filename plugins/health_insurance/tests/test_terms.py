@@ -43,7 +43,6 @@ def test_the_example_of_the_contract_is_read() -> None:
 
 # A right value for every field that is not computed yet.
 SAMPLES: dict[str, Any] = {
-    "subsidies": {"ultra_poor": 100}, "subsidy_attribute": "category", "conversion_package": "P",
     "copayments": [{"name": "n", "percent": 10}], "category_caps": {"surgery": "5"},
     "extra_member_ceiling": "1", "max_policy_ceiling": "1", "relative": {"period": "month", "share": 10},
     "capitation": {"share": 10},
@@ -68,7 +67,13 @@ def test_an_item_field_that_is_not_computed_yet_is_refused(field: str) -> None:
 @pytest.mark.parametrize(
     ("terms", "expected"),
     [
-        ({"overpayment": "credit"}, ("overpayment", "not_yet")),
+        ({"subsidies": {"poor": 101}}, ("subsidies.poor", "range")),
+        ({"subsidies": [{"name": "a", "when": "age >", "percent": 5}]}, ("subsidies.0.when", "expression")),
+        ({"subsidies": [{"name": "a", "when": "count(members) > 5", "percent": 5, "of": "member"}]},
+         ("subsidies.0.when", "expression")),
+        ({"subsidies": [{"name": "a", "when": "poor", "percent": 5}] * 2}, ("subsidies.1.name", "duplicate")),
+        ({"subsidies": [{"name": "a", "when": "poor", "percent": 5}], "subsidy_attribute": "x"},
+         ("subsidy_attribute", "excluded")),
         ({"max_visits": 10**12 + 1}, ("max_visits", "range")),
         ({"items": {"DRUG": {"max_provisions": {"child": -1}}}}, ("items.DRUG.max_provisions.child", "range")),
         ({"items": {"DRUG": {"waiting_months": 1201}}}, ("items.DRUG.waiting_months", "range")),

@@ -25,6 +25,7 @@ from imis_core.api import (
     to_minor,
 )
 from imis_health_insurance.rules.dates import last_payment_date, start_date
+from imis_health_insurance.rules.subsidy import Charges, subsidised
 from imis_health_insurance.terms import HealthTerms
 
 OTHER_RELATIONSHIP = "other"
@@ -40,7 +41,8 @@ def quote(case: EnrolmentCase) -> Quote | Refusal:
     terms: HealthTerms = case.terms
     starts = start_date(terms, case.enrolled_on, case.previous_end)
     counted = tuple(range(len(case.members)))[: terms.max_members]
-    value = _discounted(case, starts, _total(case, counted))
+    charges = _charges(case, counted)
+    value = _discounted(case, starts, charges.total)
     if value > INT64_MAX:
         return Refusal("coverage.contribution_too_large", "the contribution is larger than can be kept; mend the terms")
     return Quote(
@@ -49,13 +51,16 @@ def quote(case: EnrolmentCase) -> Quote | Refusal:
         last_payment=last_payment_date(terms, case.enrolled_on, starts, case.previous_end),
         counted=counted,
         value_minor=value,
-        subsidy_minor=0,
+        subsidies=subsidised(case, counted, charges, value),
     )
 
 
 def payment_terms(terms: HealthTerms) -> PaymentTerms:
     """How policies of a package take contributions."""
-    return PaymentTerms(terms.max_installments, terms.underpaid, terms.grace_payment_months)
+    return PaymentTerms(
+        terms.max_installments, terms.underpaid, terms.grace_payment_months, terms.overpayment == "credit",
+        terms.conversion_package,
+    )  # fmt: skip
 
 
 @frozen
@@ -81,27 +86,21 @@ def _prices(terms: HealthTerms, currency: str) -> _Prices:
     )
 
 
-def _total(case: EnrolmentCase, counted: Sequence[int]) -> int:
-    """Contribution, assembly and registration before any discount, in minor units."""
-    terms: HealthTerms = case.terms
-    prices = _prices(terms, case.currency)
-    total = _contribution(case, counted, prices)
-    total += prices.assembly_lump_sum or prices.assembly_fee * len(counted)
-    if case.previous_end is None:
-        total += prices.registration_lump_sum or prices.registration_fee * len(counted)
-    return total
-
-
-def _contribution(case: EnrolmentCase, counted: Sequence[int], prices: _Prices) -> int:
-    """Lump sum and the premiums of those whom it does not cover; adults come under the threshold before children."""
+def _charges(case: EnrolmentCase, counted: Sequence[int]) -> Charges:
+    """Contribution, assembly and registration before any discount; adults come under the threshold before children."""
+    prices = _prices(case.terms, case.currency)
     members = [case.members[position] for position in counted]
     adult = {p: full_years(m.born, case.enrolled_on) >= case.adult_age for p, m in enumerate(members)}
-    if not prices.lump_sum:
-        return sum(prices.adult if adult[p] else prices.child for p in adult)
-    sharing = [p for p, m in enumerate(members) if m.relationship != OTHER_RELATIONSHIP]
+    sharing = [p for p, m in enumerate(members) if prices.lump_sum and m.relationship != OTHER_RELATIONSHIP]
     sharing.sort(key=lambda p: not adult[p])
     covered = set(sharing[: case.terms.threshold_members])
-    return prices.lump_sum + sum(prices.adult if adult[p] else prices.child for p in adult if p not in covered)
+    fees = [(prices.assembly_lump_sum, prices.assembly_fee)]
+    if case.previous_end is None:
+        fees.append((prices.registration_lump_sum, prices.registration_fee))
+    common = prices.lump_sum + sum(lump_sum for lump_sum, _ in fees)
+    each = sum(fee for lump_sum, fee in fees if not lump_sum)
+    own = (0 if p in covered else prices.adult if adult[p] else prices.child for p in adult)
+    return Charges(common, tuple(premium + each for premium in own))
 
 
 def _discounted(case: EnrolmentCase, starts: date, total: int) -> int:

@@ -1,0 +1,62 @@
+"""What was paid for policies: contributions that were not taken back, and credits moved from one policy to the next.
+
+Reads only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_core.context import Context
+from imis_core.coverage.standing import Payment
+
+
+@frozen
+class Paid:
+    """What has been paid for a policy, in order of its dates. `installments`: in how many parts."""
+
+    payments: tuple[Payment, ...] = ()
+    installments: int = 0
+
+    @property
+    def minor(self) -> int:
+        return sum(payment.minor for payment in self.payments)
+
+    def with_(self, payment: Payment) -> Paid:
+        """With one more contribution."""
+        return Paid((*self.payments, payment), self.installments + 1)
+
+
+_PAID: Final = sa.text(
+    """
+    SELECT p.coverage, p.paid_on, p.minor, p.part FROM (
+        SELECT c.coverage, c.paid_on, c.amount_minor AS minor, true AS part, c.id FROM core.contributions c
+        WHERE c.coverage = ANY(CAST(:ids AS bigint[]))
+          AND NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)
+        UNION ALL
+        SELECT t.taken_by, t.moved_on, t.minor, false, 0 FROM core.coverage_credits t
+        WHERE t.taken_by = ANY(CAST(:ids AS bigint[]))
+        UNION ALL
+        SELECT t.given_by, t.moved_on, -t.minor, false, 0 FROM core.coverage_credits t
+        WHERE t.given_by = ANY(CAST(:ids AS bigint[]))) p
+    ORDER BY p.coverage, p.paid_on, p.id
+    """
+)
+
+
+def paid_for(context: Context, ids: Iterable[int]) -> dict[int, Paid]:
+    """What has been paid, by policy; a policy without payments is left out. One statement."""
+    wanted = sorted(set(ids))
+    if not wanted:
+        return {}
+    found: dict[int, tuple[list[Payment], int]] = {}
+    rows: Iterable[Any] = context.execute(_PAID, {"ids": wanted})
+    for coverage, on, minor, part in rows:
+        payments, parts = found.get(coverage, ([], 0))
+        payments.append(Payment(on, minor))
+        found[coverage] = (payments, parts + part)
+    return {number: Paid(tuple(payments), parts) for number, (payments, parts) in found.items()}

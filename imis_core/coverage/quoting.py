@@ -1,0 +1,146 @@
+"""Quotes for policies: their possible members, what is true of them, and the scheme type's answer for a whole batch.
+
+Source: health_insurance.md 2.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import Any
+
+import sqlalchemy as sa
+from attrs import frozen
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from imis_core.beneficiaries.tables import groups, memberships, persons
+from imis_core.benefit_packages.lookup import Version, parsed_terms
+from imis_core.benefit_packages.schemes import Enrollee, EnrolmentCase, PaymentTerms, Quote
+from imis_core.context import Context
+from imis_core.coverage.conditions import Asked, conditions_met
+from imis_core.errors import Refusal
+
+
+@frozen
+class Candidate:
+    """A person whom a policy may count."""
+
+    id: int
+    number: str
+    born: date
+    died: date | None
+    attributes: Mapping[str, Any]
+    relationship: str | None = None
+
+
+@frozen(kw_only=True)
+class QuoteCase:
+    """A policy to be quoted: members in order of registration, the holder's attributes.
+
+    `enrolled_on` decides ages and dates, `reference` is the day on which conditions are asked.
+    """
+
+    version: Version
+    enrolled_on: date
+    reference: date
+    group: int | None
+    members: tuple[Candidate, ...]
+    attributes: Mapping[str, Any]
+    previous_end: date | None = None
+
+
+def quotes_of(context: Context, cases: Sequence[QuoteCase]) -> list[Quote | Refusal]:
+    """A quote or a refusal for each case, in order; each scheme type is asked once for all of its cases."""
+    if not cases:
+        return []
+    terms = parsed_terms(context, [case.version for case in cases])
+    kinds = [context.app.type_of(case.version.scheme) for case in cases]
+    met = conditions_met(
+        context,
+        [
+            Asked(
+                case.version.id, case.reference, case.group, tuple(m.id for m in case.members),
+                kind.enrolment_conditions(terms[case.version.id]),
+            )
+            for case, kind in zip(cases, kinds, strict=True)
+        ],
+    )  # fmt: skip
+    quotes: list[Any] = [None] * len(cases)
+    by_kind: dict[str, list[int]] = defaultdict(list)
+    for index, kind in enumerate(kinds):
+        by_kind[kind.name].append(index)
+    for indexes in by_kind.values():
+        enrolment = kinds[indexes[0]].enrolment
+        assert enrolment is not None
+        asked = [
+            EnrolmentCase(
+                terms=terms[cases[i].version.id],
+                currency=cases[i].version.currency,
+                adult_age=context.settings.deployment.age_of_majority,
+                enrolled_on=cases[i].enrolled_on,
+                members=tuple(
+                    Enrollee(m.born, m.relationship, met[i].members.get(m.id, frozenset())) for m in cases[i].members
+                ),
+                previous_end=cases[i].previous_end,
+                attributes=cases[i].attributes,
+                met=met[i].household,
+            )
+            for i in indexes
+        ]
+        for index, answer in zip(indexes, enrolment(asked), strict=True):
+            quotes[index] = answer
+    return quotes
+
+
+def lock_groups(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
+    """The attributes of groups by key, locked in the order of their keys against other changes."""
+    rows = context.execute(
+        sa.select(groups.c.id, groups.c.attributes)
+        .where(groups.c.id == _any(ids), context.scoped(groups))
+        .order_by(groups.c.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: row.attributes for row in rows}
+
+
+def memberships_of(context: Context, group_ids: Iterable[int]) -> dict[int, list[Any]]:
+    """Memberships by group, in order of registration, ended ones too: enrolment may be of an earlier day."""
+    m = memberships.c
+    rows = context.execute(
+        sa.select(m.group, m.person, m.relationship, m.joined_on, m.left_on)
+        .where(m.group == _any(group_ids), context.scoped(memberships))
+        .order_by(m.group, m.ordinal, m.id)
+    )
+    found: dict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        found[row.group].append(row)
+    return found
+
+
+def lock_persons(context: Context, ids: Iterable[int]) -> dict[int, Candidate]:
+    """Persons by key, locked in the order of their keys."""
+    p = persons.c
+    rows: Iterable[Any] = context.execute(
+        sa.select(p.id, p.number, p.birth_date, p.death_date, p.attributes)
+        .where(p.id == _any(ids), context.scoped(persons))
+        .order_by(p.id)
+        .with_for_update(key_share=True)
+    )
+    return {row.id: Candidate(*row) for row in rows}
+
+
+def _any(ids: Iterable[int]) -> Any:
+    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))
+
+
+def payment_terms(context: Context, versions: Iterable[Version]) -> dict[int, PaymentTerms]:
+    """How package versions take contributions, by version."""
+    wanted = {version.id: version for version in versions}
+    terms = parsed_terms(context, wanted.values())
+    answer = {}
+    for number, version in wanted.items():
+        of_kind = context.app.type_of(version.scheme).payment_terms
+        assert of_kind is not None
+        answer[number] = of_kind(terms[number])
+    return answer
