@@ -113,8 +113,8 @@ def test_an_export_has_everything_about_a_person(world: World) -> None:
     told = world.do("beneficiaries.export_person", number="P1-QA")
     assert {
         "core.persons", "core.identifiers", "core.memberships", "core.groups", "core.coverages",
-        "core.coverage_members", "core.contributions", "core.claims", "core.claim_lines", "core.claim_states", "core.notifications",
-        "core.recipients", "grievance.grievances", "grievance.grievance_comments",
+        "core.coverage_members", "core.contributions", "core.claims", "core.claim_lines", "core.claim_states",
+        "core.notifications", "core.recipients", "grievance.grievances", "grievance.grievance_comments",
     } <= set(told["tables"])  # fmt: skip
     assert len(told["tables"]["core.claims"]) == 5
     assert told["tables"]["core.persons"][0]["given_name"] == "GivenQAP1"

@@ -11,8 +11,8 @@ class _Xid8(sa.types.UserDefinedType[str]):
         return "xid8"
 
 
-revision = "core_0011"
-down_revision = "core_0010"
+revision = "core_0012"
+down_revision = "core_0011"
 
 
 def upgrade() -> None:
