@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -122,6 +123,21 @@ class Context:
         """Note persons, by key or name, of whom a query's answer tells otherwise than by a field that names them."""
         self.told.update(persons)
         self.told_names.update(names)
+
+    @contextmanager
+    def seeing_all(self) -> Iterator[None]:
+        """Statements within see every row, for what a rule counts whoever asks: sums, never rows, may leave it."""
+        if self.caller.everywhere:
+            yield
+            return
+        own = self.caller
+        self.caller = evolve(own, everywhere=True)
+        set_scope(self.connection, self.caller)
+        try:
+            yield
+        finally:
+            self.caller = own
+            set_scope(self.connection, own)
 
     def look_up(self, persons: Iterable[int]) -> None:
         """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""

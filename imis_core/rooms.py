@@ -19,6 +19,7 @@ from imis_core.catalogue import commands as catalogue_commands
 from imis_core.catalogue import queries as catalogue_queries
 from imis_core.claims import background as claims_background
 from imis_core.claims import commands as claims_commands
+from imis_core.claims import explaining as claims_explaining
 from imis_core.claims import feedback as claims_feedback
 from imis_core.claims import paying as claims_paying
 from imis_core.claims import queries as claims_queries
@@ -143,6 +144,7 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_queries.QUERIES,
         *claims_review_queries.QUERIES,
         *claims_feedback.QUERIES,
+        *claims_explaining.QUERIES,
         *payments_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,

@@ -158,7 +158,9 @@ class SchemeType:
       `hospital_by_facility`
       (levels are 'treatment' | 'person' | 'policy' or null, a policy being the whole cover; amounts in minor units,
       null: none). It may add, null being none: `max_CATEGORY` (claims per person and period of the cover),
-      `cap_CATEGORY` (minor units per claim), `extra_member_ceiling`, `max_policy_ceiling` and `threshold_members`.
+      `cap_CATEGORY` (minor units per claim), `extra_member_ceiling`, `max_policy_ceiling`, `threshold_members`, and
+      `copayments` (jsonb: a list of objects with `name`, `condition` (criteria about a patient, or null),
+      `percent_micro` or `amount_minor`).
 
     A type may widen `claims.submit`: the kernel adds the fields of the attrs class `claim_fields` to its input (all
     optional), gives those of a batch to `claim_cases(context, [fields])`, which answers a case or a refusal for each,

@@ -7,20 +7,23 @@ locks where counts or intervals matter; then claims are judged in the given orde
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import date
 
 from attrs import field, frozen
 
 from imis_core.claims.entry import EnteredClaim
 from imis_core.claims.states import CHECKED, REJECTED
 from imis_core.context import Context
-from imis_core.eligibility.covers import Cover, covers_on
+from imis_core.eligibility.copayments import Visit, matching_copayments
+from imis_core.eligibility.covers import Cover, CoverKey, covers_on
 from imis_core.eligibility.history import History, Needs, read_history
 from imis_core.eligibility.judging import Case, judge, needs_of
 from imis_core.eligibility.lines import is_adult
+from imis_core.eligibility.members import DayOfCover, members_by_cover
 from imis_core.eligibility.prices import Prices, read_prices
 from imis_core.eligibility.rejections import Rejection
-from imis_core.eligibility.terms import read_limits, read_terms
+from imis_core.eligibility.terms import LimitsKey, read_rules
 
 
 @frozen
@@ -31,6 +34,8 @@ class LineVerdict:
     quantity_thousandths: int
     list_price_minor: int | None
     cover: Cover | None
+    copayment: int | None = None
+    members: int | None = None
 
 
 @frozen
@@ -50,6 +55,8 @@ class _Prepared:
     case: Case
     rejection: Rejection | None  # of the claim as a whole: 7, 9 or 21
     prices: Prices
+    members: Mapping[CoverKey, int]  # of covers whose ceiling depends on them
+    copayments: Mapping[LimitsKey, int]  # which holds, by package
 
 
 @frozen
@@ -88,8 +95,11 @@ def _prepare_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim
     prices = read_prices(context, context.settings.currency_of(scheme), (c.provider.id for c in claims), items)
     covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date, c.case) for c in claims])
     versions = {cover.package_version for found in covers for cover in found}
-    terms = read_terms(context, kind, versions, items)
-    limits = read_limits(context, kind, versions)
+    terms, limits = read_rules(context, kind, versions, items)
+    of_day = [[(cover, c.target_date) for cover in found] for c, found in zip(claims, covers, strict=True)]
+    members = members_by_cover(context, kind, limits, [one for found in of_day for one in found])
+    visits = [_visit(claim) for claim in claims]
+    copayments = matching_copayments(context, limits, list(zip(visits, covers, strict=True)))
     adult_age = context.settings.deployment.age_of_majority
     return [
         _Prepared(
@@ -100,9 +110,23 @@ def _prepare_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim
             ),
             _claim_rejection(claim, found),
             prices,
+            _members_of(found, claim.target_date, members) if members else {},
+            copayment,
         )
-        for claim, found in zip(claims, covers, strict=True)
+        for claim, found, copayment in zip(claims, covers, copayments, strict=True)
     ]  # fmt: skip
+
+
+def _visit(claim: EnteredClaim) -> Visit:
+    provider = claim.provider
+    return Visit(
+        claim.person.id, claim.target_date, claim.visit_type, claim.category, claim.overnight, provider.level,
+        provider.care_type, provider.location, provider.code,
+    )  # fmt: skip
+
+
+def _members_of(covers: Sequence[Cover], on: date, members: Mapping[DayOfCover, int]) -> dict[CoverKey, int]:
+    return {(c.kind, c.id): members[c.kind, c.id, on] for c in covers if (c.kind, c.id, on) in members}
 
 
 def _judge(claim: EnteredClaim, prepared: _Prepared, history: History) -> Verdict:
@@ -119,7 +143,11 @@ def _judge(claim: EnteredClaim, prepared: _Prepared, history: History) -> Verdic
         if found.rejection is None:
             approved[line.item.id] = earlier + found.quantity_thousandths
         cover = found.paid[0] if found.paid is not None else None
-        judged.append(LineVerdict(found.rejection, found.quantity_thousandths, listed, cover))
+        members = copayment = None
+        if cover is not None:
+            members = prepared.members.get((cover.kind, cover.id))
+            copayment = prepared.copayments.get((cover.package_version, cover.kind))
+        judged.append(LineVerdict(found.rejection, found.quantity_thousandths, listed, cover, copayment, members))
     if not approved:
         return Verdict(REJECTED, Rejection.ALL_LINES_REJECTED, case.adult, tuple(judged))
     history.add_claim(case.person, case.category, case.on)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import sqlalchemy as sa
+
 from imis_core.benefit_packages.schemes import ClaimCase
 from imis_core.claims.checks import Checking, Verdict, prepare
 from imis_core.claims.entry import EnteredClaim, References, cases, default_scheme, enter, resolve
@@ -115,8 +117,7 @@ Kept = Sequence[tuple[int, EnteredClaim, Verdict]]
 def _store_verdicts(context: Context, kept: Kept) -> None:
     """Write lines, verdicts and states of the claims that are new, and what belongs to their scheme types."""
     if kept:
-        _store_lines(context, kept)
-        _store_states(context, kept)
+        insert_together(context.connection, *_lines(kept), *_states(context, kept))
         _store_cases(context, kept)
     for scheme in dict.fromkeys(claim.scheme for _, claim, _ in kept):
         passed = [n for n, claim, verdict in kept if claim.scheme == scheme and verdict.state == CHECKED]
@@ -124,7 +125,7 @@ def _store_verdicts(context: Context, kept: Kept) -> None:
         ask_by_chance(context, scheme, passed)
 
 
-def _store_lines(context: Context, kept: Kept) -> None:
+def _lines(kept: Kept) -> tuple[tuple[sa.Table, Columns], ...]:
     rows = [
         (number, position, line, verdict)
         for number, claim, of_claim in kept
@@ -149,11 +150,13 @@ def _store_lines(context: Context, kept: Kept) -> None:
         "cover_kind": [None if c is None else c.kind for c in covers],
         "cover": [None if c is None else c.id for c in covers],
         "package_version": [None if c is None else c.package_version for c in covers],
+        "copayment": [r[3].copayment for r in rows],
+        "members": [r[3].members for r in rows],
     }
-    insert_together(context.connection, (claim_lines, lines), (claim_line_checks, checked))
+    return (claim_lines, lines), (claim_line_checks, checked)
 
 
-def _store_states(context: Context, kept: Kept) -> None:
+def _states(context: Context, kept: Kept) -> tuple[tuple[sa.Table, Columns], ...]:
     numbers = [number for number, _, _ in kept]
     states = [NUMBERS[verdict.state] for _, _, verdict in kept]
     history: Columns = {
@@ -169,7 +172,7 @@ def _store_states(context: Context, kept: Kept) -> None:
         "state": states,
         "version": [1] * len(kept),
     }
-    insert_together(context.connection, (claim_states, history), (claim_current, present))
+    return (claim_states, history), (claim_current, present)
 
 
 def _store_cases(context: Context, kept: Kept) -> None:

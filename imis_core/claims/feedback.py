@@ -28,6 +28,7 @@ from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.notifications.outbox import Message, notify
 from imis_core.places.tables import providers
 from imis_core.queries import Listing, query
+from imis_core.translations import SOURCE, Writer, language_for
 
 RATING_MAX: Final = 5
 ASKED: Final = "asked"
@@ -163,14 +164,19 @@ def _ask(context: Context, numbers: Sequence[int]) -> None:
             "asked_on": [context.today] * len(rows),
         },
     )
+    writer = Writer(language_for(None, context.settings.deployment.languages) or SOURCE)
     notify(
         context,
         [
             Message(
                 person=row.person,
-                subject="Was the care given?",
-                text=f"{row.name} asks the scheme to pay for care that you had there on {row.target_date}. "
-                "Did you get it? Please tell your enrolment officer.",
+                subject=writer.say("Was the care given?"),
+                text=writer.say(
+                    "{facility} asks the scheme to pay for care that you had there on {day}. "
+                    "Did you get it? Please tell your enrolment officer.",
+                    facility=row.name,
+                    day=writer.day(row.target_date),
+                ),
                 about=("claims", row.id),
             )
             for row in rows

@@ -73,7 +73,8 @@ _LINES: Final = sa.text(
     f"""
     SELECT l.claim, l.line, i.code, i.kind, l.quantity_thousandths AS asked_thousandths, l.price_minor,
            {REJECTION} AS rejection, {QUANTITY} AS quantity_thousandths, v.justification, r.unit_price_minor,
-           r.limited_milli, r.deducted_milli, r.shared_minor, r.above_ceiling_minor, r.payable_minor
+           r.limited_milli, r.deducted_milli, r.copaid_minor, r.shared_minor, r.capped_minor, r.above_ceiling_minor,
+           r.payable_minor
     FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
     JOIN core.items i ON i.id = l.item
     LEFT JOIN core.claim_results r ON r.claim = l.claim AND r.line = l.line AND r.valuation = t.valuation
@@ -85,11 +86,16 @@ _LINES: Final = sa.text(
 @query("claims.show", input=ShowClaim, result=ShownClaim)
 def show(context: Context, asked: ShowClaim) -> ShownClaim | Refusal:
     """A claim with its lines: what was rejected and why, what was paid and by which steps."""
-    number = context.ids.decode("claims", asked.claim)
-    by_name = claims.c.code == asked.claim if number is None else claims.c.id == number
+    return show_claim(context, asked.claim)
+
+
+def show_claim(context: Context, name: str) -> ShownClaim | Refusal:
+    """A claim in full, by code or id, as far as the caller sees it."""
+    number = context.ids.decode("claims", name)
+    by_name = claims.c.code == name if number is None else claims.c.id == number
     row = context.execute(_HEAD.where(by_name, context.scoped(claims))).first()
     if row is None:
-        return not_found("claim", "claim", asked.claim)
+        return not_found("claim", "claim", name)
     return _shown(context, [row])[0]
 
 
@@ -205,9 +211,9 @@ def _steps(row: Any, currency: str) -> tuple[Step, ...]:
         "price": _whole(row.quantity_thousandths * row.unit_price_minor),
         "limit": _whole(row.limited_milli),
         "deductible": _whole(row.limited_milli - row.deducted_milli),
-        "coinsurance": row.shared_minor,
+        "coinsurance": row.shared_minor + row.copaid_minor,
         "copayment": row.shared_minor,
-        "category_cap": row.shared_minor,
+        "category_cap": row.shared_minor - row.capped_minor,
         "ceiling": row.payable_minor,
     }
     return tuple(Step(name=name, amount=Money(amount, currency)) for name, amount in after.items())

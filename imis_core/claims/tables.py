@@ -74,6 +74,10 @@ claim_line_checks = mass(
     text("cover_kind", nullable=True),
     Column("cover", sa.BigInteger, nullable=True),
     Column("package_version", sa.BigInteger, nullable=True),
+    # Frozen like the facility's level: which of the package's co-payments holds, and how many members the policy covers
+    # on the day. Null: none; not asked.
+    Column("copayment", sa.SmallInteger, nullable=True),
+    Column("members", sa.Integer, nullable=True),
 )
 
 # A medical review of a claim, counted from 1; and its verdicts, a row for every line of the claim, also for those that
@@ -179,7 +183,9 @@ claim_results = mass(
     # Thousandths of a minor unit: before the line is rounded, a quantity of 0.333 makes fractions.
     Column("limited_milli", sa.BigInteger, nullable=False),  # quantity x price, after a fixed limit
     Column("deducted_milli", sa.BigInteger, nullable=False),
-    minor("shared_minor"),  # after co-insurance, rounded half up
+    Column("copaid_minor", sa.BigInteger, nullable=False, server_default="0"),  # of the amounts as they are shown
+    minor("shared_minor"),  # after co-insurance and co-payment, rounded half up
+    Column("capped_minor", sa.BigInteger, nullable=False, server_default="0"),  # what the category cap took away
     minor("above_ceiling_minor"),
     minor("payable_minor"),
 )

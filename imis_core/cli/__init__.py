@@ -36,6 +36,7 @@ _COMMANDS: Final = {
     "import": ("transfer", "import_command"),
     "export": ("transfer", "export_command"),
     "file": ("file", "file"),
+    "explain": ("explain", "explain"),
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "cards": ("cards", "cards"),

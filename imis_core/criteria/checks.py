@@ -6,6 +6,7 @@ Only what is certainly a mistake is a problem: an undeclared attribute may be of
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
 from imis_core.criteria.expressions import (
     Aggregate,
@@ -28,9 +29,10 @@ from imis_core.criteria.expressions import (
     Unit,
     parts,
 )
-from imis_core.criteria.kinds import BUILT_IN, Attributes, Kinds, common_kind, kinds_of, unit_of
+from imis_core.criteria.kinds import BUILT_IN, CLAIM_NAMES, Attributes, Kinds, common_kind, kinds_of, unit_of
 from imis_core.errors import suggestion
 
+_WITH_MEMBERS: Final = ("household", "patient")  # units that have members, a head, a primary recipient
 _SAID: dict[Kind | None, str] = {
     "number": "a number", "text": "text", "bool": "a condition", "date": "a date", None: "an attribute",
 }  # fmt: skip
@@ -98,7 +100,13 @@ class _Check:
             yield f"true and false have no order; compare {_shown(comparison.left)} by = or !="
 
     def _name(self, name: Name) -> Iterator[str]:
-        if name.of is not None and self._unit != "household":
+        if name.of == "claim" or name.of == "facility":
+            if self._unit != "patient":
+                yield f"{name} is asked of a {self._unit}; only where a claim is judged there is a {name.of}"
+            elif name.name not in CLAIM_NAMES[name.of]:
+                yield f"there is no name {name.name!r} of a {name.of}{suggestion(name.name, CLAIM_NAMES[name.of])}"
+            return
+        if name.of is not None and self._unit not in _WITH_MEMBERS:
             yield f"{name} is asked of a {self._unit}; only a household has a {name.of}"
             return
         whose = unit_of(name, self._unit)
@@ -107,8 +115,8 @@ class _Check:
         if name.on is not None:
             yield f"age on a date is asked of a {whose}; a household's members, its head. and primary. have an age"
         elif self._attributes is not None:
-            of = "group" if whose == "household" else "person"
-            known = [*BUILT_IN[whose], *(key for key, rule in self._attributes.items() if rule.of == of)]
+            of = {"household": ("group",), "patient": ("person", "group")}.get(whose, ("person",))
+            known = [*BUILT_IN[whose], *(key for key, rule in self._attributes.items() if rule.of in of)]
             if name.name not in known:
                 yield f"there is no name {name.name!r} of a {whose}{suggestion(name.name, known)}"
 
@@ -116,7 +124,7 @@ class _Check:
         if self._unit == "member" and self._nested:
             yield f"{aggregate.function}(...) stands within another; members have no members"
             return
-        if self._unit != "household":
+        if self._unit not in _WITH_MEMBERS:
             yield f"{aggregate.function}(...) is asked of a {self._unit}; only a household has members"
             return
         member = _Check("member", self._attributes, nested=True)

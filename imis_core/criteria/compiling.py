@@ -97,9 +97,9 @@ class Criteria:
                 "relationship": lambda: self._joined(self._membership).c.relationship,
                 "recipient": lambda: self._joined(self._membership).c.recipient,
             }
-        member = _Reader("member", _Row(self._members.columns, self._members.attribute), on, attributes, None)
-        row = _Row(columns, lambda key: self.unit.c.attributes[key])
-        self._reader = _Reader(unit, row, on, attributes, _OfHousehold(self._members, member, on, attributes))
+        member = Reader("member", Row(self._members.columns, self._members.attribute), on, attributes, None)
+        row = Row(columns, lambda key: self.unit.c.attributes[key])
+        self._reader = Reader(unit, row, on, attributes, OfHousehold(self._members, member, on, attributes))
 
     def condition(self, expression: Expression) -> sa.ColumnElement[bool]:
         """Whether the expression is met; unknown is not met, so this is never NULL."""
@@ -155,24 +155,26 @@ class Criteria:
 
 
 @frozen
-class _Row:
+class Row:
     """Where the names of one row come from: built-in columns (`age` is computed), and attributes as jsonb."""
 
     columns: Mapping[str, Callable[[], Sql]]
     attribute: Callable[[str], Sql]
 
 
-class _Reader:
+class Reader:
     """Expressions about one kind of row as SQL."""
 
     def __init__(
-        self, unit: Unit, row: _Row, on: Sql, attributes: Attributes | None, beyond: _OfHousehold | None
-    ) -> None:
+        self, unit: Unit, row: Row, on: Sql, attributes: Attributes | None, beyond: OfHousehold | None,
+        facts: Mapping[str, Sql] | None = None,
+    ) -> None:  # fmt: skip
         self._unit = unit
         self._row = row
         self._on = on
         self._attributes = attributes
-        self._beyond = beyond if unit == "household" else None
+        self._beyond = beyond if unit in ("household", "patient") else None
+        self._facts = facts or {}
 
     def kinds(self, expression: Expression) -> Kinds:
         return kinds_of(expression, self._unit, self._attributes)
@@ -217,6 +219,8 @@ class _Reader:
         """An undeclared attribute as it is kept."""
         if not isinstance(expression, Name):
             raise TypeError("only an attribute has no kind of its own")
+        if expression.of == "claim" or expression.of == "facility":
+            raise TypeError("what is asked of a claim has a kind of its own")
         if expression.of is not None:
             return self._household(expression).of(expression.of).json(Name(expression.name, None, expression.on))
         return self._row.attribute(expression.name)
@@ -236,12 +240,14 @@ class _Reader:
         truth = sa.cast(readings.from_json(value, "bool"), sa.Text)
         return sa.func.coalesce(readings.from_json(value, "text"), number, truth, type_=sa.Text)
 
-    def _household(self, expression: Expression) -> _OfHousehold:
+    def _household(self, expression: Expression) -> OfHousehold:
         if self._beyond is None:
             raise ValueError(f"{expression} is asked of a {self._unit}; only a household has members")
         return self._beyond
 
     def _name(self, name: Name, kind: Kind) -> Sql:
+        if name.of == "claim" or name.of == "facility":
+            return self._facts[str(name)]
         if name.of is not None:
             return self._household(name).of(name.of).read(Name(name.name, None, name.on), kind)
         if name.name in BUILT_IN[self._unit]:
@@ -264,19 +270,19 @@ class _Reader:
         return self.read(operand, kinds.own).is_(None)
 
 
-class _OfHousehold:
+class OfHousehold:
     """Answers of a household's members, head and primary recipient, from the grouped select."""
 
-    def __init__(self, members: Members, member: _Reader, on: Sql, attributes: Attributes | None) -> None:
+    def __init__(self, members: Members, member: Reader, on: Sql, attributes: Attributes | None) -> None:
         self._members = members
         self._member = member
         self._on = on
         self._attributes = attributes
 
-    def of(self, who: Who) -> _Reader:
+    def of(self, who: Who) -> Reader:
         columns = {name: partial(self._members.first, who, name) for name in self._members.columns}
-        row = _Row(columns, lambda key: self._members.first_attribute(who, key))
-        return _Reader("member", row, self._on, self._attributes, None)
+        row = Row(columns, lambda key: self._members.first_attribute(who, key))
+        return Reader("member", row, self._on, self._attributes, None)
 
     def read(self, aggregate: Aggregate, kind: Kind) -> Sql:
         where = None if aggregate.where is None else self._member.read(aggregate.where, "bool")

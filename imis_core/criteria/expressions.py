@@ -13,8 +13,10 @@ from typing import Final, Literal, TypeAlias
 from attrs import field, frozen
 
 Kind: TypeAlias = Literal["number", "text", "bool", "date"]
-Unit: TypeAlias = Literal["person", "household", "member"]  # a member is a person in a household
+# A member is a person in a household; a patient one with a household, a claim and a facility.
+Unit: TypeAlias = Literal["person", "household", "member", "patient"]
 Who: TypeAlias = Literal["head", "primary"]
+Fact: TypeAlias = Literal["claim", "facility"]
 Function: TypeAlias = Literal["count", "any", "all", "sum", "min", "max"]
 Operator: TypeAlias = Literal["=", "!=", "<", "<=", ">", ">="]
 
@@ -56,10 +58,13 @@ Literal_: TypeAlias = Number | Text | Boolean | Day
 
 @frozen
 class Name:
-    """A built-in name or an attribute; `of` a household's head or primary recipient; `on` fixes the day of `age`."""
+    """A built-in name or an attribute; `on` fixes the day of `age`.
+
+    `of` a household's head or primary recipient, or of the claim or the facility that a patient is asked about with.
+    """
 
     name: str
-    of: Who | None = None
+    of: Who | Fact | None = None
     on: date | None = None
 
     def __str__(self) -> str:

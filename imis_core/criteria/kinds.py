@@ -36,6 +36,12 @@ BUILT_IN: Final[Mapping[Unit, Mapping[str, Kind]]] = {
     "person": _OF_PERSON,
     "member": _OF_PERSON,
     "household": {"code": "text", "location": "text", "size": "number"},
+    "patient": {**_OF_PERSON, "code": "text", "size": "number"},  # of the person, then of the household
+}
+# What a patient's expression may ask of the claim and of the facility.
+CLAIM_NAMES: Final[Mapping[str, Mapping[str, Kind]]] = {
+    "claim": {"visit_type": "text", "category": "text", "overnight": "bool", "referred": "bool"},
+    "facility": {"level": "text", "care_type": "text", "location": "text", "is_first_service_point": "bool"},
 }
 _DECLARED: Final[Mapping[str, Kind]] = {
     "text": "text", "choice": "text", "int": "number", "decimal": "number", "bool": "bool", "date": "date",
@@ -59,15 +65,17 @@ def _only(kind: Kind) -> Kinds:
 
 def unit_of(name: Name, unit: Unit) -> Unit:
     """Of whom a name in an expression about `unit` speaks."""
-    return "member" if name.of is not None else unit
+    return "member" if name.of is not None and name.of not in CLAIM_NAMES else unit
 
 
 def rule_of(name: Name, unit: Unit, attributes: Attributes | None) -> AttributeRule | None:
     """The declaration of an attribute of that unit; None for built-in names and what is not declared."""
     whose = unit_of(name, unit)
     rule = (attributes or {}).get(name.name)
-    if name.name in BUILT_IN[whose] or rule is None:
+    if name.of in CLAIM_NAMES or name.name in BUILT_IN[whose] or rule is None:
         return None
+    if whose == "patient":
+        return rule
     return rule if rule.of == ("group" if whose == "household" else "person") else None
 
 
@@ -94,6 +102,9 @@ def kinds_of(expression: Expression, unit: Unit, attributes: Attributes | None) 
 
 
 def _kinds_of_name(name: Name, unit: Unit, attributes: Attributes | None) -> Kinds:
+    if name.of == "claim" or name.of == "facility":
+        fact = CLAIM_NAMES[name.of].get(name.name)
+        return ANY if fact is None else _only(fact)
     built_in = BUILT_IN[unit_of(name, unit)].get(name.name)
     if built_in is not None:
         return _only(built_in)

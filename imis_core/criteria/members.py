@@ -87,6 +87,13 @@ class Members:
 
     def grouped(self) -> sa.FromClause:
         """The select: one row per group that has a current member."""
+        return self._select().subquery(self._alias)
+
+    def of_each(self) -> sa.FromClause:
+        """The select once for each row around it, which `only` names: for expressions whose day is of that row."""
+        return self._select().lateral(self._alias)
+
+    def _select(self) -> sa.Select[Any]:
         joined: sa.FromClause = memberships
         seen = [self._context.scoped(memberships)]
         if self._persons:
@@ -104,7 +111,6 @@ class Members:
             .select_from(joined)
             .where(memberships.c.left_on.is_(None), *seen)
             .group_by(memberships.c.group)
-            .subquery(self._alias)
         )
 
     def _person(self) -> Any:

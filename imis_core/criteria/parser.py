@@ -22,6 +22,7 @@ from imis_core.criteria.expressions import (
     Day,
     Expression,
     ExpressionError,
+    Fact,
     Function,
     Literal_,
     Missing,
@@ -248,11 +249,11 @@ class _Parser:
         if token.kind not in ("word", "quoted"):
             raise self._unexpected("a value, a name or a condition")
         self._at += 1
-        of: Who | None = None
+        of: Who | Fact | None = None
         if token.kind == "word" and self._accept("."):
-            if token.value not in ("head", "primary"):
+            if token.value not in ("head", "primary", "claim", "facility"):
                 raise ExpressionError(f"{token.value!r} has no parts; head. and primary. have", token.position)
-            of = cast(Who, token.value)
+            of = cast("Who | Fact", token.value)
             token = self._token
             if token.kind not in ("word", "quoted"):
                 raise self._unexpected("a name")

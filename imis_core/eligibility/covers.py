@@ -13,6 +13,8 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.context import Context
 
+CoverKey = tuple[str, int]  # kind and number of a cover
+
 
 @frozen
 class Cover:

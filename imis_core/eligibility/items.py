@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from attrs import frozen
@@ -16,18 +16,23 @@ from attrs import frozen
 from imis_core.beneficiaries.lookup import PersonRow
 from imis_core.catalogue.lookup import ItemRow
 from imis_core.eligibility.answers import ItemAnswer
+from imis_core.eligibility.copayments import Visit
 from imis_core.eligibility.covers import Cover
+from imis_core.eligibility.drawing import ClaimColumns, LinesToValue, plan_valuation
 from imis_core.eligibility.history import History, Needs
 from imis_core.eligibility.judging import ONE, Case, Judged, earliest_day, judge, needs_of, quantity_left
 from imis_core.eligibility.lines import category_of, is_adult
+from imis_core.eligibility.members import DayOfCover
 from imis_core.eligibility.prices import Prices
 from imis_core.eligibility.rejections import Rejection
-from imis_core.eligibility.terms import NO_LIMITS, Limit, LimitsKey, LineTerms, PackageLimits, TermsKey
-from imis_core.eligibility.usage import UsageKey, used_of
-from imis_core.eligibility.valuation import MILLI, NONE, LineColumns, value_lines
+from imis_core.eligibility.terms import LimitsKey, LineTerms, PackageLimits, TermsKey
+from imis_core.eligibility.usage import UsageKey
+from imis_core.eligibility.valuation import NONE, Ints
 from imis_core.places.lookup import ProviderRow
 from imis_core.values import Money, thousandths_text
 
+ItemKey = tuple[str, int]  # scheme and item
+Members = Mapping[DayOfCover, int]  # covered persons, where a ceiling depends on them
 VISIT_TYPE: Final = "other"  # items are answered as if at a visit of no special kind
 ANYWHERE: Final = "both"  # the care type where no facility is named
 
@@ -62,6 +67,14 @@ class Asked:
             rules.covers, rules.terms, rules.limits,
         )  # fmt: skip
 
+    def visit(self, item: ItemRow) -> Visit:
+        """What conditions of co-payments may ask about the item."""
+        p = self.provider
+        return Visit(
+            self.person.id, self.on, VISIT_TYPE, category_of([item], overnight=False), False, p.level if p else None,
+            p.care_type if p else None, p.location if p else None, p.code if p else None,
+        )  # fmt: skip
+
     def price(self, rules: SchemeRules, item: ItemRow) -> int | None:
         """At the facility's list price of the day, without a facility at the catalogue's."""
         if self.provider is None:
@@ -90,7 +103,7 @@ class _Line:
 
 def answer_items(
     asked: Asked, schemes: Sequence[SchemeRules], items: Sequence[ItemRow], histories: Mapping[str, History],
-    used: Mapping[UsageKey, int],
+    used: Mapping[UsageKey, int], members: Members, copayments: Mapping[ItemKey, Mapping[LimitsKey, int]],
 ) -> list[ItemAnswer]:  # fmt: skip
     """An answer for each item, in order; of several schemes the first that allows it, else the first that covers."""
     if not schemes:
@@ -101,7 +114,7 @@ def answer_items(
         allowed = [line for line in judged if line.judged.rejection is None]
         covering = [line for line in judged if line.rules.covers]
         lines.append((allowed or covering or judged)[0])
-    pays = iter(_value(asked, [line for line in lines if line.judged.paid is not None], used))
+    pays = iter(_value(asked, [line for line in lines if line.judged.paid is not None], used, members, copayments))
     return [
         _answer(line, next(pays) if line.judged.paid is not None else 0, histories[line.rules.name]) for line in lines
     ]
@@ -139,55 +152,57 @@ def _answer(line: _Line, pays: int, history: History) -> ItemAnswer:
     )
 
 
-def _value(asked: Asked, lines: Sequence[_Line], used: Mapping[UsageKey, int]) -> list[int]:
-    """What the scheme pays for what is allowed of one unit of each item: each line with counters of its own."""
-    deductibles, ceilings = _Pools(MILLI), _Pools(1)
+def _value(
+    asked: Asked, lines: Sequence[_Line], used: Mapping[UsageKey, int], members: Members,
+    copayments: Mapping[ItemKey, Mapping[LimitsKey, int]],
+) -> list[int]:  # fmt: skip
+    """What the scheme pays for what is allowed of one unit of each item: each a claim of its own, alone."""
+    count = len(lines)
+    if not count:
+        return []
     level = asked.provider.level if asked.provider else None
-    terms = []
-    for line in lines:
-        assert line.judged.paid is not None
-        cover, of_item = line.judged.paid
-        terms.append(of_item)
-        limits = line.rules.limits.get((cover.package_version, cover.kind), NO_LIMITS)
-        hospital = limits.is_hospital_case(False, level)
-        deductibles.add("deductible", limits.deductible, hospital, cover, asked.person, used)
-        ceilings.add("ceiling", limits.ceiling, hospital, cover, asked.person, used)
-    columns = LineColumns(
-        _ints([line.judged.quantity_thousandths for line in lines]),
-        _ints([line.price or 0 for line in lines]),
-        _ints([t.fixed_limit_minor or NONE for t in terms]),
-        _ints([t.share_micro for t in terms]),
-        _ints(deductibles.of_line),
-        _ints(ceilings.of_line),
-        _ints(deductibles.limits),
-        _ints(deductibles.used),
-        _ints(ceilings.limits),
-        _ints(ceilings.used),
+    covers = [line.judged.paid[0] for line in lines if line.judged.paid is not None]
+    kinds = sorted({cover.kind for cover in covers})
+    prices = _ints([line.price or 0 for line in lines])
+    nothing = np.full(count, NONE, dtype=np.int64)
+    plan = plan_valuation(
+        ClaimColumns(
+            person=_ints([asked.person.id] * count),
+            visit_type=[VISIT_TYPE] * count,
+            category=[line.case.category for line in lines],
+            adult=[line.case.adult for line in lines],
+            overnight=[False] * count,
+            facility_level=[level] * count,
+            alone=[True] * count,
+        ),
+        LinesToValue(
+            claim=np.arange(count),
+            item=_ints([line.item.id for line in lines]),
+            claimed_thousandths=_ints([ONE] * count),
+            quantity_thousandths=_ints([line.judged.quantity_thousandths for line in lines]),
+            price_minor=prices,
+            list_price_minor=prices,
+            reviewed_price_minor=nothing,
+            kinds=kinds,
+            cover_kind=_ints([kinds.index(cover.kind) for cover in covers]),
+            cover=_ints([cover.id for cover in covers]),
+            package_version=_ints([cover.package_version for cover in covers]),
+            copayment=_ints(
+                [
+                    copayments.get((line.rules.name, line.item.id), {}).get((cover.package_version, cover.kind), NONE)
+                    for line, cover in zip(lines, covers, strict=True)
+                ]
+            ),
+            members=_ints([members.get((cover.kind, cover.id, asked.on), NONE) for cover in covers]),
+            deducted_milli=np.zeros(count, dtype=np.int64),
+            payable_minor=np.zeros(count, dtype=np.int64),
+        ),
+        {key: terms for line in lines for key, terms in line.rules.terms.items()},
+        {key: limits for line in lines for key, limits in line.rules.limits.items()},
     )
-    return [int(amount) for amount in value_lines(columns).payable_minor]
+    valued, _ = plan.value(used)
+    return [int(amount) for amount in valued.payable_minor]
 
 
-class _Pools:
-    """The counters of one kind, one for each line that has a limit: items are answered one by one."""
-
-    def __init__(self, unit: int) -> None:
-        self._unit = unit
-        self.of_line: list[int] = []
-        self.limits: list[int] = []
-        self.used: list[int] = []
-
-    def add(
-        self, name: str, limit: Limit | None, hospital: bool, cover: Cover, person: PersonRow,
-        used: Mapping[UsageKey, int],
-    ) -> None:  # fmt: skip
-        scope = limit.scope(hospital) if limit else None
-        if limit is None or scope is None:
-            self.of_line.append(NONE)
-            return
-        self.of_line.append(len(self.limits))
-        self.limits.append(scope[1] * self._unit)
-        self.used.append(used_of(used, limit, f"{name}.{scope[0]}", cover.kind, cover.id, person.id))
-
-
-def _ints(values: Sequence[int]) -> Any:
+def _ints(values: Sequence[int]) -> Ints:
     return np.array(values, dtype=np.int64)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -49,41 +49,43 @@ def _dated(values: Mapping[int, Mapping[date, int]]) -> dict[int, tuple[list[dat
     return {key: (list(of_key), list(of_key.values())) for key, of_key in values.items()}
 
 
-_LISTS: Final = sa.text(
-    """
-    SELECT p.provider, p.price_list, v.valid_from, v.id FROM core.provider_price_lists p
-    JOIN core.price_lists l ON l.id = p.price_list AND l.currency = :currency
-    JOIN core.price_list_versions v ON v.price_list = p.price_list
-    WHERE p.provider = ANY(:providers) ORDER BY p.provider, p.ordinal, v.valid_from
-    """
-)
-# Prices of lists by version, and the catalogue's by day, in one go.
+# Lists of providers with their versions, the prices of those, and the catalogue's by day, in one go.
 _PRICES: Final = sa.text(
     """
-    SELECT price_list_version AS version, item, NULL::date AS valid_from, price_minor FROM core.price_list_prices
-    WHERE price_list_version = ANY(:versions) AND item = ANY(:items)
+    WITH lists AS (
+        SELECT p.provider, p.ordinal, p.price_list, v.valid_from, v.id AS version FROM core.provider_price_lists p
+        JOIN core.price_lists l ON l.id = p.price_list AND l.currency = :currency
+        JOIN core.price_list_versions v ON v.price_list = p.price_list
+        WHERE p.provider = ANY(:providers))
+    SELECT provider, ordinal, price_list, valid_from, version, NULL::bigint AS item, NULL::bigint AS price_minor
+    FROM lists
     UNION ALL
-    SELECT NULL, item, valid_from, price_minor FROM core.item_prices WHERE item = ANY(:items) AND currency = :currency
-    ORDER BY version, item, valid_from
+    SELECT NULL, NULL, NULL, NULL, price_list_version, item, price_minor FROM core.price_list_prices
+    WHERE price_list_version IN (SELECT version FROM lists) AND item = ANY(:items)
+    UNION ALL
+    SELECT NULL, NULL, NULL, valid_from, NULL, item, price_minor FROM core.item_prices
+    WHERE item = ANY(:items) AND currency = :currency
+    ORDER BY provider, ordinal, item, valid_from
     """
 )
 
 
 def read_prices(context: Context, currency: str, providers: Iterable[int], items: Iterable[int]) -> Prices:
-    """All dated prices of these items at these providers, in two statements."""
+    """All dated prices of these items at these providers, in one statement; none for no items."""
     lists: dict[int, list[int]] = {}
     versions: dict[int, dict[date, int]] = {}
-    for row in context.execute(_LISTS, {"providers": sorted(set(providers)), "currency": currency}):
-        of_provider = lists.setdefault(row.provider, [])
-        if row.price_list not in of_provider:
-            of_provider.append(row.price_list)
-        versions.setdefault(row.price_list, {})[row.valid_from] = row.id
     listed: dict[tuple[int, int], int | None] = {}
     catalogue: dict[int, dict[date, int]] = {}
-    numbers = [version for of_list in versions.values() for version in of_list.values()]
-    for row in context.execute(_PRICES, {"versions": numbers, "items": sorted(set(items)), "currency": currency}):
-        if row.version is None:
-            catalogue.setdefault(row.item, {})[row.valid_from] = row.price_minor
+    asked = {"providers": sorted(set(providers)), "items": sorted(set(items)), "currency": currency}
+    rows: Iterable[Any] = context.execute(_PRICES, asked) if asked["items"] else ()
+    for provider, _, price_list, valid_from, version, item, price_minor in rows:
+        if item is None:
+            of_provider = lists.setdefault(provider, [])
+            if price_list not in of_provider:
+                of_provider.append(price_list)
+            versions.setdefault(price_list, {})[valid_from] = version
+        elif version is None:
+            catalogue.setdefault(item, {})[valid_from] = price_minor
         else:
-            listed[row.version, row.item] = row.price_minor
+            listed[version, item] = price_minor
     return Prices(currency, lists, _dated(versions), listed, _dated(catalogue))

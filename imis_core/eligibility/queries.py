@@ -19,12 +19,14 @@ from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND
 from imis_core.coverage.lookup import NOUN, package_codes
 from imis_core.eligibility.answers import Check, CountsLeft, CoverageAnswer, Eligibility
+from imis_core.eligibility.copayments import matching_copayments
 from imis_core.eligibility.covers import covers_on
 from imis_core.eligibility.history import History, Needs, read_history
-from imis_core.eligibility.items import Asked, SchemeRules, answer_items, needs_of_items
+from imis_core.eligibility.items import Asked, ItemKey, Members, SchemeRules, answer_items, needs_of_items
+from imis_core.eligibility.members import DayOfCover, members_by_cover
 from imis_core.eligibility.prices import read_prices
 from imis_core.eligibility.standing import Standing, reason_of, standings_on
-from imis_core.eligibility.terms import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_terms
+from imis_core.eligibility.terms import NO_LIMITS, LimitsKey, PackageLimits, read_limits, read_rules
 from imis_core.eligibility.usage import UsageKey, read_usage, used_of
 from imis_core.eligibility.valuation import MILLI
 from imis_core.errors import Problem, Refusal, invalid, not_found
@@ -59,11 +61,13 @@ def check_eligibility(context: Context, asked: Check) -> Eligibility | Refusal:
     used = read_usage(context, covered | {(COVERAGE_KIND, s.policy.id) for s in standings}, person.id)
     question = Asked(person, provider, on, context.settings.deployment.age_of_majority, reason)
     histories = _histories(context, question, rules, items, shown, limits)
+    members = _members(context, rules, on)
+    copayments = {} if reason is not None else _copayments(context, question, rules, items)
     return Eligibility(
         eligible=reason is None,
         reason=reason,
-        coverages=tuple(_coverages(context, person, shown, limits, used, histories)),
-        items=tuple(answer_items(question, rules, items, histories, used)),
+        coverages=tuple(_coverages(context, question, shown, limits, used, histories, members)),
+        items=tuple(answer_items(question, rules, items, histories, used, members, copayments)),
     )
 
 
@@ -110,12 +114,13 @@ def _rules(
     covers = covers_on(context, kind, name, [(person.id, on, None)])[0]
     versions = {cover.package_version for cover in covers}
     ids = [item.id for item in items]
+    terms, limits = read_rules(context, kind, versions, ids)
     return SchemeRules(
         name,
         currency,
         covers,
-        read_terms(context, kind, versions, ids),
-        read_limits(context, kind, versions),
+        terms,
+        limits,
         read_prices(context, currency, [provider.id] if provider else [], ids),
     )
 
@@ -157,12 +162,33 @@ def _histories(
     return read_history(context, needs, lock=False)
 
 
+def _members(context: Context, rules: Sequence[SchemeRules], on: date) -> Members:
+    """How many persons the policies of the day cover, where a ceiling depends on it."""
+    found: dict[DayOfCover, int] = {}
+    for of_scheme in rules:
+        kind = context.app.type_of(of_scheme.name)
+        found |= members_by_cover(context, kind, of_scheme.limits, [(cover, on) for cover in of_scheme.covers])
+    return found
+
+
+def _copayments(
+    context: Context, asked: Asked, rules: Sequence[SchemeRules], items: Sequence[ItemRow]
+) -> dict[ItemKey, dict[LimitsKey, int]]:
+    """Which co-payment holds for each item in each scheme; at most one statement for a scheme whose terms have some."""
+    found: dict[ItemKey, dict[LimitsKey, int]] = {}
+    for one in rules:
+        matching = matching_copayments(context, one.limits, [(asked.visit(item), one.covers) for item in items])
+        found |= {(one.name, item.id): of_item for item, of_item in zip(items, matching, strict=True)}
+    return found
+
+
 def _coverages(
-    context: Context, person: PersonRow, standings: Sequence[Standing], limits: Mapping[LimitsKey, PackageLimits],
-    used: Mapping[UsageKey, int], histories: Mapping[str, History],
+    context: Context, asked: Asked, standings: Sequence[Standing], limits: Mapping[LimitsKey, PackageLimits],
+    used: Mapping[UsageKey, int], histories: Mapping[str, History], members: Members,
 ) -> list[CoverageAnswer]:  # fmt: skip
     if not standings:
         return []
+    person = asked.person
     codes = package_codes(context, {s.policy.package for s in standings})
     ids = context.ids.encode_all(NOUN, [s.policy.id for s in standings])
     return [
@@ -171,7 +197,9 @@ def _coverages(
             starts=s.policy.starts, ends=s.policy.ends, last_payment=s.policy.last_payment,
             counts_left=_counts_left(s, _limits_of(s, limits), person, histories[s.policy.scheme]),
             deductible_used=_deductible_used(s, _limits_of(s, limits), person, used),
-            ceiling_left=_ceiling_left(s, _limits_of(s, limits), person, used),
+            ceiling_left=_ceiling_left(
+                s, _limits_of(s, limits), person, used, members.get((COVERAGE_KIND, s.policy.id, asked.on), 0)
+            ),
         )
         for s, identity in zip(standings, ids, strict=True)
     ]  # fmt: skip
@@ -206,14 +234,19 @@ def _deductible_used(
 
 
 def _ceiling_left(
-    one: Standing, limits: PackageLimits, person: PersonRow, used: Mapping[UsageKey, int]
+    one: Standing, limits: PackageLimits, person: PersonRow, used: Mapping[UsageKey, int], members: int
 ) -> dict[str, Money]:
+    """With the members who are covered on the day; a policy that covers nobody then shows its base."""
     limit = limits.ceiling
     if limit is None:
         return {}
     return {
         scope: Money(
-            max(0, amount - used_of(used, limit, f"ceiling.{scope}", COVERAGE_KIND, one.policy.id, person.id)),
+            max(
+                0,
+                limits.ceiling_of(amount, members)
+                - used_of(used, limit, f"ceiling.{scope}", COVERAGE_KIND, one.policy.id, person.id),
+            ),
             one.policy.currency,
         )
         for scope, amount in limit.scopes().items()

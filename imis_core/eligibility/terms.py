@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.context import Context
@@ -61,29 +61,6 @@ TermsKey = tuple[int, str, int, str, bool]  # package version, kind of cover, it
 LimitsKey = tuple[int, str]  # package version, kind of cover
 
 
-def read_terms(
-    context: Context, kind: SchemeType, versions: Iterable[int], items: Iterable[int]
-) -> dict[TermsKey, LineTerms]:
-    """The terms of these items in these package versions, in one statement."""
-    versions, items = set(versions), set(items)
-    if kind.line_terms_sql is None or not versions or not items:
-        return {}
-    terms = kind.line_terms_sql().subquery("terms")
-    more = [name for name in ("waiting_months", "max_provisions", "ceiling_exclusion") if name in terms.c]
-    rows: Iterable[Any] = context.execute(
-        sa.select(
-            terms.c.package_version, terms.c.cover_kind, terms.c.item, terms.c.visit_type, terms.c.adult,
-            terms.c.price_origin, terms.c.fixed_limit_minor, terms.c.share_micro, *(terms.c[name] for name in more),
-        ).where(terms.c.package_version == sa.any_(_numbers(versions)), terms.c.item == sa.any_(_numbers(items)))
-    )  # fmt: skip
-    return {
-        (row[0], row[1], row[2], row[3], row[4]): LineTerms(
-            row[5], row[6], row[7], **dict(zip(more, row[8:], strict=True))
-        )
-        for row in rows
-    }
-
-
 @frozen
 class Limit:
     """A deductible or a ceiling: at which level it is counted, and its amounts by scope in minor units."""
@@ -110,6 +87,19 @@ HOSPITAL_LEVELS: Final = frozenset({"hospital"})
 
 
 @frozen
+class Copayment:
+    """What the patient pays beside the rest: percent x 10**6 of the share, or an amount once per claim.
+
+    `condition` None: it always applies.
+    """
+
+    name: str
+    condition: str | None
+    percent_micro: int | None
+    amount_minor: int | None
+
+
+@frozen
 class PackageLimits:
     """The limits of a package version. `hospital_by_facility`: a hospital case is one at a hospital, not a stay.
 
@@ -127,6 +117,7 @@ class PackageLimits:
     extra_member_minor: int = 0
     max_ceiling_minor: int | None = None
     threshold_members: int | None = None
+    copayments: tuple[Copayment, ...] = ()  # the first whose condition is met holds
 
     def is_hospital_case(self, overnight: bool, facility_level: str | None) -> bool:
         return facility_level in self.hospital_levels if self.hospital_by_facility else overnight
@@ -149,31 +140,72 @@ class PackageLimits:
 NO_LIMITS: Final = PackageLimits(None, None, False)
 
 
+_TERMS: Final = ("price_origin", "fixed_limit_minor", "share_micro")
+_MORE_TERMS: Final = ("waiting_months", "max_provisions", "ceiling_exclusion")  # which a type's select may leave out
+
+
+def read_rules(
+    context: Context, kind: SchemeType, versions: Iterable[int], items: Iterable[int]
+) -> tuple[dict[TermsKey, LineTerms], dict[LimitsKey, PackageLimits]]:
+    """What these package versions pay for these items, and their limits for each kind of cover; one statement."""
+    wanted, of_items = set(versions), set(items)
+    selects: list[sa.Select[Any]] = []
+    more: list[str] = []
+    if wanted and of_items and kind.line_terms_sql is not None:
+        t = kind.line_terms_sql().subquery("terms").c
+        more = [name for name in _MORE_TERMS if name in t]
+        columns = [t.package_version, t.cover_kind, t.item, t.visit_type, t.adult, *(t[n] for n in (*_TERMS, *more))]
+        selects.append(
+            sa.select(*columns, sa.null().cast(JSONB).label("limits")).where(
+                t.package_version == sa.any_(_numbers(wanted)), t.item == sa.any_(_numbers(of_items))
+            )
+        )
+    if wanted and kind.package_limits_sql is not None:
+        limits = kind.package_limits_sql().subquery("limits")
+        empty = [sa.null() for _ in range(3 + len(_TERMS) + len(more))]
+        selects.append(
+            sa.select(
+                limits.c.package_version, limits.c.cover_kind, *empty,
+                sa.func.to_jsonb(sa.literal_column("limits"), type_=JSONB),
+            ).where(limits.c.package_version == sa.any_(_numbers(wanted)))
+        )  # fmt: skip
+    found: dict[TermsKey, LineTerms] = {}
+    limited: dict[LimitsKey, PackageLimits] = {}
+    hospitals = _hospital_levels(context)
+    rows: Iterable[Any] = context.execute(sa.union_all(*selects) if len(selects) > 1 else selects[0]) if selects else ()
+    for row in rows:
+        if row[-1] is not None:
+            limited[row[0], row[1]] = _limits(row[-1], hospitals)
+        else:
+            found[row[0], row[1], row[2], row[3], row[4]] = LineTerms(
+                row[5], row[6], row[7], **dict(zip(more, row[8:-1], strict=True))
+            )
+    return found, limited
+
+
 def read_limits(context: Context, kind: SchemeType, versions: Iterable[int]) -> dict[LimitsKey, PackageLimits]:
     """The limits of these package versions for each kind of cover, in one statement."""
-    wanted = set(versions)
-    if kind.package_limits_sql is None or not wanted:
-        return {}
-    limits = kind.package_limits_sql().subquery("limits")
+    return read_rules(context, kind, versions, ())[1]
+
+
+def _hospital_levels(context: Context) -> frozenset[str]:
     levels = context.settings.deployment.facility_levels or {}
-    hospitals = frozenset(name for name, level in levels.items() if level == "hospital") or HOSPITAL_LEVELS
-    found: dict[LimitsKey, PackageLimits] = {}
-    rows: Iterable[Any] = context.execute(
-        sa.select(limits).where(limits.c.package_version == sa.any_(_numbers(wanted)))
-    ).mappings()
-    for row in rows:
-        found[row["package_version"], row["cover_kind"]] = PackageLimits(
-            _limit(row, "deductible"),
-            _limit(row, "ceiling"),
-            bool(row["hospital_by_facility"]),
-            hospitals,
-            _by_category(row, "max_", COUNTED),
-            _by_category(row, "cap_", CAPPED),
-            row.get("extra_member_ceiling") or 0,
-            row.get("max_policy_ceiling"),
-            row.get("threshold_members"),
-        )
-    return found
+    return frozenset(name for name, level in levels.items() if level == "hospital") or HOSPITAL_LEVELS
+
+
+def _limits(row: Mapping[str, Any], hospitals: frozenset[str]) -> PackageLimits:
+    return PackageLimits(
+        _limit(row, "deductible"),
+        _limit(row, "ceiling"),
+        bool(row["hospital_by_facility"]),
+        hospitals,
+        _by_category(row, "max_", COUNTED),
+        _by_category(row, "cap_", CAPPED),
+        row.get("extra_member_ceiling") or 0,
+        row.get("max_policy_ceiling"),
+        row.get("threshold_members"),
+        tuple(Copayment(**one) for one in row.get("copayments") or ()),
+    )
 
 
 def _limit(row: Mapping[str, Any], name: str) -> Limit | None:

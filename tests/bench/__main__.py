@@ -1,4 +1,7 @@
-"""`python -m tests.bench [--runs N] [--small] [--write FILE]`: every figure beside its floor, as Markdown."""
+"""`python -m tests.bench [--runs N] [--small] [--write FILE]`: every figure beside its floor, as Markdown.
+
+`--scale N [--older LINES]` instead: N claims and twice as many, once each, with so many older lines in the tables.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,12 @@ HEAD = (
 )
 
 
+SCALE_HEAD = (
+    "| claims | older lines | submitted in | processed in | rate | statements a batch | of process | peak memory |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+)
+
+
 def in_process(work: Callable[..., Any], *arguments: Any) -> Any:
     """Each case in a process of its own, so that its peak memory is its own."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -33,7 +42,12 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--small", action="store_true", help="a quick look; the figures mean little")
     parser.add_argument("--write", type=Path)
+    parser.add_argument("--scale", type=int, help="claims: this many and twice as many, nothing else")
+    parser.add_argument("--older", type=int, default=0, help="with --scale: older lines in the tables")
     arguments = parser.parse_args()
+    if arguments.scale is not None:
+        print("\n".join([SCALE_HEAD, *in_process(suite.scale, arguments.scale, arguments.older)]))
+        return 0
     cases = (suite.persons, suite.claims, suite.payroll)
     figures = [figure for case in cases for figure in in_process(case, arguments.small, arguments.runs)]
     per_batch = in_process(suite.statements, arguments.small, arguments.runs)
@@ -58,8 +72,8 @@ def main() -> int:
             HEAD,
             *(figure.line() for figure in figures),
             "",
-            "| batch | statements of claims.submit | of claims.process |",
-            "| --- | --- | --- |",
+            "| batch | older lines | statements of claims.submit | of claims.process |",
+            "| --- | --- | --- | --- |",
             *per_batch,
             "",
             "| payroll of | statements of payroll.generate | of payroll.approve |",

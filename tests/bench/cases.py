@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import random
+import resource
 import tempfile
+import time
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -68,11 +70,17 @@ def import_persons(at: Bench, count: int, runs: int) -> Figure:
 
 
 def insured_families(app: TestApp, families: int) -> None:
-    """Families of four, enrolled and paid, with a package that covers every item."""
+    """Families of four, enrolled and paid, with a package that covers every item and counts whatever can be counted."""
     places(app)
     app.do("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"})
     items = [
-        {"code": f"I{n:02d}", "name": f"Item {n}", "kind": ("product", "service")[n % 2], "price": str(10 + n)}
+        {
+            "code": f"I{n:02d}",
+            "name": f"Item {n}",
+            "kind": ("product", "service")[n % 2],
+            "price": str(10 + n),
+            **({"frequency_days": 3} if n % 5 == 0 else {}),
+        }
         for n in range(ITEMS)
     ]
     app.do_all("catalogue.define_item", items)
@@ -94,7 +102,8 @@ def insured_families(app: TestApp, families: int) -> None:
     terms = {
         "insurance_months": 12, "premium_adult": "10", "premium_child": "5",
         "deductible": {"level": "treatment", "general": "5"}, "ceiling": {"level": "policy", "general": "500"},
-        "items": {code: {"percent": 80} for code in prices},
+        "max_visits": 1000,
+        "items": {code: {"percent": 80, "max_provisions": 1000, "waiting_months": 1} for code in prices},
     }  # fmt: skip
     package = {"scheme": "chf", "code": "B", "name": "B", "valid_from": "2019-01-01", "terms": terms}
     app.do("benefit_packages.define", package)
@@ -144,6 +153,98 @@ def claim_inputs(count: int, families: int, prefix: str = "C") -> list[dict[str,
     ]  # fmt: skip
 
 
+def older_claims(at: Bench, database: str, lines: int, families: int) -> None:
+    """Paid claims of five lines of the five years before the policies, spread over the persons: made in the database.
+
+    As many rows as the claims' own history would have: lines, verdicts, states, results. Triggers and foreign keys are
+    off meanwhile, statistics are taken afterwards, as they would be by then.
+    """
+    count = lines // 5
+    with at.superuser(database) as connection:
+        connection.execute("SET session_replication_role = replica")
+        for statement in _OLDER:
+            connection.execute(statement, {"count": count, "persons": families * 4})
+        connection.commit()
+        connection.autocommit = True
+        connection.execute("ANALYZE")
+
+
+_OLDER: Final = (
+    """
+    INSERT INTO core.claims (id, scheme, code, provider, person, place, from_date, to_date, target_date, claimed_on,
+        visit_type, facility_level, adult, diagnosis, category, currency, claimed_minor, audit)
+    SELECT 1000000000 + n, 'chf', 'OLD' || n, 1 + n %% 50, p.id, NULL, d, d, d, d, 'other', 'health_centre', true, g.id,
+           'visit', 'USD', 15000, 0
+    FROM generate_series(1, %(count)s) AS n
+    JOIN (SELECT id, row_number() OVER (ORDER BY id) - 1 AS place FROM core.persons) p
+      ON p.place = n %% least(%(persons)s, (SELECT count(*) FROM core.persons))
+    CROSS JOIN LATERAL (SELECT date '2016-01-01' + (n %% 1700)::int AS d) day
+    CROSS JOIN (SELECT min(id) AS id FROM core.diagnoses) g
+    """,
+    """
+    INSERT INTO core.claim_lines (claim, line, item, service, quantity_thousandths, price_minor)
+    SELECT c.id, l, i.first + (c.id + l) %% 50, true, 1000, 3000
+    FROM core.claims c CROSS JOIN generate_series(1, 5) AS l CROSS JOIN (SELECT min(id) AS first FROM core.items) i
+    WHERE c.code LIKE 'OLD%%'
+    """,
+    """
+    INSERT INTO core.claim_line_checks (claim, line, quantity_thousandths, list_price_minor, cover_kind, cover,
+        package_version)
+    SELECT claim, line, 1000, 3000, 'coverage', 1, 1 FROM core.claim_lines WHERE claim > 1000000000
+    """,
+    """
+    INSERT INTO core.claim_states (claim, version, state, audit)
+    SELECT id, v, CASE v WHEN 1 THEN 1 WHEN 2 THEN 4 ELSE 5 END, 0 FROM core.claims CROSS JOIN generate_series(1, 3) v
+    WHERE code LIKE 'OLD%%'
+    """,
+    """
+    INSERT INTO core.claim_current (claim, scheme, state, version, valuation)
+    SELECT id, 'chf', 5, 3, 1 FROM core.claims WHERE code LIKE 'OLD%%'
+    """,
+    """
+    INSERT INTO core.claim_results (claim, line, valuation, unit_price_minor, limited_milli, deducted_milli,
+        shared_minor, above_ceiling_minor, payable_minor)
+    SELECT claim, line, 1, 3000, 3000000, 0, 2400, 0, 2400 FROM core.claim_lines WHERE claim > 1000000000
+    """,
+    """
+    INSERT INTO core.claim_valuations (claim, valuation, approved_minor, payable_minor, audit)
+    SELECT id, 1, 15000, 12000, 0 FROM core.claims WHERE code LIKE 'OLD%%'
+    """,
+)
+
+
+def scale(at: Bench, count: int, older: int) -> list[str]:
+    """So many claims, and twice as many, submitted and processed once each, with `older` lines in the tables."""
+    families = max(count // 2, 1)
+    prepared = at.clone(at.template())
+    with at.app(prepared) as app:
+        insured_families(app, families)
+    if older:
+        older_claims(at, prepared, older, families)
+    lines = []
+    for size in (count, 2 * count):
+        database = at.clone(prepared)
+        with at.app(database) as app:
+            inputs = claim_inputs(size, families)
+            caller = app.as_user("administrator")
+            app.do("claims.process", {"scheme": "chf", "claims": []}, as_=caller)
+            before, started = app.database.statements, time.perf_counter()
+            for start in range(0, size, BATCH):
+                app.do_all("claims.submit", inputs[start : start + BATCH], as_=caller)
+            submitted, between = app.database.statements, time.perf_counter()
+            app.do("claims.process", {"scheme": "chf"}, as_=caller)
+            ended = time.perf_counter()
+            of_batch = (submitted - before) / (size / BATCH)
+            peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            lines.append(
+                f"| {size:,} | {older:,} | {between - started:.1f} s | {ended - between:.1f} s "
+                f"| {size / (ended - started):,.0f}/s | {of_batch:.1f} | {app.database.statements - submitted} "
+                f"| {peak} MB |"
+            )
+        at.drop(database)
+    return lines
+
+
 def claims(at: Bench, count: int, families: int, runs: int) -> Figure:
     """Claims submitted in batches of 1,000 and processed at once, with checks, audit, ledger and outbox."""
     prepared = at.clone(at.template())
@@ -160,19 +261,22 @@ def claims(at: Bench, count: int, families: int, runs: int) -> Figure:
     return compare(at, f"claims of 5 lines, batches of {BATCH:,}", count, runs, prepared, case)
 
 
-def statements_per_batch(at: Bench, families: int) -> list[str]:
+def statements_per_batch(at: Bench, families: int, older: int = 0) -> list[str]:
     """Statements of one `claims.submit` and one `claims.process` for batches of different sizes."""
     lines = []
     for size in (1, 100, BATCH):
         prepared = at.clone(at.template())
         with at.app(prepared) as app:
             insured_families(app, families)
+        if older:
+            older_claims(at, prepared, older, families)
+        with at.app(prepared) as app:
             caller = app.as_user("administrator")
             inputs = claim_inputs(size, families)
             before = app.database.statements
             app.do_all("claims.submit", inputs, as_=caller)
             submitted = app.database.statements
             app.do("claims.process", {"scheme": "chf"}, as_=caller)
-            lines.append(f"| {size:,} | {submitted - before} | {app.database.statements - submitted} |")
+            lines.append(f"| {size:,} | {older:,} | {submitted - before} | {app.database.statements - submitted} |")
         at.drop(prepared)
     return lines

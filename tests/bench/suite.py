@@ -19,7 +19,15 @@ def claims(small: bool, runs: int) -> list[Figure]:
 
 def statements(small: bool, runs: int) -> list[str]:
     with bench() as at:
-        return cases.statements_per_batch(at, 200)
+        return [
+            *cases.statements_per_batch(at, 200),
+            *cases.statements_per_batch(at, 200, older=10_000 if small else 1_000_000),
+        ]
+
+
+def scale(count: int, older: int) -> list[str]:
+    with bench() as at:
+        return cases.scale(at, count, older)
 
 
 def shares(small: bool, runs: int) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -69,7 +70,7 @@ class Clinic:
     def insure(self, number: str, package: str, on: str = "2021-01-01", scheme: str = "chf") -> str:
         asked = {"scheme": scheme, "package": package, "group": f"F-{number}", "on": on}
         policy = self.app.do("coverage.enrol", asked)
-        if policy["due"] != "0.00":
+        if Decimal(policy["due"]):
             paid = {"coverage": policy["id"], "amount": policy["due"], "receipt": policy["id"], "on": on}
             self.app.do("contributions.record", paid)
         return str(policy["id"])

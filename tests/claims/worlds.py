@@ -13,17 +13,19 @@ from typing import Any
 from hypothesis import strategies as st
 
 from imis_core.testing.app import TestApp
-from tests.claims.oracle import Claim, World, money
+from tests.claims.oracle import CONDITIONS, COUNTS, Claim, World, money
 
 TODAY = date(2021, 12, 31)
 YEAR = timedelta(days=365)
 ITEM_CODES = ("I0", "I1", "I2", "I3", "I4")
 FACILITY_CODES = ("H0", "H1")
 CATEGORIES = (None, "surgery", "delivery", "antenatal", "hospitalisation", "consultation", "visit", "other")
+CAPPED = ("surgery", "delivery", "antenatal", "hospitalisation", "consultation")
 CARE_TYPES = ("inpatient", "outpatient", "both")
 
 cents = st.one_of(st.integers(100, 50_000), st.integers(0, 50_000))
 seldom = st.sampled_from([False] * 9 + [True])  # most of a world is as usual, or few lines would be paid
+rarely = st.sampled_from([False, False, True])
 often = st.sampled_from([True, True, True, False])
 coming_of_age = st.dates(date(2002, 6, 1), date(2003, 12, 31))  # adult since, or not quite, at the target date
 some_amount = st.one_of(st.integers(100, 10_000), st.integers(0, 60_000)).map(money)
@@ -46,6 +48,7 @@ def items(draw: st.DrawFn) -> dict[str, Any]:
         "sexes": draw(st.sampled_from([["F"], ["M"]])) if draw(seldom) else ["F", "M"],
         "ages": draw(st.sampled_from([["adult"], ["child"]])) if draw(seldom) else ["adult", "child"],
         "catalogue": catalogue,
+        "frequency": draw(st.sampled_from([None, None, None, 1, 20, 90])),
     }
 
 
@@ -85,6 +88,16 @@ def levels(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
+def copayments(draw: st.DrawFn) -> dict[str, Any]:
+    found: dict[str, Any] = {"name": "share"}
+    if draw(often):
+        found["when"] = draw(st.sampled_from(sorted(CONDITIONS)))
+    if draw(st.booleans()):
+        return {**found, "percent": draw(st.sampled_from([0, 10, 50, "33.333333", 100]))}
+    return {**found, "amount": draw(st.integers(0, 20_000).map(money))}
+
+
+@st.composite
 def packages(draw: st.DrawFn, alone: bool) -> dict[str, Any]:
     terms: dict[str, Any] = {
         "insurance_months": 12, "grace_payment_months": 2, "premium_adult": "10", "premium_child": "10", "items": {},
@@ -98,12 +111,29 @@ def packages(draw: st.DrawFn, alone: bool) -> dict[str, Any]:
         visits = draw(st.lists(st.sampled_from(["other", "referral", "emergency"]), max_size=2, unique=True))
         if visits:
             item["visit_types"] = {visit: draw(limits(alone)) for visit in sorted(visits)}
+        whole = {"waiting_months": st.integers(0, 3), "max_provisions": st.integers(0, 9)}
+        whole["ceiling_exclusion"] = st.sampled_from(["hospital", "non_hospital", "both"])
+        for name, value in whole.items():
+            if draw(seldom):
+                item[name] = draw(ages_or_one(value))
         terms["items"][code] = item
     for name in ("deductible", "ceiling"):
         if draw(often):
             terms[name] = draw(levels())
     if draw(st.booleans()):
         terms["ceiling_interpretation"] = draw(st.sampled_from(["stay", "facility"]))
+    for name in COUNTS.values():
+        if draw(seldom):
+            terms[name] = draw(st.integers(0, 3))
+    if draw(rarely):
+        terms["category_caps"] = draw(st.dictionaries(st.sampled_from(CAPPED), some_amount, min_size=1))
+    if draw(rarely) and terms.get("ceiling", {}).get("level") == "policy":
+        terms["threshold_members"] = draw(st.integers(1, 3))
+        terms["extra_member_ceiling"] = draw(some_amount)
+        if draw(st.booleans()):
+            terms["max_policy_ceiling"] = draw(some_amount)
+    if draw(rarely):
+        terms["copayments"] = draw(st.lists(copayments(), min_size=1, max_size=3))
     return terms
 
 
@@ -131,7 +161,19 @@ def policies(draw: st.DrawFn, package: str, family: int, members: list[str]) -> 
         "ends": date(enrolled.year + 1, enrolled.month, enrolled.day) - timedelta(days=1),
         "pauses": pauses,
         "terminated": terminated,
+        "renewal": False,
     }
+
+
+@st.composite
+def renewals(draw: st.DrawFn, before: dict[str, Any]) -> dict[str, Any]:
+    """The policy after one that has ended by now, renewed and paid on a day about its end."""
+    renewed = draw(days(before["ends"] - timedelta(days=20), min(TODAY, before["ends"] + timedelta(days=30))))
+    starts = max(renewed, before["ends"] + timedelta(days=1))
+    return {
+        **before, "enrolled": renewed, "effective": starts, "renewal": True, "pauses": [], "terminated": None,
+        "ends": date(starts.year + 1, starts.month, starts.day) - timedelta(days=1),
+    }  # fmt: skip
 
 
 @st.composite
@@ -179,6 +221,10 @@ def worlds(draw: st.DrawFn) -> World:
         families.append(members)
         for package in ["A0"] if alone else draw(st.sampled_from([["A0"], ["A1"], ["A0", "A1"], ["A0", "A1"]])):
             held.append(draw(policies(package, family, members)))
+            first = held[-1]
+            whole = first["effective"] is not None and first["terminated"] is None and not first["pauses"]
+            if whole and first["ends"] < TODAY and draw(st.booleans()):
+                held.append({**draw(renewals(first)), "renews": len(held) - 1})
     facility = st.fixed_dictionaries(
         {
             "level": st.sampled_from(["hospital", "health_centre"]),
@@ -222,7 +268,8 @@ class Told:
             [
                 {
                     "code": name(code), "name": code, "kind": item["kind"], "category": item["category"],
-                    "care_type": item["care_type"], "sexes": item["sexes"], "ages": item["ages"], "price": money(price),
+                    "care_type": item["care_type"], "frequency_days": item["frequency"],
+                    "sexes": item["sexes"], "ages": item["ages"], "price": money(price),
                     **({} if start == date(1, 1, 1) else {"valid_from": start}),
                 }
                 for code, item in world["items"].items()
@@ -283,24 +330,28 @@ class Told:
                 for index, members in enumerate(world["families"])
             ],
         )  # fmt: skip
-        enrolled = self._all(
-            "coverage.enrol",
-            [
+        pairs: list[tuple[dict[str, Any], Any]] = []
+        # Renewals after all first policies were paid; who renews pays the same day.
+        for renewing in (False, True):
+            batch = [policy for policy in world["policies"] if policy["renewal"] is renewing]
+            enrolled = self._all(
+                "coverage.renew" if renewing else "coverage.enrol",
+                [self._renewal(policy, pairs) if renewing else self._enrolment(policy) for policy in batch],
+            )
+            paid = [
                 {
-                    "scheme": "chf", "package": name(policy["package"]), "group": name(f"F{policy['family']}"),
-                    "on": policy["enrolled"],
+                    "coverage": e["id"],
+                    "amount": e["due"],
+                    "on": p["enrolled" if renewing else "effective"],
+                    "receipt": e["id"],
                 }
-                for policy in world["policies"]
-            ],
-        )  # fmt: skip
-        self.policies = [policy["id"] for policy in enrolled]
-        pairs = list(zip(world["policies"], enrolled, strict=True))
-        paid = [
-            {"coverage": e["id"], "amount": e["due"], "on": p["effective"], "receipt": e["id"]}
-            for p, e in pairs
-            if p["effective"] is not None
-        ]
-        self._all("contributions.record", paid)
+                for p, e in zip(batch, enrolled, strict=True)
+                if p["effective"] is not None
+            ]
+            self._all("contributions.record", paid)
+            pairs += zip(batch, enrolled, strict=True)
+        by_policy = {id(policy): answer["id"] for policy, answer in pairs}
+        self.policies = [by_policy[id(policy)] for policy in world["policies"]]
         pauses = [(e["id"], pause) for p, e in pairs for pause in p["pauses"]]
         self._all("coverage.suspend", [{"coverage": policy, "on": begin} for policy, (begin, _) in pauses])
         self._all(
@@ -311,6 +362,17 @@ class Told:
         )
         dead = [(number, person["died"]) for number, person in world["persons"].items() if person["died"]]
         self._all("beneficiaries.record_death", [{"number": name(number), "on": died} for number, died in dead])
+
+    def _enrolment(self, policy: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "scheme": "chf", "package": self.name(policy["package"]), "group": self.name(f"F{policy['family']}"),
+            "on": policy["enrolled"],
+        }  # fmt: skip
+
+    def _renewal(self, policy: dict[str, Any], pairs: list[tuple[dict[str, Any], Any]]) -> dict[str, Any]:
+        before = self.world["policies"][policy["renews"]]
+        (answer,) = [answer for one, answer in pairs if one is before]
+        return {"coverage": answer["id"], "on": policy["enrolled"]}
 
     def submission(self, claim: Claim) -> dict[str, Any]:
         """The input of `claims.submit`."""

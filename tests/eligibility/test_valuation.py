@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
+from attrs import fields
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imis_core.eligibility.valuation import NONE, LineColumns, value_lines
+from imis_core.eligibility.valuation import NONE, Ints, LineColumns, Pool, ValuedColumns, value_lines
 
 LARGEST = 2**63 - 1
 WHOLE = 100 * 10**6
-COLUMNS = ("limited_milli", "deducted_milli", "shared_minor", "above_ceiling_minor", "payable_minor")
+COLUMNS = tuple(a.name for a in fields(ValuedColumns))
+POOLS = ("deductible", "copayment", "cap", "ceiling")
+Case = dict[str, list[int]]
 
 small = st.integers(0, 5_000)
 large = st.one_of(small, st.integers(0, 10**9), st.integers(2**40, 2**62), st.just(LARGEST))
@@ -21,104 +23,140 @@ shares = st.one_of(st.integers(0, 100).map(lambda p: p * 10**6), st.integers(0, 
 
 
 @st.composite
-def cases(draw: st.DrawFn, amounts: st.SearchStrategy[int]) -> dict[str, list[int]]:
-    """Columns of lines and pools in which quantity x price fits 64 bits, as the entry of claims sees to it."""
-    deductibles, ceilings = draw(st.integers(0, 3)), draw(st.integers(0, 3))
+def cases(draw: st.DrawFn, amounts: st.SearchStrategy[int]) -> Case:
+    """Columns of lines and pools in which quantity x price fits 64 bits, as the entry of claims sees to it.
+
+    Of each pool the counter of each line and its limit (of ceilings one that may change from line to line), and what is
+    used of each counter.
+    """
+    case: Case = {name: [] for name in ("quantity", "price", "fixed", "share", "keep", "claimed")}
     count = draw(st.integers(0, 12))
-    lines = []
+    with_copayments = draw(st.booleans())
     for _ in range(count):
         quantity = draw(st.one_of(st.integers(1, 9_999), amounts.map(lambda a: max(1, a))))
         price = min(draw(amounts), LARGEST // quantity)
-        fixed = draw(st.one_of(st.just(NONE), amounts))
-        lines.append(
-            (quantity, price, fixed, draw(shares), draw(st.integers(NONE, deductibles - 1)),
-             draw(st.integers(NONE, ceilings - 1)))
-        )  # fmt: skip
-    columns = [list(column) for column in zip(*lines, strict=True)] or [[] for _ in range(6)]
-    names = ("quantity_thousandths", "unit_price_minor", "fixed_limit_minor", "share_micro", "deductible_pool",
-             "ceiling_pool")  # fmt: skip
-    limits = {
-        "deductible_limit_milli": draw(st.lists(amounts, min_size=deductibles, max_size=deductibles)),
-        "deductible_used_milli": draw(st.lists(amounts, min_size=deductibles, max_size=deductibles)),
-        "ceiling_limit_minor": draw(st.lists(amounts, min_size=ceilings, max_size=ceilings)),
-        "ceiling_used_minor": draw(st.lists(amounts, min_size=ceilings, max_size=ceilings)),
-    }
-    return dict(zip(names, columns, strict=True)) | limits
+        case["quantity"].append(quantity)
+        case["price"].append(price)
+        case["fixed"].append(draw(st.one_of(st.just(NONE), amounts)))
+        case["share"].append(draw(shares))
+        case["keep"].append(draw(shares) if with_copayments else WHOLE)
+        case["claimed"].append(draw(st.one_of(st.just(LARGEST), st.just(LARGEST), amounts)))
+    for name in POOLS:
+        counters = 0 if name == "copayment" and not with_copayments else draw(st.integers(0, 3))
+        limits = draw(st.lists(amounts, min_size=counters, max_size=counters))
+        of_line = [draw(st.integers(NONE, counters - 1)) for _ in range(count)]
+        moving = name == "ceiling" and draw(st.booleans())
+        case[name] = of_line
+        case[f"{name}_limit"] = [draw(amounts) if moving else limits[c] if c != NONE else 0 for c in of_line]
+        drawn = draw(st.lists(amounts, min_size=counters, max_size=counters))
+        case[f"{name}_used"] = drawn if name in ("deductible", "ceiling") else [0] * counters
+    return case
 
 
-def plainly(case: dict[str, list[int]]) -> dict[str, list[int]]:
+def plainly(case: Case) -> Case:
     """The same line by line, in fractions of a minor unit, rounded half up once."""
+    units = {"deductible": 1000, "copayment": 1, "cap": 1, "ceiling": 1}
+    used = {name: [Fraction(u, units[name]) for u in case[f"{name}_used"]] for name in POOLS}
+    found: Case = {name: [] for name in COLUMNS}
 
-    def left(name: str, unit: int) -> list[Fraction]:
-        suffix = "milli" if unit == 1000 else "minor"
-        pairs = zip(case[f"{name}_limit_{suffix}"], case[f"{name}_used_{suffix}"], strict=True)
-        return [Fraction(max(0, limit - used), unit) for limit, used in pairs]
+    def take(name: str, line: int, wish: Fraction) -> Fraction | None:
+        counter = case[name][line]
+        if counter == NONE:
+            return None
+        left = max(Fraction(0), Fraction(case[f"{name}_limit"][line], units[name]) - used[name][counter])
+        taken = min(left, wish)
+        used[name][counter] += taken
+        return taken
 
-    deductible, ceiling = left("deductible", 1000), left("ceiling", 1)
-    found: dict[str, list[int]] = {name: [] for name in COLUMNS}
-    for i, quantity in enumerate(case["quantity_thousandths"]):
-        units, fixed = Fraction(quantity, 1000), case["fixed_limit_minor"][i]
-        worth = units * case["unit_price_minor"][i]
-        limited = worth if fixed == NONE else min(worth, units * fixed)
-        deducted = Fraction(0)
-        if (pool := case["deductible_pool"][i]) != NONE:
-            deducted = min(deductible[pool], limited)
-            deductible[pool] -= deducted
-        shared = ((limited - deducted) * Fraction(case["share_micro"][i], WHOLE) + Fraction(1, 2)).__floor__()
-        payable = shared
-        if (pool := case["ceiling_pool"][i]) != NONE:
-            payable = int(min(ceiling[pool], shared))
-            ceiling[pool] -= payable
-        values = (int(limited * 1000), int(deducted * 1000), shared, shared - payable, payable)
+    for i, quantity in enumerate(case["quantity"]):
+        units_given, fixed = Fraction(quantity, 1000), case["fixed"][i]
+        worth = units_given * case["price"][i]
+        limited = worth if fixed == NONE else min(worth, units_given * fixed)
+        deducted = take("deductible", i, limited) or Fraction(0)
+        exact = (limited - deducted) * Fraction(case["share"][i], WHOLE)
+        coinsured = half_up(exact)
+        exact *= Fraction(case["keep"][i], WHOLE)
+        exact -= take("copayment", i, exact) or 0
+        shared = min(half_up(exact), case["claimed"][i])
+        taken = take("cap", i, Fraction(shared))
+        within = shared if taken is None else int(taken)
+        taken = take("ceiling", i, Fraction(within))
+        payable = within if taken is None else int(taken)
+        values = (
+            int(limited * 1000), int(deducted * 1000), coinsured - shared, shared, shared - within, within - payable,
+            payable,
+        )  # fmt: skip
         for name, value in zip(COLUMNS, values, strict=True):
             found[name].append(value)
     return found
 
 
-def valued(case: dict[str, list[int]]) -> dict[str, list[int]]:
-    answer = value_lines(LineColumns(**{name: np.array(column, dtype=np.int64) for name, column in case.items()}))
+def half_up(amount: Fraction) -> int:
+    return (amount + Fraction(1, 2)).__floor__()
+
+
+def valued(case: Case) -> Case:
+    def column(name: str) -> Ints:
+        return np.array(case[name], dtype=np.int64)
+
+    lines = (column(name) for name in ("quantity", "price", "fixed", "share", "keep", "claimed"))
+    pools = (Pool(column(name), column(f"{name}_limit"), column(f"{name}_used")) for name in POOLS)
+    answer = value_lines(LineColumns(*lines, *pools))  # type: ignore[arg-type]
     return {name: getattr(answer, name).tolist() for name in COLUMNS}
 
 
 @settings(deadline=None, max_examples=300, print_blob=True)
 @given(cases(small))
-def test_columns_of_everyday_amounts_are_what_a_plain_loop_says(case: dict[str, list[int]]) -> None:
+def test_columns_of_everyday_amounts_are_what_a_plain_loop_says(case: Case) -> None:
     """Limit, deductible, share, rounding and ceiling of each line, in order, as in 5.4: whole columns at once."""
     assert valued(case) == plainly(case)
 
 
 @settings(deadline=None, max_examples=300, print_blob=True)
 @given(cases(large))
-def test_amounts_near_64_bits_are_exact_too(case: dict[str, list[int]]) -> None:
+def test_amounts_near_64_bits_are_exact_too(case: Case) -> None:
     """No product and no running sum wraps, however large the amounts of a line are."""
     assert valued(case) == plainly(case)
 
 
-def line(**changes: Any) -> dict[str, list[int]]:
-    one = {
-        "quantity_thousandths": [1000], "unit_price_minor": [1], "fixed_limit_minor": [NONE], "share_micro": [WHOLE],
-        "deductible_pool": [NONE], "ceiling_pool": [NONE], "deductible_limit_milli": [], "deductible_used_milli": [],
-        "ceiling_limit_minor": [], "ceiling_used_minor": [],
-    }  # fmt: skip
-    return one | {name: [value] for name, value in changes.items()}
+def line(**changes: int) -> Case:
+    one = {"quantity": [1000], "price": [1], "fixed": [NONE], "share": [WHOLE], "keep": [WHOLE], "claimed": [LARGEST]}
+    pools = {f"{name}{part}": [value] for name in POOLS for part, value in (("", NONE), ("_limit", 0))}
+    return one | pools | {f"{name}_used": [] for name in POOLS} | {name: [value] for name, value in changes.items()}
 
 
 def test_a_half_is_rounded_up_and_less_is_not() -> None:
     """Half up to the minor unit, once, after the co-insurance: 0.5 is 1, 0.499 is 0."""
-    assert valued(line(quantity_thousandths=500))["payable_minor"] == [1]
-    assert valued(line(quantity_thousandths=499))["payable_minor"] == [0]
-    assert valued(line(share_micro=WHOLE // 2))["payable_minor"] == [1]
-    assert valued(line(unit_price_minor=3, share_micro=WHOLE // 2))["payable_minor"] == [2]
+    assert valued(line(quantity=500))["payable_minor"] == [1]
+    assert valued(line(quantity=499))["payable_minor"] == [0]
+    assert valued(line(share=WHOLE // 2))["payable_minor"] == [1]
+    assert valued(line(price=3, share=WHOLE // 2))["payable_minor"] == [2]
 
 
 def test_the_largest_line_is_paid_to_the_last_unit() -> None:
     """The largest amount that fits 64 bits is exact, with a share of eight digits."""
-    case = line(unit_price_minor=LARGEST // 1000, share_micro=99_999_999)
+    case = line(price=LARGEST // 1000, share=99_999_999)
     assert valued(case) == plainly(case)
     assert valued(case)["payable_minor"] == [((LARGEST // 1000) * 99_999_999 + WHOLE // 2) // WHOLE]
 
 
 def test_no_lines_have_no_amounts() -> None:
     """Empty columns in, empty columns out."""
-    case = {name: [] for name in line()}
+    case: Case = {name: [] for name in line()}
     assert valued(case) == {name: [] for name in COLUMNS}
+
+
+def test_a_copayment_of_an_amount_is_taken_once_from_the_lines_in_order() -> None:
+    """From what is left of each line before it is rounded."""
+    case = line(quantity=500, copayment=0, copayment_limit=2)
+    two = {name: column * 2 for name, column in case.items()} | {"price": [3, 3], "copayment_used": [0]}
+    # 1.5 and 1.5: the first takes 1.5 of the 2, the second 0.5, and 1 is left of it.
+    assert valued(two)["payable_minor"] == [0, 1]
+    assert valued(two)["copaid_minor"] == [2, 1]
+
+
+def test_a_ceiling_that_grows_lets_later_lines_have_the_rest() -> None:
+    """What was paid counts, not what was asked: 100 of 100, then 50 more when the ceiling is 150."""
+    case = line(price=200, ceiling=0)
+    two = {name: column * 2 for name, column in case.items()} | {"ceiling_limit": [100, 150], "ceiling_used": [0]}
+    assert valued(two)["payable_minor"] == [100, 50]

@@ -93,7 +93,19 @@ _COUNTER: Final = """
         ELSE c.from_date <> c.to_date END AS hospital) h
     WHERE lim.{name}_level IN ('person', 'policy')
       AND coalesce(lim.{name}_general, CASE WHEN h.hospital THEN lim.{name}_inpatient ELSE lim.{name}_outpatient END)
-          IS NOT NULL
+          IS NOT NULL {more}
+"""
+# Lines of items that their package excludes from the ceiling use none of it.
+_NOT_EXCLUDED: Final = """
+      AND NOT EXISTS (
+        SELECT FROM excluded x JOIN core.claim_lines i ON i.claim = l.claim AND i.line = l.line AND i.item = x.item
+        WHERE x.package_version = l.package_version AND x.cover_kind = l.cover_kind AND x.visit_type = c.visit_type
+          AND x.adult = c.adult
+          AND (x.ceiling_exclusion = 'both' OR (x.ceiling_exclusion = 'hospital') = h.hospital))
+"""
+_NOTHING_EXCLUDED: Final = """
+    SELECT 0::bigint AS package_version, '' AS cover_kind, 0::bigint AS item, '' AS visit_type, true AS adult,
+           '' AS ceiling_exclusion WHERE false
 """
 
 
@@ -104,6 +116,7 @@ def usage_check(kinds: Iterable[SchemeType], hospitals: Sequence[str]) -> Check 
     their `package_limits_sql` is read as a table.
     Source: health_insurance.md 5.
     """
+    kinds = list(kinds)
     selects = [kind.package_limits_sql() for kind in kinds if kind.package_limits_sql is not None]
     if not selects:
         return None
@@ -115,13 +128,21 @@ def usage_check(kinds: Iterable[SchemeType], hospitals: Sequence[str]) -> Check 
         limits = select.subquery("limits_of_a_kind")
         chosen = sa.select(*[limits.c[name] for name in names])
         tables.append(str(chosen.compile(dialect=_POSTGRESQL, compile_kwargs={"literal_binds": True})))
+    excluded = [_NOTHING_EXCLUDED]
+    for kind in kinds:
+        terms = None if kind.line_terms_sql is None else kind.line_terms_sql().subquery("terms_of_a_kind")
+        if terms is not None and "ceiling_exclusion" in terms.c:
+            columns = ("package_version", "cover_kind", "item", "visit_type", "adult", "ceiling_exclusion")
+            those = sa.select(*[terms.c[name] for name in columns]).where(terms.c.ceiling_exclusion.is_not(None))
+            excluded.append(str(those.compile(dialect=_POSTGRESQL, compile_kwargs={"literal_binds": True})))
+    excluded_sql = " UNION ALL ".join(f"({table})" for table in excluded).replace(":", "\\:").replace("%%", "%")
     limits_sql = " UNION ALL ".join(f"({table})" for table in tables).replace(":", "\\:").replace("%%", "%")
-    deductible = _COUNTER.format(name="deductible", amount="deducted_milli")
-    ceiling = _COUNTER.format(name="ceiling", amount="payable_minor")
+    deductible = _COUNTER.format(name="deductible", amount="deducted_milli", more="")
+    ceiling = _COUNTER.format(name="ceiling", amount="payable_minor", more=_NOT_EXCLUDED)
     return Check(
         "coverage.usage",
         f"""
-        WITH limits AS ({limits_sql}),
+        WITH limits AS ({limits_sql}), excluded AS ({excluded_sql}),
         counted AS (SELECT claim, valuation FROM core.claim_current WHERE state IN (4, 5)),
         taken AS ({deductible} UNION ALL {ceiling}),
         should AS (

@@ -22,7 +22,7 @@ from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.context import Context
 from imis_core.database.tables import metadata as core_metadata
 from imis_core.eligibility.covers import covers_on
-from imis_core.eligibility.terms import read_limits, read_terms
+from imis_core.eligibility.terms import read_limits, read_rules
 from imis_core.errors import ImisError
 from imis_core.migrations.runner import tables_of
 from imis_core.payroll.runs import CycleRow, PayrollRun
@@ -114,7 +114,7 @@ def _claims(kind: SchemeType, scheme: str) -> Iterator[Asked]:
     if kind.covers_sql is not None:
         yield Asked("SchemeType.covers_sql", lambda context: covers_on(context, kind, scheme, cases), BATCH)
     if kind.line_terms_sql is not None:
-        yield Asked("SchemeType.line_terms_sql", lambda context: read_terms(context, kind, keys, keys), BATCH)
+        yield Asked("SchemeType.line_terms_sql", lambda context: read_rules(context, kind, keys, keys), BATCH)
     if kind.package_limits_sql is not None:
         yield Asked("SchemeType.package_limits_sql", lambda context: read_limits(context, kind, keys), BATCH)
 

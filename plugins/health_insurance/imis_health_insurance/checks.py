@@ -22,10 +22,8 @@ FEATURE_OF: Final[Mapping[str, str]] = {
     "relative": "relative_prices",
 }
 NOT_YET: Final = frozenset({
-    "copayments", "category_caps", "extra_member_ceiling",
-    "max_policy_ceiling", "relative", "capitation",
+    "relative", "capitation",
 })  # fmt: skip
-NOT_YET_OF_ITEM: Final = frozenset({"ceiling_exclusion"})
 
 
 def item_codes(terms: HealthTerms) -> frozenset[str]:
@@ -42,6 +40,8 @@ def check_terms(terms: HealthTerms, check: TermsCheck) -> Sequence[Problem]:
         *_subsidies(terms, check),
         *_level("deductible", terms.deductible),
         *_level("ceiling", terms.ceiling),
+        *_policy_ceiling(terms),
+        *_copayments(terms, check),
         *(p.at(f"items.{code}") for code, item in terms.items.items() for p in _item(code, item, check)),
     ]
 
@@ -105,6 +105,29 @@ def _level(name: str, amounts: LevelAmounts | None) -> Iterator[Problem]:
         yield Problem(name, "required", "give `general`, or `inpatient` and `outpatient`")
 
 
+def _policy_ceiling(terms: HealthTerms) -> Iterator[Problem]:
+    if terms.ceiling is not None and terms.ceiling.level == "policy":
+        return
+    for name in ("extra_member_ceiling", "max_policy_ceiling"):
+        if getattr(terms, name) is not None:
+            yield Problem(name, "excluded", f'{name} goes with a ceiling of level "policy" only')
+
+
+def _copayments(terms: HealthTerms, check: TermsCheck) -> Iterator[Problem]:
+    if terms.copayments is None:
+        return
+    if not check.features["copayments"]:
+        yield _feature_off("copayments", "copayments")
+        return
+    for index, one in enumerate(terms.copayments):
+        path = f"copayments.{index}"
+        if (one.percent is None) == (one.amount is None):
+            yield Problem(path, "required", "give `percent` or `amount`, one of them")
+        if one.when is not None:
+            for message in expression_problems(one.when.expression, "patient", check.attributes, "bool"):
+                yield Problem(f"{path}.when", "expression", message)
+
+
 def _item(code: str, item: ItemTerms, check: TermsCheck) -> Iterator[Problem]:
     if code not in check.item_codes:
         yield Problem("", "not_found", f"the catalogue has no item {code!r}; define it first")
@@ -113,9 +136,6 @@ def _item(code: str, item: ItemTerms, check: TermsCheck) -> Iterator[Problem]:
             yield _feature_off("price_origin", "relative_prices")
         else:
             yield Problem("price_origin", "not_yet", 'price_origin = "relative" is not computed yet')
-    for name in sorted(NOT_YET_OF_ITEM):
-        if getattr(item, name) is not None:
-            yield _not_yet(name)
     yield from _limit(item)
     for visit in VISIT_TYPES:
         limit = getattr(item.visit_types, visit) if item.visit_types else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -54,7 +55,22 @@ def _limits(version: int, terms: HealthTerms, currency: str) -> dict[str, Any]:
         "extra_member_ceiling": _minor(terms.extra_member_ceiling, currency),
         "max_policy_ceiling": _minor(terms.max_policy_ceiling, currency),
         "threshold_members": terms.threshold_members,
+        "copayments": _copayments(terms, currency),
     }
+
+
+def _copayments(terms: HealthTerms, currency: str) -> str | None:
+    """Co-payments as the kernel reads them, in JSON; None: there are none."""
+    found = [
+        {
+            "name": one.name,
+            "condition": None if one.when is None else one.when.text,
+            "percent_micro": None if one.percent is None else int(one.percent * MICRO),
+            "amount_minor": _minor(one.amount, currency),
+        }
+        for one in terms.copayments or ()
+    ]
+    return json.dumps(found) if found else None
 
 
 def _minor(amount: Decimal | None, currency: str) -> int | None:

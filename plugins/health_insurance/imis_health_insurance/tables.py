@@ -10,7 +10,7 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Table
 
-from imis_core.api import day, items, minor, package_versions, plugin_metadata, providers, text
+from imis_core.api import day, document, items, minor, package_versions, plugin_metadata, providers, text
 
 SCHEMA: Final = "health_insurance"
 metadata: Final = plugin_metadata(SCHEMA)
@@ -44,6 +44,8 @@ package_limits = Table(
     minor("extra_member_ceiling", nullable=True),
     minor("max_policy_ceiling", nullable=True),
     Column("threshold_members", sa.BigInteger, nullable=True),
+    # A list of {name, condition, percent_micro, amount_minor}, the first that matches.
+    document("copayments", nullable=True),
 )
 
 # What a version pays for an item, for each visit type and age: six rows per item.

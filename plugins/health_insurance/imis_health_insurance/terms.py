@@ -154,8 +154,10 @@ class Subsidies:
 
 @frozen(kw_only=True)
 class Copayment:
+    """What the patient pays beside the rest: a percentage, or an amount once per claim; `when` None: always."""
+
     name: str
-    when: str | None = None
+    when: Criterion | None = None
     percent: Percent | None = None
     amount: Amount | None = None
 

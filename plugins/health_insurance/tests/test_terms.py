@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 import pytest
-from imis_health_insurance.checks import FEATURES, NOT_YET, NOT_YET_OF_ITEM, check_terms
+from imis_health_insurance.checks import FEATURES, NOT_YET, check_terms
 from imis_health_insurance.terms import VISIT_TYPES, HealthTerms, ItemTerms, line_terms
 
 from imis_core.api import InvalidInput, TermsCheck, parse
@@ -43,12 +43,8 @@ def test_the_example_of_the_contract_is_read() -> None:
 
 # A right value for every field that is not computed yet.
 SAMPLES: dict[str, Any] = {
-    "copayments": [{"name": "n", "percent": 10}], "category_caps": {"surgery": "5"},
-    "extra_member_ceiling": "1", "max_policy_ceiling": "1", "relative": {"period": "month", "share": 10},
+    "relative": {"period": "month", "share": 10},
     "capitation": {"share": 10},
-}  # fmt: skip
-ITEM_SAMPLES: dict[str, Any] = {
-    "ceiling_exclusion": {"adult": "hospital", "child": "both"},
 }  # fmt: skip
 
 
@@ -58,15 +54,17 @@ def test_a_field_that_is_not_computed_yet_is_refused(field: str) -> None:
     assert problems({field: SAMPLES[field]}) == {(field, "not_yet")}
 
 
-@pytest.mark.parametrize("field", sorted(NOT_YET_OF_ITEM))
-def test_an_item_field_that_is_not_computed_yet_is_refused(field: str) -> None:
-    """The same for fields of items."""
-    assert problems({"items": {"DRUG": {field: ITEM_SAMPLES[field]}}}) == {(f"items.DRUG.{field}", "not_yet")}
-
-
 @pytest.mark.parametrize(
     ("terms", "expected"),
     [
+        ({"copayments": [{"name": "n"}]}, ("copayments.0", "required")),
+        ({"copayments": [{"name": "n", "percent": 5, "amount": 1}]}, ("copayments.0", "required")),
+        (
+            {"copayments": [{"name": "n", "percent": 5, "when": "claim.kind = 'x'"}]},
+            ("copayments.0.when", "expression"),
+        ),
+        ({"copayments": [{"name": "n", "percent": 5, "when": "age >"}]}, ("copayments.0.when", "expression")),
+        ({"extra_member_ceiling": "5"}, ("extra_member_ceiling", "excluded")),
         ({"subsidies": {"poor": 101}}, ("subsidies.poor", "range")),
         ({"subsidies": [{"name": "a", "when": "age >", "percent": 5}]}, ("subsidies.0.when", "expression")),
         ({"subsidies": [{"name": "a", "when": "count(members) > 5", "percent": 5, "of": "member"}]},
@@ -140,7 +138,6 @@ def test_a_term_of_a_feature_that_is_off_is_refused(feature: str, terms: dict[st
 def test_every_field_that_is_not_computed_yet_exists() -> None:
     """The tables of what is not computed name fields of the terms, each of them optional."""
     assert {a.name for a in attrs.fields(HealthTerms) if a.default is None} >= NOT_YET
-    assert {a.name for a in attrs.fields(ItemTerms) if a.default is None} >= NOT_YET_OF_ITEM
 
 
 def test_an_item_without_terms_is_covered_in_full() -> None:
