@@ -61,7 +61,12 @@ from imis_core.registry import commands as registry_commands
 from imis_core.registry import periods
 from imis_core.registry import queries as registry_queries
 from imis_core.reports import queries as reports_queries
-from imis_core.users import commands as users
+from imis_core.users import commands as users_commands
+from imis_core.users import logins as users_logins
+from imis_core.users import own as users_own
+from imis_core.users import queries as users_queries
+from imis_core.users import roles as users_roles
+from imis_core.users.purging import JOBS as USERS_JOBS
 
 if TYPE_CHECKING:
     from imis_core.beneficiaries.checking import BeneficiaryBatch
@@ -93,7 +98,9 @@ def imis_plugin() -> Manifest:
 def imis_register_commands() -> Iterable[Command]:
     return (
         *approvals.COMMANDS,
-        *users.COMMANDS,
+        *users_commands.COMMANDS,
+        *users_logins.COMMANDS,
+        *users_own.COMMANDS,
         *jobs_doors.COMMANDS,
         *deliveries.COMMANDS,
         *places_commands.COMMANDS,
@@ -135,7 +142,10 @@ def imis_register_queries() -> Iterable[Query]:
         *audit_trail.QUERIES,
         *audit_reads.QUERIES,
         *person_export.QUERIES,
-        *users.QUERIES,
+        *users_queries.QUERIES,
+        *users_logins.QUERIES,
+        *users_own.QUERIES,
+        *users_roles.QUERIES,
         *jobs_doors.QUERIES,
         *deliveries.QUERIES,
         *places_queries.QUERIES,
@@ -170,6 +180,7 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *coverage_reminders.JOBS,
         *claims_background.JOBS,
         *payroll_background.JOBS,
+        *USERS_JOBS,
     )
 
 

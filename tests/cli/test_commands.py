@@ -91,6 +91,29 @@ def test_users_act_with_their_roles(small: Path, imis: Imis, monkeypatch: pytest
     assert imis("-C", small, "user", "passwd", "anna").out == "the password of anna is changed\n"
 
 
+def test_no_password_stands_on_a_command_line(
+    small: Path, imis: Imis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody on the machine reads it there: JSON with one is refused, from standard input or a file it is taken."""
+    data = json.dumps({"name": "olga", "roles": ["clerk"], "password": "five blue kites"})
+    for inline in (data, f"[{data}]"):
+        refused = imis("-C", small, "run", "users.add", "--data", inline)
+        assert (refused.code, "--data -" in refused.err, "kites" in refused.err) == (2, True, False)
+    (tmp_path / "olga.json").write_text(data)
+    assert imis("-C", small, "run", "users.add", "--data", tmp_path / "olga.json").code == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO(data.replace("olga", "olaf")))
+    assert imis("-C", small, "run", "users.add", "--data", "-").code == 0
+    assert imis("-C", small, "run", "users.add", "--data", '{"name": "otto", "roles": []}').code == 0
+
+
+def test_a_given_password_is_marked(small: Path, imis: Imis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--must-change` makes the user choose another one at the next login."""
+    for command in (("add", "mia", "--role", "clerk"), ("passwd", "mia")):
+        monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
+        assert imis("-C", small, "user", *command, "--must-change").code == 0
+        assert imis("-C", small, "run", "users.show", "--data", '{"user": "mia"}').data["must_change"] is True
+
+
 @pytest.mark.parametrize(
     ("password", "role", "code", "told"),
     [

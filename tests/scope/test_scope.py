@@ -198,11 +198,11 @@ IN_THE_DIRECTORY: Final = ("PLACE-{q}", "HC-{q}", "@location_id", "@facility_id"
 # What a scheme has as a whole, for who has the permission: its ledger's sums, and the budgets of its packages.
 WHOLE_SCHEMES: Final = frozenset({"ledger.balances", "payroll.budget"})
 # The administration of users follows the reach of roles (tests/runtime/test_users.py).
-STAFF: Final = frozenset({"users.list", "users.add", "users.change", "users.disable"})
+STAFF: Final = frozenset(name for name in (*COMMANDS, *QUERIES) if name.startswith("users."))
 # They tell who asked, so that each asking adds to the next answer.
 GROWING: Final = frozenset({"audit.reads", "beneficiaries.export_person"})
-# Nothing of theirs is in the world of the tests for whoever sees everything.
-REFUSED: Final = frozenset({"approvals.withdraw", "contributions.record_subsidy"})
+# Their right input is another user's (a request of one's own, one's own password), or not in the world of the tests.
+REFUSED: Final = frozenset({"approvals.withdraw", "users.change_password", "contributions.record_subsidy"})
 COMMON_TABLES: Final = frozenset({"core.budgets"})
 # Numbers that are unique in the deployment: taking one that is taken says so.
 UNIQUE: Final = frozenset({("beneficiaries.register_person", "number")})
