@@ -11,8 +11,8 @@ class _Xid8(sa.types.UserDefinedType[str]):
         return "xid8"
 
 
-revision = "core_0014"
-down_revision = "core_0013"
+revision = "core_0015"
+down_revision = "core_0014"
 
 
 def upgrade() -> None:
