@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from imis_core import __version__, approvals, audit_reads, audit_trail, deliveries, jobs, jobs_doors, person_export
@@ -10,6 +10,7 @@ from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
+from imis_core.beneficiaries import numbers as numbers_of_persons
 from imis_core.beneficiaries import queries as beneficiaries_queries
 from imis_core.benefit_packages import commands as benefit_packages_commands
 from imis_core.benefit_packages import queries as benefit_packages_queries
@@ -207,6 +208,11 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:
 @hookimpl
 def imis_beneficiary_check_batch(context: Context, batch: BeneficiaryBatch) -> Mapping[int, Refusal]:
     return periods.check_periods(context, batch)
+
+
+@hookimpl
+def imis_person_number_batch(context: Context, numbers: Sequence[str]) -> Mapping[int, Refusal]:
+    return numbers_of_persons.deployment_rule(context, numbers)
 
 
 @hookimpl

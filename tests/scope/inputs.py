@@ -388,7 +388,6 @@ LOCAL: Final[Mapping[str, tuple[str, ...]]] = {
     "note": (),
     "forget": (),
     "job": ("@job",),
-    "language": (),
     "login": (),
     "address": (),
     "password": (),
