@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from tests.bench import cases, costs
-=======
-from tests.bench import cases
 from tests.bench import families as insured
->>>>>>> main
 from tests.bench import payroll as payrolls
 from tests.bench.measure import CASH, Figure, bench
 
