@@ -30,9 +30,7 @@ from imis_core.queries import query
 # What a person belongs to: the household of a membership, the policy of one who is covered.
 BELONGS_TO: Final = frozenset({"core.groups", "core.coverages"})
 # Columns of persons that no foreign key tells of: the log of reads is its own part, files are found by their noun.
-NAMED_OTHERWISE: Final = frozenset(
-    {"core.reads.persons", "core.attachments.about", "core.notifications.about", "core.attribute_values.owner"}
-)
+NAMED_OTHERWISE: Final = frozenset({"core.reads.persons", "core.attachments.about", "core.notifications.about"})
 INTERNAL: Final = frozenset({"audit", "tx", "undo", "password", "request"})
 
 

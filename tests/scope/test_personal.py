@@ -35,7 +35,7 @@ def world(playground: Playground) -> Iterator[World]:
 
 
 # Columns that name a person; one that is called `person` is followed even without a foreign key.
-NAMING = {"persons", "owner", "kept", "dropped", "about"}
+NAMING = {"persons", "kept", "dropped", "about"}
 # An error's text is whatever a plugin said; only who sees everything reads it.
 FREE_TEXT = {"events.deliveries"}
 
