@@ -82,6 +82,7 @@ declare(
     price_list_versions: | digest
     price_lists: | code currency
     providers: | code name kind level sub_level legal_form care_type
+    reads: | query
     recipients: account=shape | scheme
     reconciliation_rows: file=text reference=shape reason=text | order_named status amount outcome
     registration_periods: | state
