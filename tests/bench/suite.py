@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import cases
+from tests.bench import cases, simulating
 from tests.bench import payroll as payrolls
 from tests.bench.measure import CASH, Figure, bench
 
@@ -28,6 +28,11 @@ def statements(small: bool, runs: int) -> list[str]:
 def scale(count: int, older: int) -> list[str]:
     with bench() as at:
         return cases.scale(at, count, older)
+
+
+def simulation(lines: int) -> list[str]:
+    with bench() as at:
+        return simulating.simulate(at, lines)
 
 
 def payroll(small: bool, runs: int) -> list[Figure]:

@@ -211,9 +211,9 @@ def digest(app: TestApp) -> str:
 
 def test_nothing_is_written(office: Clinic) -> None:
     """All tables and sequences are the same before and after, whatever is proposed."""
-    office.app.as_user("administrator")
+    who = office.app.as_user("administrator")
     before = digest(office.app)
-    simulate(office, {"ceiling": None, "max_consultations": None}, contributions=True)
+    simulate(office, {"ceiling": None, "max_consultations": None}, as_=who, contributions=True)
     assert digest(office.app) == before
 
 
