@@ -98,7 +98,7 @@ class Composition:
         answering = [query_of(r, self.queries) for r in self.reports.values()]
         self.queries.update({q.name: q for q in answering})
         # In the order in which they are asked whether they take a message: the kernel's takes whatever is left.
-        ordered = sorted(notifiers.items(), key=lambda item: (item[1][0] == KERNEL, item[0]))
+        ordered = sorted(notifiers.items(), key=lambda item: (item[1][0] == KERNEL, item[1][1].rank, item[0]))
         self.notifiers: dict[str, Notifier] = {name: n for name, (_, n) in ordered}
         self.jobs: dict[str, Job | ChunkedJob] = {name: j for name, (_, j) in jobs.items()}
         self.channels: dict[str, PaymentChannel] = {name: c for name, (_, c) in channels.items()}

@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
+from imis_core.notification_settings import NotificationsTable, notification_problems
 from imis_core.parsing import InvalidInput, parse
 from imis_core.values import MINOR_UNITS, Amount, NotExact, Percent, to_minor
 
@@ -53,6 +54,14 @@ class AttributeRule:
 
 
 @frozen(kw_only=True)
+class PhotoMonths:
+    """How many months old a photo may be when a policy is renewed."""
+
+    adult: int = 60
+    child: int = 12
+
+
+@frozen(kw_only=True)
 class DeploymentTable:
     name: str | None = None
     country: str
@@ -66,6 +75,8 @@ class DeploymentTable:
     attributes: dict[str, AttributeRule] | None = None
     # Levels of facilities by the deployment's own names -> what they are; absent: the level is not checked.
     facility_levels: dict[str, Literal["dispensary", "health_centre", "hospital"]] | None = None
+    renewal_notice_days: int = 14  # before a policy's end
+    photo_months: PhotoMonths = field(factory=PhotoMonths)
 
 
 @frozen(kw_only=True)
@@ -135,6 +146,7 @@ class Settings:
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
     backup: BackupTable = field(factory=BackupTable)
+    notifications: NotificationsTable = field(factory=NotificationsTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -252,6 +264,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_role_problems(data),
         *_database_problems(_table(data, "database")),
         *_day_problems(data),
+        *notification_problems(_table(data, "notifications")),
     ]
 
 
@@ -273,6 +286,9 @@ def _deployment_problems(table: Mapping[str, Any]) -> list[Problem]:
     majority = table.get("age_of_majority")
     if isinstance(majority, int) and not isinstance(majority, bool) and not 1 <= majority <= 120:
         found.append(Problem("deployment.age_of_majority", "range", "expected an age from 1 to 120"))
+    found += _range("deployment.renewal_notice_days", table.get("renewal_notice_days"), 0, 366)
+    for age, months in _table(table, "photo_months").items():
+        found += _range(f"deployment.photo_months.{age}", months, 1, 1200)
     if table.get("languages") == []:
         found.append(Problem("deployment.languages", "required", "name at least one language"))
     rule = table.get("person_number")
@@ -283,6 +299,12 @@ def _deployment_problems(table: Mapping[str, Any]) -> list[Problem]:
             message = 'choices go with type = "choice", and only with it'
             found.append(Problem(f"deployment.attributes.{attribute}.choices", "choices", message))
     return found
+
+
+def _range(path: str, value: object, low: int, high: int) -> list[Problem]:
+    if isinstance(value, int) and not isinstance(value, bool) and not low <= value <= high:
+        return [Problem(path, "range", f"expected {low} to {high}, found {value}")]
+    return []
 
 
 def _number_rule(rule: Mapping[str, Any]) -> list[Problem]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imis_core import __version__, approvals, audit_trail, deliveries, jobs, jobs_doors
 from imis_core.attachments import commands as attachments_commands
+from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
 from imis_core.beneficiaries import queries as beneficiaries_queries
@@ -30,6 +31,7 @@ from imis_core.claims import withdrawing as claims_withdrawing
 from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import joining as coverage_joining
 from imis_core.coverage import queries as coverage_queries
+from imis_core.coverage import reminders as coverage_reminders
 from imis_core.eligibility import queries as eligibility_queries
 from imis_core.employment import commands as employment_commands
 from imis_core.employment import queries as employment_queries
@@ -38,7 +40,7 @@ from imis_core.ledger import queries as ledger_queries
 from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
-from imis_core.notifications.notifiers import FILE
+from imis_core.notifications.gateways import KERNEL_NOTIFIERS
 from imis_core.payments import cash_lists, recipients, reconciling, reconciling_files
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
@@ -122,6 +124,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payroll_background.COMMANDS,
         *notifications_commands.COMMANDS,
         *attachments_commands.COMMANDS,
+        photos.set_photos,
         *cards_commands.COMMANDS,
     )
 
@@ -164,6 +167,7 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *jobs.KERNEL_JOBS,
         *delivery.JOBS,
         *claims_selecting.JOBS,
+        *coverage_reminders.JOBS,
         *claims_background.JOBS,
         *payroll_background.JOBS,
     )
@@ -176,7 +180,7 @@ def imis_register_routes() -> Iterable[Route]:
 
 @hookimpl
 def imis_register_notifiers() -> Iterable[Notifier]:
-    return (FILE,)
+    return KERNEL_NOTIFIERS
 
 
 @hookimpl

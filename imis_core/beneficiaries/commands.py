@@ -9,6 +9,7 @@ from typing import Any
 from attrs import define, frozen
 
 from imis_core.beneficiaries.attributes import AttributeRules, CheckedAttributes, not_unique, taken_values
+from imis_core.beneficiaries.change_group import change_groups
 from imis_core.beneficiaries.change_person import change_persons
 from imis_core.beneficiaries.checking import BeneficiaryBatch, check_batch
 from imis_core.beneficiaries.groups import WorkGroup, Workshop, already_member, taken_codes
@@ -34,6 +35,7 @@ from imis_core.beneficiaries.persons import (
     write_persons,
     write_unique,
 )
+from imis_core.beneficiaries.statuses import set_statuses
 from imis_core.beneficiaries.tables import groups
 from imis_core.commands import command
 from imis_core.context import Context
@@ -88,9 +90,13 @@ def register_persons(context: Context, items: tuple[RegisterPerson, ...]) -> lis
 
 @frozen(kw_only=True)
 class RegisterGroup:
+    """`poverty`: confirmed poor, or confirmed not; `confirmation_number`: of that confirmation."""
+
     code: str | None = None
     kind: str = "household"
     location: str | None = None
+    poverty: bool | None = None
+    confirmation_number: str | None = None
     attributes: dict[str, Any] | None = None
     members: tuple[MemberInput, ...]
 
@@ -151,7 +157,8 @@ def _checked(
     item: RegisterGroup, checks: PersonChecks, attribute_rules: AttributeRules, places: Places
 ) -> _NewGroup | Refusal:
     """What one group says by itself, before anything else is known."""
-    problems = problems_of_texts({"code": item.code, "kind": item.kind}, {})
+    texts = {"code": item.code, "kind": item.kind, "confirmation_number": item.confirmation_number}
+    problems = problems_of_texts(texts, {})
     if not item.members:
         problems.append(Problem("members", "required", "a group has at least one member"))
     attributes = attribute_rules.check("attributes", item.attributes, problems)
@@ -296,8 +303,9 @@ def _establish(
             key, name, born = member.id, member.number or "", member.birth_date
         household.join(key, name, born, given.relationship, given.recipient, today)
     group.work = WorkGroup(
-        number, code, item.kind, "active", group.place, household, new=True, attributes=group.attributes.json
-    )
+        number, code, item.kind, "active", group.place, household, new=True, attributes=group.attributes.json,
+        poverty=item.poverty, confirmation_number=item.confirmation_number,
+    )  # fmt: skip
     group.work.settle(today)
     shop.add(group.work)
 
@@ -323,6 +331,8 @@ COMMANDS = (
     register_persons,
     register_groups,
     change_persons,
+    change_groups,
+    set_statuses,
     add_members,
     remove_members,
     change_heads,

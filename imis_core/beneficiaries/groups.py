@@ -45,6 +45,8 @@ class GroupShown:
     primary: str | None
     alternate: str | None
     members: tuple[MemberShown, ...]
+    poverty: bool | None = None
+    confirmation_number: str | None = None
 
 
 @define
@@ -60,6 +62,8 @@ class WorkGroup:
     new: bool = False
     stored_status: str | None = None
     attributes: str = "{}"
+    poverty: bool | None = None
+    confirmation_number: str | None = None
     hidden_members: bool = False  # somebody in it whom the caller may not see
 
     def settle(self, on: date) -> None:
@@ -141,7 +145,8 @@ class Workshop:
             hidden = sizes is not None and sizes.get(number, 0) != len(household.members)
             self.by_id[number] = WorkGroup(
                 number, row.code, row.kind, row.status, row.place, household,
-                stored_status=row.status, hidden_members=hidden,
+                stored_status=row.status, hidden_members=hidden, poverty=row.poverty,
+                confirmation_number=row.confirmation_number,
             )  # fmt: skip
 
     def add(self, group: WorkGroup) -> None:
@@ -203,6 +208,8 @@ class Workshop:
                 "place": [g.place for g in new],
                 "registered_on": [self.context.today] * len(new),
                 "attributes": [g.attributes for g in new],
+                "poverty": [g.poverty for g in new],
+                "confirmation_number": [g.confirmation_number for g in new],
             },
             conflict="(code) DO NOTHING",
             returning="id",
@@ -231,7 +238,7 @@ class Workshop:
                     head=next((m.number for m in members if m.relationship == "head"), None),
                     primary=next((m.number for m in members if m.recipient == "primary"), None),
                     alternate=next((m.number for m in members if m.recipient == "alternate"), None),
-                    members=members,
+                    members=members, poverty=group.poverty, confirmation_number=group.confirmation_number,
                 )
             )  # fmt: skip
         return shown

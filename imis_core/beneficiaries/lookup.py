@@ -37,6 +37,8 @@ class GroupRow:
     status: str
     place: int | None
     attributes: Mapping[str, Any]
+    poverty: bool | None = None
+    confirmation_number: str | None = None
 
 
 @frozen
@@ -134,7 +136,16 @@ def merged_persons(name: str = "merged") -> sa.Subquery:
 def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]:
     """The groups that are named by code or outside id and that the caller may see; others are left out."""
     table = groups.c
-    columns = (table.id, table.code, table.kind, table.status, table.place, table.attributes)
+    columns = (
+        table.id,
+        table.code,
+        table.kind,
+        table.status,
+        table.place,
+        table.attributes,
+        table.poverty,
+        table.confirmation_number,
+    )
     return {name: GroupRow(*row) for name, row in context.named(groups, refs, *columns)}
 
 

@@ -327,6 +327,7 @@ class RecordDeath:
     person: str | None = None
     number: str | None = None
     on: date | None = None
+    reason: str | None = None
 
 
 @frozen(kw_only=True)
@@ -370,7 +371,15 @@ def record_deaths(context: Context, items: tuple[RecordDeath, ...]) -> list[Deat
         dead[person.id] = evolve(person, death_date=day)
         outcomes.append((dead[person.id], _leave_all(shop, person.id, day)))
     if dead:
-        context.execute(_RECORD_DEATHS, {"ids": list(dead), "days": [p.death_date for p in dead.values()]})
+        reasons = {row[0].id: item.reason for item, row in zip(items, outcomes, strict=True) if isinstance(row, tuple)}
+        context.execute(
+            _RECORD_DEATHS,
+            {
+                "ids": list(dead),
+                "days": [p.death_date for p in dead.values()],
+                "reasons": [reasons[number] for number in dead],
+            },
+        )
     shop.write()
     return _deaths_shown(context, shop, outcomes)
 
@@ -434,6 +443,7 @@ def _fields(group: GroupShown) -> dict[str, Any]:
 
 
 _RECORD_DEATHS = sa.text(
-    "UPDATE core.persons p SET death_date = n.day FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[])) "
-    "AS n(id, day) WHERE p.id = n.id"
+    "UPDATE core.persons p SET death_date = n.day, status_reason = coalesce(n.reason, p.status_reason) "
+    "FROM unnest(CAST(:ids AS bigint[]), CAST(:days AS date[]), CAST(:reasons AS text[])) AS n(id, day, reason) "
+    "WHERE p.id = n.id"
 )

@@ -41,6 +41,8 @@ def show_group(context: Context, wanted: ShowGroup) -> GroupShown | Refusal:
         kind=group.kind,
         status=group.status,
         location=location_codes(context, [group.place]).get(group.place or 0),
+        poverty=group.poverty,
+        confirmation_number=group.confirmation_number,
     )
 
 
@@ -69,6 +71,8 @@ class MembershipShown:
 
 @frozen(kw_only=True)
 class PersonShown:
+    """`status_on`: since when the status holds, null: since registration; `status_reason`: of it or of the death."""
+
     id: str
     number: str
     given_name: str | None
@@ -82,6 +86,9 @@ class PersonShown:
     attributes: Mapping[str, Any]
     identifiers: tuple[IdentifierShown, ...]
     version: int
+    status_on: date | None
+    status_reason: str | None
+    photo_on: date | None
 
 
 @frozen(kw_only=True)
@@ -222,6 +229,9 @@ def _fields(context: Context, rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any
             "attributes": {name: MASK if name in masked else value for name, value in row.attributes.items()},
             "identifiers": tuple(known.get(row.id, ())),
             "version": row.version,
+            "status_on": row.status_on,
+            "status_reason": row.status_reason,
+            "photo_on": row.photo_on,
         }
         for id_, row in zip(context.ids.encode_all("persons", [r.id for r in rows]), rows, strict=True)
     ]
@@ -282,7 +292,9 @@ def list_groups(context: Context, wanted: ListGroups) -> Listing | Refusal:
     g = groups.c
     changes = sa.select(sa.func.sum(memberships.c.version)).where(memberships.c.group == g.id).scalar_subquery()
     version = (g.version + sa.func.coalesce(changes, 0)).label("changes")
-    statement = sa.select(g.id, g.code, g.kind, g.status, g.place, version).where(context.scoped(groups))
+    statement = sa.select(g.id, g.code, g.kind, g.status, g.place, g.poverty, g.confirmation_number, version).where(
+        context.scoped(groups)
+    )
     if wanted.id is not None:
         statement = statement.where(_is(context, groups, wanted.id))
     for column in (g.code, g.kind, g.status):
@@ -315,6 +327,7 @@ def _listed_groups(context: Context, rows: Sequence[Any]) -> list[ListedGroup]:
         ListedGroup(
             **_group_fields(context, row.id, members[row.id]), code=row.code, kind=row.kind, status=row.status,
             location=codes.get(row.place), location_id=places.get(row.place), version=int(row.changes),
+            poverty=row.poverty, confirmation_number=row.confirmation_number,
         )
         for row in rows
     ]  # fmt: skip

@@ -19,6 +19,9 @@ persons = edited(
     day("birth_date"),
     day("death_date", nullable=True),
     text("status"),  # active | inactive
+    day("status_on", nullable=True),  # since when; null: since the registration
+    text("status_reason", nullable=True),  # of the status, or of the death
+    day("photo_on", nullable=True),  # the photo itself is an attachment
     reference("place", "locations", nullable=True, index=True),
     day("registered_on"),
     document("attributes"),
@@ -56,6 +59,8 @@ groups = edited(
     text("code"),
     text("kind"),
     text("status"),  # active | inactive
+    Column("poverty", sa.Boolean, nullable=True),  # confirmed poor, or not; null: not known
+    text("confirmation_number", nullable=True),  # of the confirmation
     reference("place", "locations", nullable=True, index=True),
     day("registered_on"),
     document("attributes"),

@@ -132,7 +132,7 @@ def renew(context: Context, items: tuple[Renew, ...]) -> list[PolicyShown | Refu
     numbers = [context.ids.decode(NOUN, item.coverage) for item in items]
     policies = load_policies(context, [n for n in numbers if n is not None])
     found = [policies.get(n) if n is not None else None for n in numbers]
-    versions = _versions_of_renewals(context, items, found)
+    versions = versions_of_renewals(context, items, found)
     asked = []
     for position, (item, one) in enumerate(zip(items, found, strict=True)):
         on = item.on or context.today
@@ -161,7 +161,7 @@ def renew(context: Context, items: tuple[Renew, ...]) -> list[PolicyShown | Refu
     return outcomes
 
 
-def _versions_of_renewals(
+def versions_of_renewals(
     context: Context, items: Sequence[Renew], found: Sequence[Policy | None]
 ) -> list[Version | str]:
     """What each policy is renewed to: its package's version of that day, or that of the conversion package.

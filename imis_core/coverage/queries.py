@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
 from imis_core.beneficiaries.tables import persons
+from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.context import Context
 from imis_core.coverage.covered import COVERED
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import COLUMNS, NOUN, PolicyShown, load_policies, policy, show_policies
 from imis_core.coverage.states import state_on
-from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.coverage.tables import coverage_members, coverage_reminders, coverages
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
 
@@ -157,4 +158,63 @@ def _covered(context: Context, rows: Sequence[Any]) -> list[CoveredPerson]:
     ]  # fmt: skip
 
 
-QUERIES = (show_coverage, list_coverages, list_covered)
+@frozen(kw_only=True)
+class ListReminders:
+    coverage: str | None = None
+    scheme: str | None = None
+    kind: Literal["renewal", "photo", "expiry"] | None = None
+
+
+@frozen(kw_only=True)
+class ReminderShown:
+    """What a holder was told. `package`, `starts`: to what and from when a renewal is offered; `number`: of the person
+    whose photo is old; `notification`: the message's id, null where there was nobody to tell."""
+
+    coverage: str
+    kind: str
+    told_on: date
+    package: str | None
+    starts: date | None
+    number: str | None
+    notification: str | None
+
+
+@query("coverage.reminders", input=ListReminders, result=ReminderShown, listing=True, permission="coverage.list")
+def list_reminders(context: Context, asked: ListReminders) -> Listing:
+    """Offers of renewal, warnings of old photos and news of policies that ended, in the order of telling."""
+    r = coverage_reminders.c
+    select = (
+        sa.select(
+            r.id, r.coverage, r.kind, r.told_on, r.notification, coverages.c.ends, packages.c.code.label("package"),
+            persons.c.number,
+        )
+        .join_from(coverage_reminders, coverages, coverages.c.id == r.coverage)
+        .outerjoin(package_versions, package_versions.c.id == r.package_version)
+        .outerjoin(packages, packages.c.id == package_versions.c.package)
+        .outerjoin(persons, sa.and_(persons.c.id == r.person, context.scoped(persons)))
+        .where(context.scoped(coverages))
+    )  # fmt: skip
+    if asked.coverage is not None:
+        number = context.ids.decode(NOUN, asked.coverage)
+        select = select.where(sa.false() if number is None else r.coverage == number)
+    if asked.scheme is not None:
+        select = select.where(coverages.c.scheme == asked.scheme)
+    if asked.kind is not None:
+        select = select.where(r.kind == asked.kind)
+
+    def build(rows: Sequence[Any]) -> list[ReminderShown]:
+        told = [row.notification for row in rows if row.notification is not None]
+        messages = dict(zip(told, context.ids.encode_all("notifications", told), strict=True))
+        return [
+            ReminderShown(
+                coverage=identity, kind=row.kind, told_on=row.told_on, package=row.package,
+                starts=row.ends + timedelta(days=1) if row.package is not None else None, number=row.number,
+                notification=messages.get(row.notification),
+            )
+            for identity, row in zip(context.ids.encode_all(NOUN, [row.coverage for row in rows]), rows, strict=True)
+        ]  # fmt: skip
+
+    return Listing(select, (r.id,), build)
+
+
+QUERIES = (show_coverage, list_coverages, list_covered, list_reminders)

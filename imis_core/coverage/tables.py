@@ -136,6 +136,21 @@ contributions = mass(
     scope=lambda table, caller: caller.sees_coverage_of(table.c.coverage),
 )
 
+# What a holder was told of a policy, once each: that it ends and may be renewed, that a photo is old, that it ended.
+coverage_reminders = mass(
+    "coverage_reminders",
+    metadata,
+    identity(),
+    reference("coverage", "coverages"),
+    text("kind"),  # renewal | photo | expiry
+    reference("person", "persons", nullable=True),  # whose photo
+    reference("package_version", "package_versions", nullable=True),  # what a renewal is offered to
+    day("told_on"),
+    Column("notification", sa.BigInteger, nullable=True),  # null: there is nobody to tell
+    Column("audit", sa.BigInteger, nullable=False),
+    Index("uq_coverage_reminders_once", "coverage", "kind", sa.text("coalesce(person, 0)"), unique=True),
+)
+
 # Contributions that were taken back: their receipts stay used.
 contribution_reversals = mass(
     "contribution_reversals",

@@ -16,7 +16,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.beneficiaries.lookup import PersonRow
 from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
-from imis_core.coverage.covers import suspended
+from imis_core.coverage.covers import own_effective_from, suspended
 from imis_core.coverage.lookup import COLUMNS, Policy, policy
 from imis_core.coverage.states import ACTIVE, EXPIRED, IDLE, SUSPENDED, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverages
@@ -49,7 +49,7 @@ def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on
         # Who may see the person may see his or her policies: the scope is the person's.
         sa.select(
             *COLUMNS,
-            sa.func.coalesce(m.effective_from, coverages.c.effective_from).label("effective"),
+            own_effective_from().label("effective"),
             suspended(sa.literal(on, sa.Date)).label("paused"),
         )
         .join_from(coverage_members, coverages, coverages.c.id == m.coverage)
@@ -71,6 +71,8 @@ def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on
         stored = one.state
         if one.effective_from is not None:
             stored = SUSPENDED if row.paused else ACTIVE  # as of the day, whatever it is now
+            if row.effective is None:
+                stored = IDLE  # a late joiner who is not paid for yet
         standings.append(Standing(one, state_on(stored, one.ends, on), row.effective))
     return standings
 

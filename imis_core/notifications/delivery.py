@@ -39,7 +39,8 @@ class Deliver:
 _QUEUED: Final = sa.text(
     """
     SELECT n.id, n.subject, n.text, n.about_noun, n.about, t.attempts, p.number AS person,
-           coalesce(n."to", u.name, p.attributes->>'telephone', p.number) AS "to"
+           coalesce(n."to", u.name, p.attributes->>'telephone', p.attributes->>'phone', p.number) AS "to",
+           p.attributes->>'email' AS email
     FROM core.notification_current t
     JOIN core.notifications n ON n.id = t.notification
     LEFT JOIN core.persons p ON p.id = n.person
@@ -107,14 +108,14 @@ def _outgoing(context: Context, rows: Sequence[Any]) -> list[Outgoing]:
     return [
         Outgoing(
             identity, row.to, row.person, row.subject, row.text,
-            None if row.about is None else context.ids.encode(row.about_noun, row.about),
+            None if row.about is None else context.ids.encode(row.about_noun, row.about), row.email,
         )
         for identity, row in zip(ids, rows, strict=True)
     ]  # fmt: skip
 
 
 def _notifier(app: Application, message: Outgoing) -> Notifier:
-    return next(notifier for notifier in app.notifiers.values() if notifier.takes(message))
+    return next(notifier for notifier in app.notifiers.values() if notifier.ready(app) and notifier.takes(message))
 
 
 def _send(app: Application, notifier: Notifier, messages: Sequence[Outgoing]) -> Sequence[Outcome]:

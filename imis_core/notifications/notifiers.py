@@ -1,7 +1,7 @@
 """Notifiers: how a message leaves the system. The kernel brings `file`; plugins register gateways (SMS, e-mail).
 
-A message goes through the first notifier that takes it: those of plugins by name, then the kernel's. Delivery is at
-least once: a notifier that must not repeat itself goes by the message's `id`.
+A message goes through the first notifier that is set up and takes it: those of plugins by name, then the kernel's.
+Delivery is at least once: a notifier that must not repeat itself goes by the message's `id`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Outgoing:
     """A message as a notifier gets it.
 
     `to` is an address as it was given, a user's name, or a person's telephone (the attribute `telephone`), else the
-    person's number; `person` is that number, None for others. `id` stays the same when the message is tried again.
+    person's number; `person` is that number, None for others; `email` is a person's address (the attribute `email`).
+    `id` stays the same when the message is tried again.
     """
 
     id: str
@@ -33,6 +34,7 @@ class Outgoing:
     subject: str | None
     text: str
     about: str | None
+    email: str | None = None
 
 
 @frozen
@@ -48,16 +50,24 @@ def _everything(_: Outgoing) -> bool:
     return True
 
 
+def _always(_: Application) -> bool:
+    return True
+
+
 @frozen
 class Notifier:
     """A way out. `send(app, messages)` gives one outcome per message, in order; it may raise, which fails them all.
 
-    `takes` says which messages are its business, by default all. `app.plugin_settings` has its plugin's settings.
+    `takes` says which messages are its business, by default all; `ready` whether it is set up in this deployment, by
+    default always. Of the kernel's, those of a lower `rank` are asked first. `app.plugin_settings` has its plugin's
+    settings.
     """
 
     name: str
     send: Callable[[Application, Sequence[Outgoing]], Sequence[Outcome]]
     takes: Callable[[Outgoing], bool] = _everything
+    ready: Callable[[Application], bool] = _always
+    rank: int = 0
 
 
 def _append(app: Application, messages: Sequence[Outgoing]) -> list[Outcome]:
@@ -89,4 +99,4 @@ def _append(app: Application, messages: Sequence[Outgoing]) -> list[Outcome]:
     return [Outcome(True)] * len(messages)
 
 
-FILE: Final = Notifier("file", _append)
+FILE: Final = Notifier("file", _append, rank=9)

@@ -56,6 +56,7 @@ def test_a_person_is_shown_as_registered(app: TestApp) -> None:
         "id": result["id"], "number": "N1", **ANNA, "death_date": None, "status": "active", "location": "A",
         "attributes": {"poor": True}, "identifiers": [{"system": "nid", "value": "77"}], "groups": [],
         "location_id": app.do("locations.list", {"code": "A"})[0]["id"], "version": 1,
+        "status_on": None, "status_reason": None, "photo_on": None,
     }  # fmt: skip
     history = app.rows("SELECT number, version, audit FROM core.persons_history")
     assert [(h["number"], h["version"]) for h in history] == [("N1", 1)]

@@ -98,7 +98,7 @@ def test_the_examples_start_as_one_plugin(attendance: TestApp) -> None:
     assert {"attendance.roll", "reports.attendance_roll"} <= set(attendance.queries)
     assert attendance.scheme_types["vouchers"].frequency is not None
     assert "attendance.remind" in attendance.jobs
-    assert list(attendance.notifiers) == ["attendance_sms", "file"]
+    assert list(attendance.notifiers) == ["attendance_sms", "sms", "email", "log", "file"]
     assert "bank_transfer" in attendance.channels
     assert "attendance" in attendance.sources
     assert "/attendance/{code}" in [route.path for route in attendance.routes]
