@@ -38,6 +38,7 @@ from imis_core.queries import Query, run_query
 from imis_core.reports.reports import Report, query_of, report_problems
 from imis_core.resource_mappings import ResourceMapping, mapping_problems
 from imis_core.routes import Route, route_problems
+from imis_core.security.allowances import Allowance
 from imis_core.security.caller import Caller, system_caller
 
 _SURFACE: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\Z")
@@ -274,6 +275,7 @@ class Application(Composition):
         nouns = {noun: number for m in self.plugins.manifests.values() for noun, number in m.nouns.items()}
         self.ids = Ids(ids_key, nouns)
         self.system: Caller = system_caller()
+        self.lookups = Allowance(settings.security.lookups_per_hour, 3600.0)
         self.event_types = EVENT_TYPES
         self.terms_cache: dict[tuple[int, str], Any] = {}
 

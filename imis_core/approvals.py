@@ -6,11 +6,13 @@ the request; the approver is recorded. A refused run leaves the request pending 
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any, Final, Literal
 
 import attrs
+import msgspec
 import sqlalchemy as sa
 from attrs import evolve, frozen
 
@@ -19,7 +21,7 @@ from imis_core.commands import Command, Reply, command, digest_of, mask, perform
 from imis_core.context import Context
 from imis_core.database.bulk import take_ids
 from imis_core.database.engine import set_scope
-from imis_core.errors import ImisError, Refusal, invalid, not_found
+from imis_core.errors import ImisError, Refusal, invalid, not_found, refused
 from imis_core.parsing import InvalidInput, outside_name, parse, plain
 from imis_core.queries import Listing, query
 from imis_core.runtime_tables import approvals
@@ -28,6 +30,7 @@ from imis_core.security.tables import users
 from imis_core.states import StateTable
 
 EXPIRY: Final = timedelta(days=30)
+_SEALED: Final = "sealed"
 STATES: Final = StateTable(
     "approvals",
     {
@@ -68,7 +71,7 @@ def store(context: Context, requests: Sequence[Request]) -> list[int]:
                 {
                     "id": number,
                     "command": one.definition.name,
-                    "request": plain(one.items),
+                    "request": _put_away(context, one),
                     "single": one.single,
                     "business_date": context.today,
                     "maker": caller.user,
@@ -85,6 +88,39 @@ def store(context: Context, requests: Sequence[Request]) -> list[int]:
         )
     )
     return numbers
+
+
+def _secret_fields(definition: Command) -> set[str]:
+    return {outside_name(a) for a in attrs.fields(definition.input) if a.metadata.get("secret") is True}
+
+
+def _put_away(context: Context, request: Request) -> Any:
+    """The inputs as they wait: passwords only under the deployment's key, so that neither a reader of the table nor a
+    backup without `keys/` has them."""
+    secret = _secret_fields(request.definition)
+    return [
+        {k: _sealed(context, v) if k in secret and v is not None else v for k, v in item.items()}
+        for item in plain(request.items)
+    ]
+
+
+def _sealed(context: Context, value: Any) -> dict[str, str]:
+    return {_SEALED: base64.b64encode(context.ids.wrap(msgspec.json.encode(value))).decode()}
+
+
+def _taken_out(context: Context, definition: Command, items: Sequence[Any]) -> list[Any]:
+    """The inputs as they were asked for."""
+    secret = _secret_fields(definition)
+    return [{k: _opened(context, v) if k in secret else v for k, v in item.items()} for item in items]
+
+
+def _opened(context: Context, value: Any) -> Any:
+    if not isinstance(value, dict) or set(value) != {_SEALED}:
+        return value
+    content = context.ids.unwrap(base64.b64decode(value[_SEALED]))
+    if content is None:
+        raise refused("keys.invalid", "the request was stored under another key; put keys/ids.key back")
+    return msgspec.json.decode(content)
 
 
 def hold(context: Context, definition: Command, items: Sequence[Any], single: bool) -> Reply:
@@ -194,9 +230,10 @@ def _run(context: Context, row: Any) -> Any:
     inner = Context(context.app, context.connection, maker, context.now, row.business_date, audit, definition.name)
     inner.approved_change = row.change
     set_scope(context.connection, maker)
-    digest = digest_of(context.app, definition, row.request)
+    items = _taken_out(context, definition, row.request)
+    digest = digest_of(context.app, definition, items)
     try:
-        outcomes = perform(inner, definition, row.request, digest, approver=context.caller.user)
+        outcomes = perform(inner, definition, items, digest, approver=context.caller.user)
         refusal = next((o for o in outcomes if isinstance(o, Refusal)), None)
     except ImisError as error:
         refusal = error.refusal

@@ -21,6 +21,7 @@ from attrs import evolve, field, frozen
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
 from imis_core.notification_settings import NotificationsTable, notification_problems
 from imis_core.parsing import InvalidInput, parse
+from imis_core.protection import SecurityTable, security_problems
 from imis_core.values import MINOR_UNITS, Amount, NotExact, Percent, to_minor
 
 ADMINISTRATOR: Final = "administrator"
@@ -81,8 +82,8 @@ class DeploymentTable:
 
 @frozen(kw_only=True)
 class DatabaseTable:
-    url: str = "embedded"
-    owner_url: str | None = None
+    url: str = field(default="embedded", repr=False, metadata={"secret": True})  # it carries a password
+    owner_url: str | None = field(default=None, repr=False, metadata={"secret": True})
 
 
 @frozen(kw_only=True)
@@ -145,6 +146,7 @@ class Settings:
     schemes: dict[str, SchemeTable] = field(factory=dict)
     approvals: dict[str, ApprovalTable] = field(factory=dict)
     roles: dict[str, RoleTable] = field(factory=dict)
+    security: SecurityTable = field(factory=SecurityTable)
     backup: BackupTable = field(factory=BackupTable)
     notifications: NotificationsTable = field(factory=NotificationsTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
@@ -263,6 +265,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_scheme_problems(data),
         *_role_problems(data),
         *_database_problems(_table(data, "database")),
+        *security_problems(_table(data, "security")),
         *_day_problems(data),
         *notification_problems(_table(data, "notifications")),
     ]

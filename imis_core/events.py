@@ -19,6 +19,7 @@ from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
 from imis_core.parsing import parse, plain
+from imis_core.redaction import redact
 from imis_core.runtime_tables import deliveries, events
 from imis_core.security.caller import system_caller
 
@@ -191,7 +192,7 @@ def _failed(app: Application, row: Any, error: Exception) -> None:
             .values(
                 state="parked" if parked else "pending",
                 attempts=attempts,
-                error=str(error).replace("\x00", "")[:ERROR_MAX],
+                error=redact(str(error)).replace("\x00", "")[:ERROR_MAX],
                 next_at=app.clock.now() + FIRST_PAUSE * 2 ** (attempts - 1),
             )
         )

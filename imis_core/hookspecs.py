@@ -102,6 +102,13 @@ def imis_beneficiary_check_batch(  # type: ignore[empty-body]
 
 
 @hookspec
+def imis_person_number_batch(  # type: ignore[empty-body]
+    context: Context, numbers: Sequence[str]
+) -> Mapping[int, Refusal]:
+    """What speaks against these numbers of persons: refusals by position. Called once per batch."""
+
+
+@hookspec
 def imis_register_member_effects() -> Iterable[MemberEffect]:  # type: ignore[empty-body]
     """What follows in the same transaction when persons join groups, such as their cover. Set-based."""
 

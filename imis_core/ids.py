@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from imis_core.errors import refused
+from imis_core.redaction import remember
 
 KEY_BYTES: Final = 16
 SEALS_KEY_BYTES: Final = 32  # of the key of the audit's seals (imis_core/audit_seals.py)
@@ -33,6 +34,7 @@ KERNEL_NOUNS: Final[dict[str, int]] = {
     "jobs": 24, "audit": 25, "events": 26, "registry_imports": 27, "duplicates": 28, "merges": 29, "employers": 30,
     "employments": 31, "cycles": 32, "payrolls": 33, "entitlements": 34, "notifications": 35, "attachments": 36,
     "registration_periods": 37, "cards": 60, "bank_files": 61,
+    "logins": 38,
 }  # fmt: skip
 
 
@@ -115,6 +117,7 @@ def load_key(folder: Path, name: str = "ids", length: int = KEY_BYTES) -> bytes:
         key = bytes.fromhex(path.read_text("ascii").strip())
     except ValueError:
         key = b""
+    remember(key.hex())
     if len(key) != length:
         raise refused("keys.invalid", f"{path} is damaged; restore it from the backup ({_LOST[name]})")
     return key

@@ -17,6 +17,7 @@ from types import NoneType, UnionType
 from typing import Any, Final, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
 
 import attrs
+from attrs import evolve
 from cattrs import BaseValidationError, ClassValidationError, Converter, IterableValidationError
 from cattrs.errors import ForbiddenExtraKeysError, IterableValidationNote
 from cattrs.gen import make_dict_structure_fn, override
@@ -377,8 +378,12 @@ def problems_of(error: BaseException) -> list[Problem]:
         fields_, plain = error.group_exceptions()
         found = []
         for inner, note in fields_:
-            name = outside_name(attrs.fields_dict(error.cl)[note.name]) if attrs.has(error.cl) else note.name
-            found += [p.at(name) for p in _field_problems(inner)]
+            field = attrs.fields_dict(error.cl)[note.name] if attrs.has(error.cl) else None
+            name = note.name if field is None else outside_name(field)
+            told = _field_problems(inner)
+            if field is not None and field.metadata.get("secret"):
+                told = [evolve(p, message=_SECRET.get(p.reason, _HIDDEN)) for p in told]
+            found += [p.at(name) for p in told]
         for inner in plain:
             found += problems_of(inner)
         return found
@@ -407,6 +412,10 @@ def problems_of(error: BaseException) -> list[Problem]:
     if isinstance(error, BaseValidationError):
         return [p for inner in error.exceptions for p in problems_of(inner)]
     raise error
+
+
+_HIDDEN: Final = "this is not what is expected here; what was sent is not repeated"
+_SECRET: Final = {"required": "this field is required", "type": "expected text; what was sent is not repeated"}
 
 
 def _field_problems(error: BaseException) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from imis_core import __version__, approvals, audit_trail, deliveries, jobs, jobs_doors
@@ -10,6 +10,7 @@ from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
 from imis_core.beneficiaries import commands as beneficiaries_commands
+from imis_core.beneficiaries import numbers as numbers_of_persons
 from imis_core.beneficiaries import queries as beneficiaries_queries
 from imis_core.benefit_packages import commands as benefit_packages_commands
 from imis_core.benefit_packages import queries as benefit_packages_queries
@@ -62,7 +63,12 @@ from imis_core.registry import periods
 from imis_core.registry import queries as registry_queries
 from imis_core.reports import queries as reports_queries
 from imis_core.simulation import queries as simulation_queries
-from imis_core.users import commands as users
+from imis_core.users import commands as users_commands
+from imis_core.users import logins as users_logins
+from imis_core.users import own as users_own
+from imis_core.users import queries as users_queries
+from imis_core.users import roles as users_roles
+from imis_core.users.purging import JOBS as USERS_JOBS
 
 if TYPE_CHECKING:
     from imis_core.beneficiaries.checking import BeneficiaryBatch
@@ -94,7 +100,9 @@ def imis_plugin() -> Manifest:
 def imis_register_commands() -> Iterable[Command]:
     return (
         *approvals.COMMANDS,
-        *users.COMMANDS,
+        *users_commands.COMMANDS,
+        *users_logins.COMMANDS,
+        *users_own.COMMANDS,
         *jobs_doors.COMMANDS,
         *deliveries.COMMANDS,
         *places_commands.COMMANDS,
@@ -134,7 +142,10 @@ def imis_register_queries() -> Iterable[Query]:
     return (
         *approvals.QUERIES,
         *audit_trail.QUERIES,
-        *users.QUERIES,
+        *users_queries.QUERIES,
+        *users_logins.QUERIES,
+        *users_own.QUERIES,
+        *users_roles.QUERIES,
         *jobs_doors.QUERIES,
         *deliveries.QUERIES,
         *places_queries.QUERIES,
@@ -170,6 +181,7 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *coverage_reminders.JOBS,
         *claims_background.JOBS,
         *payroll_background.JOBS,
+        *USERS_JOBS,
     )
 
 
@@ -196,6 +208,11 @@ def imis_register_payment_sources() -> Iterable[SourceKind]:
 @hookimpl
 def imis_beneficiary_check_batch(context: Context, batch: BeneficiaryBatch) -> Mapping[int, Refusal]:
     return periods.check_periods(context, batch)
+
+
+@hookimpl
+def imis_person_number_batch(context: Context, numbers: Sequence[str]) -> Mapping[int, Refusal]:
+    return numbers_of_persons.deployment_rule(context, numbers)
 
 
 @hookimpl

@@ -102,8 +102,8 @@ class _Draft:
 class Changes:
     """The rules for changes of persons, prepared once per batch."""
 
-    def __init__(self, context: Context, wanted: Iterable[ChangedFields]) -> None:
-        self._checks = PersonChecks(context)
+    def __init__(self, context: Context, wanted: Sequence[ChangedFields]) -> None:
+        self._checks = PersonChecks(context, [getattr(item, "number", None) for item in wanted])
         self._places = Places(context, [item.location for item in wanted])
         declared = context.settings.deployment.attributes or {}
         self._unique = {name for name, rule in declared.items() if rule.unique and rule.of == "person"}

@@ -65,7 +65,7 @@ class PersonResult:
 @command("beneficiaries.register_person", input=RegisterPerson, result=PersonResult)
 def register_persons(context: Context, items: tuple[RegisterPerson, ...]) -> list[PersonResult | Refusal]:
     """Register a person; a number is made where none is given."""
-    checks = PersonChecks(context)
+    checks = PersonChecks(context, [item.number for item in items])
     places = Places(context, [item.location for item in items])
     outcomes: list[NewPerson | Refusal] = []
     for item in items:
@@ -80,7 +80,7 @@ def register_persons(context: Context, items: tuple[RegisterPerson, ...]) -> lis
             else:
                 outcomes[position] = refusal
     people = [o for o in outcomes if isinstance(o, NewPerson)]
-    exhausted = assign(context, checks.numbers, people)
+    exhausted = assign(context, checks.rule, people)
     if exhausted is not None:
         return [o if isinstance(o, Refusal) else exhausted for o in outcomes]
     write_persons(context, people)
@@ -133,7 +133,7 @@ class _NewGroup:
 @command("beneficiaries.register_group", input=RegisterGroup, result=GroupResult)
 def register_groups(context: Context, items: tuple[RegisterGroup, ...]) -> list[GroupResult | Refusal]:
     """Register a group (a household) with its members, new persons and existing ones."""
-    checks = PersonChecks(context)
+    checks = PersonChecks(context, [member.number for item in items for member in item.members])
     attribute_rules = AttributeRules(context.settings.deployment.attributes, "group")
     names = [item.location for item in items] + [m.location for item in items for m in item.members]
     places = Places(context, names)
@@ -209,7 +209,7 @@ def _plan(context: Context, checks: PersonChecks, outcomes: list[_NewGroup | Ref
     taken = Taken(context, new_people)
     codes = taken_codes(context, [g.item.code for g in fine if g.item.code is not None])
     values = taken_values(context, "group", (pair for g in fine for pair in g.attributes.unique))
-    exhausted = assign(context, checks.numbers, new_people)
+    exhausted = assign(context, checks.rule, new_people)
     group_ids = _fresh_groups(context, fine, codes)
     created: dict[str, PersonRow] = {}
     accepted: list[_NewGroup] = []

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from datetime import date
-from typing import Any
+from datetime import date, timedelta
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
+from imis_core.errors import ImisError, refused
 from imis_core.security.tables import lookups
 
 
@@ -97,17 +98,21 @@ def _person(row: Any) -> PersonRow:
 
 
 def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
-    """Persons outside the caller's scope by exact number, each find logged."""
-    ids = [
-        row.key
-        for row in context.execute(
-            sa.text(
-                "SELECT DISTINCT key FROM core.find_persons(CAST(:numbers AS text[])) f "
-                "CROSS JOIN unnest(ARRAY[f.id, coalesce(f.merged_into, f.id)]) AS key ORDER BY key"
-            ),
-            {"numbers": numbers},
-        )
-    ]
+    """Persons outside the caller's scope by exact number, each find logged. Raises `lookups.too_many`.
+
+    Finds are counted in the log, so over all processes; tries, found or not, by each process.
+    """
+    limit = context.settings.security.lookups_per_hour
+    wait = context.app.lookups.take(context.caller.user, len(numbers))
+    if wait is not None:
+        raise _too_many(limit, wait)
+    rows = context.execute(
+        _FIND, {"numbers": numbers, "user": context.caller.user, "since": context.now - _LOOKUP_WINDOW}
+    ).all()
+    ids = [row.key for row in rows if row.key is not None]
+    if limit and rows[0].used + len(ids) > limit:
+        first = rows[0].first or context.now
+        raise _too_many(limit, max(1, int((first + _LOOKUP_WINDOW - context.now).total_seconds())))
     if not ids:
         return {}
     context.look_up(ids)
@@ -122,6 +127,24 @@ def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
         },
     )
     return _persons(context, set(numbers))
+
+
+_LOOKUP_WINDOW: Final = timedelta(hours=1)
+_FIND: Final = sa.text(
+    """
+    SELECT used.used, used.first, found.key
+    FROM (SELECT count(*) AS used, min(at) AS first FROM core.lookups WHERE "user" = :user AND at > :since) used
+    LEFT JOIN (
+        SELECT DISTINCT key FROM core.find_persons(CAST(:numbers AS text[])) f
+        CROSS JOIN unnest(ARRAY[f.id, coalesce(f.merged_into, f.id)]) AS key
+    ) found ON true ORDER BY found.key
+    """
+)
+
+
+def _too_many(limit: int, wait: int) -> ImisError:
+    message = f"you looked up more than {limit} persons by number within an hour; go on in {wait} seconds"
+    return refused("lookups.too_many", message, retry_after=wait)
 
 
 def merged_persons(name: str = "merged") -> sa.Subquery:

@@ -123,7 +123,7 @@ def add_members(context: Context, items: tuple[AddMember, ...]) -> list[GroupSho
     """Add an existing or a new person to a group; as head or recipient he or she replaces the old one."""
     references = [existing_reference(item, "") for item in items]
     shop = Workshop.load(context, {item.group for item in items}, {r for r in references if isinstance(r, str)})
-    checks = PersonChecks(context)
+    checks = PersonChecks(context, [item.number for item in items])
     places = Places(context, [item.location for item in items])
     joined = [shop.groups.get(item.group) for item in items]
     objections = _objections(context, joined)
@@ -133,7 +133,7 @@ def add_members(context: Context, items: tuple[AddMember, ...]) -> list[GroupSho
     ]
     new_people = [d for d in drafts if isinstance(d, NewPerson)]
     taken = Taken(context, new_people)
-    exhausted = assign(context, checks.numbers, new_people)
+    exhausted = assign(context, checks.rule, new_people)
     created: dict[str, PersonRow] = {}
     written: list[NewPerson] = []
     snapshots: list[Snapshot | Refusal] = []

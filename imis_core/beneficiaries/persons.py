@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from attrs import define, frozen
 
 from imis_core.beneficiaries.attributes import EMPTY, AttributeRules, CheckedAttributes, not_unique, taken_values
-from imis_core.beneficiaries.numbers import NumberRule, NumbersExhausted
+from imis_core.beneficiaries.numbers import NumberChecks, NumberRule, NumbersExhausted
 from imis_core.beneficiaries.tables import attribute_values, identifiers, persons
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
@@ -96,13 +96,14 @@ class Places:
 
 
 class PersonChecks:
-    """The deployment's rules for a new person, prepared once per batch."""
+    """The rules for new persons, prepared once per batch; `numbers` are all that it gives."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, numbers: Iterable[str | None]) -> None:
         deployment = context.settings.deployment
         self._today = context.today
         self._names_required = deployment.person_names == "required"
-        self.numbers = NumberRule(deployment.person_number)
+        self.rule = NumberRule(deployment.person_number)
+        self.numbers = NumberChecks(context, numbers)
         self._attributes = AttributeRules(deployment.attributes, "person")
 
     def check(self, fields: PersonFields, place: int | None, at: str = "") -> NewPerson | Refusal:

@@ -87,8 +87,10 @@ def imis(state: State, deployment: Path, debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code; every failure is told on one line of standard error."""
+    from imis_core.redaction import guarded_standard_error
+
     state = State()
-    with _ended_in_order():
+    with _ended_in_order(), guarded_standard_error():
         return _run(arguments, state)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rich_click as click
 
 from imis_core.cli.session import State, check_name, read_json, work_refused
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
 
 
 @click.command()
@@ -38,6 +41,8 @@ def run(
 
     with state.application() as app:
         check_name(app, name)
+        if source is not None and source.lstrip()[:1] in ("{", "["):
+            _refuse_secrets(app, name, data)
         caller = caller_named(app, user)
         try:
             result = app.run(name, data, caller, key=key, atomic=atomic)
@@ -51,6 +56,26 @@ def run(
     if refused:
         print(f"imis: {refused} of {len(result)} were refused; see their errors above", file=sys.stderr)
     return 1 if refused else 0
+
+
+def _refuse_secrets(app: Application, name: str, data: Any) -> None:
+    """Everybody on the machine reads the command lines of all processes: no password stands there."""
+    import attrs
+
+    from imis_core.errors import ImisError, Problem, invalid
+    from imis_core.parsing import outside_name
+
+    definition = app.commands.get(name)
+    fields = attrs.fields(definition.input) if definition is not None else ()
+    secret = {outside_name(a) for a in fields if a.metadata.get("secret") is True}
+    given = sorted(secret & {k for item in (data if isinstance(data, list) else [data]) for k in _keys(item)})
+    if given:
+        message = "a command line is read by everybody on this machine; give it on standard input: --data -"
+        raise ImisError(invalid(*[Problem(field, "secret", message) for field in given]))
+
+
+def _keys(item: Any) -> list[str]:
+    return [k for k, v in item.items() if v is not None] if isinstance(item, dict) else []
 
 
 def print_json(value: Any) -> None:

@@ -9,6 +9,8 @@ import rich_click as click
 
 from imis_core.cli.session import State, work_refused
 
+_MUST_CHANGE = click.option("--must-change", is_flag=True, help="The user chooses another one at the next login.")
+
 
 @click.group()
 def user() -> None:
@@ -22,19 +24,28 @@ def user() -> None:
 )
 @click.option("--place", "places", multiple=True, metavar="P", help="Where a role of scope place works.")
 @click.option("--provider", "providers", multiple=True, metavar="P", help="For whom a role of scope provider works.")
+@_MUST_CHANGE
 @click.pass_obj
-def add(state: State, name: str, roles: tuple[str, ...], places: tuple[str, ...], providers: tuple[str, ...]) -> None:
+def add(
+    state: State, name: str, roles: tuple[str, ...], places: tuple[str, ...], providers: tuple[str, ...],
+    must_change: bool,
+) -> None:  # fmt: skip
     """Add the user NAME; the password is read from standard input."""
-    data = {"name": name, "roles": roles, "places": places, "providers": providers, "password": _password()}
+    data = {
+        "name": name, "roles": roles, "places": places, "providers": providers, "password": _password(),
+        "must_change": must_change,
+    }  # fmt: skip
     _run(state, "users.add", data, f"user {name} is added")
 
 
 @user.command()
 @click.argument("name")
+@_MUST_CHANGE
 @click.pass_obj
-def passwd(state: State, name: str) -> None:
-    """Give the user NAME a new password, read from standard input; logins with the old one end."""
-    _run(state, "users.change", {"user": name, "password": _password()}, f"the password of {name} is changed")
+def passwd(state: State, name: str, must_change: bool) -> None:
+    """Give the user NAME a new password, read from standard input; logins with the old one end, a lock is lifted."""
+    data = {"user": name, "password": _password(), "must_change": must_change}
+    _run(state, "users.change", data, f"the password of {name} is changed")
 
 
 def _password() -> str:

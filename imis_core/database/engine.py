@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import psycopg
@@ -21,6 +22,7 @@ from psycopg import errors as pg
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
 from imis_core.errors import Refusal, Unavailable, refused
+from imis_core.redaction import remember
 
 if TYPE_CHECKING:
     from imis_core.security.caller import Caller
@@ -34,6 +36,30 @@ REVIVE_SECONDS: Final = 5.0  # between two tries to start a server of our own ag
 LOST: Final = (pg.DeadlockDetected, pg.SerializationFailure)
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
+
+
+@frozen
+class Bounds:
+    """What one request may take of the database: seconds of a statement, of waiting for a lock, and in all."""
+
+    statement_seconds: int
+    lock_seconds: int
+    request_seconds: int
+    until: float  # of the machine's steady clock
+
+
+_BOUNDS: Final[ContextVar[Bounds | None]] = ContextVar("imis.bounds", default=None)
+
+
+@contextmanager
+def bounded(statement_seconds: int, lock_seconds: int, request_seconds: int) -> Iterator[None]:
+    """Bound every transaction that this thread begins in the block; jobs and the command line are not bounded."""
+    until = time.monotonic() + request_seconds
+    token = _BOUNDS.set(Bounds(statement_seconds, lock_seconds, request_seconds, until))
+    try:
+        yield
+    finally:
+        _BOUNDS.reset(token)
 
 
 @frozen
@@ -55,13 +81,14 @@ class Database:
     def __init__(self, url: str, *, pool_size: int = 10, revive: Callable[[], None] | None = None) -> None:
         """`revive` starts a server of our own that has died; it is asked when no connection is to be had."""
         self.url = driver_url(url)
-        self.statement_seconds: float = 0  # the longest a statement may take; 0: as long as it likes
+        remember(self.url.password)
         self._revive = revive
         self._reviving = threading.Lock()
         self._revived_at = -REVIVE_SECONDS
         self.engine: Engine = sa.create_engine(
-            self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500
-        )
+            self.url, pool_size=pool_size, max_overflow=10, pool_reset_on_return="rollback", query_cache_size=1500,
+            hide_parameters=True,
+        )  # fmt: skip
         sa.event.listen(self.engine, "connect", _prepare)
         self._roles: Roles | None = None
         self.statements = 0
@@ -74,6 +101,9 @@ class Database:
 
     def _count(self, *_: Any) -> None:
         self.statements += 1  # single statements and COPYs alike; benchmarks and tests read it
+        bounds = _BOUNDS.get()
+        if bounds is not None and time.monotonic() > bounds.until:
+            raise timed_out(bounds.request_seconds)
 
     def _connect(self, dialect: Any, _: Any, arguments: Any, options: Any) -> Any:
         """A new connection; a dead server of our own is started first."""
@@ -144,7 +174,7 @@ class Database:
         """A transaction of the application's role in the caller's scope, with the number of its audit entry."""
         roles = self.roles
         with self._connected() as connection, connection.begin():
-            audit = connection.execute(_OPEN_COMMAND, _scope(caller, roles.app, self.statement_seconds)).scalar_one()
+            audit = connection.execute(_OPEN_COMMAND, _scope(caller, roles.app)).scalar_one()
             yield connection, int(audit)
 
     @contextmanager
@@ -153,7 +183,7 @@ class Database:
         roles = self.roles
         with self._connected() as connection, connection.begin():
             role = roles.app if writes else roles.read
-            connection.execute(_OPEN_QUERY, _scope(caller, role, self.statement_seconds))
+            connection.execute(_OPEN_QUERY, _scope(caller, role))
             yield connection
 
     @contextmanager
@@ -177,7 +207,11 @@ _LIMITS = (
     "set_config('imis.scope', :scope, true), set_config('imis.places', :places, true), "
     "set_config('imis.providers', :providers, true), set_config('imis.persons', :persons, true)"
 )
-_SCOPE = f"set_config('role', :role, true), set_config('statement_timeout', :timeout, true), {_LIMITS}"
+_PATIENCE = (
+    "set_config('statement_timeout', CAST(:statement AS text), true), "
+    "set_config('lock_timeout', CAST(:lock AS text), true)"
+)
+_SCOPE = f"set_config('role', :role, true), {_LIMITS}, {_PATIENCE}"
 _SET_SCOPE = sa.text(f"SELECT {_LIMITS}")
 _OPEN_COMMAND = sa.text(
     f"SELECT set_config('imis.audit', nextval('core.audit_ids')::text, true)::bigint AS audit, {_SCOPE}"
@@ -209,8 +243,15 @@ def _array(numbers: tuple[int, ...]) -> str:
     return "{" + ",".join(map(str, numbers)) + "}"
 
 
-def _scope(caller: Caller, role: str, statement_seconds: float) -> dict[str, str]:
-    return {"role": role, "timeout": str(int(statement_seconds * 1000)), **_limits(caller)}
+def _scope(caller: Caller, role: str) -> dict[str, str | None]:
+    bounds = _BOUNDS.get()
+    return {
+        "role": role,
+        **_limits(caller),
+        # Null: whatever the server says; jobs and the command line take the time that they need.
+        "statement": None if bounds is None else f"{bounds.statement_seconds}s",
+        "lock": None if bounds is None else f"{bounds.lock_seconds}s",
+    }
 
 
 def _limits(caller: Caller) -> dict[str, str]:
@@ -258,6 +299,14 @@ def retried(transaction: Callable[[], T]) -> T:
 def lost_race(what: str) -> sa.exc.OperationalError:
     """To be raised when a concurrent command took what this one was about to take: the door runs the batch again."""
     return sa.exc.OperationalError(what, None, pg.SerializationFailure(f"{what} was taken by a concurrent command"))
+
+
+def timed_out(seconds: int) -> Unavailable:
+    """`requests.timed_out`: the statements of a request took too long together."""
+    message = (
+        f"this took more than {seconds} seconds, and nothing was changed; ask for less, or send it in several parts"
+    )
+    return Unavailable(Refusal("requests.timed_out", message))
 
 
 def unreachable(url: URL, error: Exception) -> Unavailable:

@@ -18,6 +18,7 @@ from imis_core.context import Context
 from imis_core.jobs_kinds import Job
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
 from imis_core.notifications.outbox import DELIVER, STATES
+from imis_core.redaction import redact
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -126,7 +127,7 @@ def _send(app: Application, notifier: Notifier, messages: Sequence[Outgoing]) ->
             raise AssertionError(f"{len(outcomes)} outcomes for {len(messages)} messages")
     except Exception as error:
         _log.warning("the notifier %s failed with %d messages: %s", notifier.name, len(messages), error)
-        return [Outcome(False, f"{type(error).__name__}: {error}")] * len(messages)
+        return [Outcome(False, redact(f"{type(error).__name__}: {error}"))] * len(messages)
     return outcomes
 
 

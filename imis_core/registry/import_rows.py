@@ -79,11 +79,11 @@ class RowChecks:
     def __init__(self, context: Context, rows: Sequence[Mapping[str, Any]]) -> None:
         self._context = context
         self._rows = rows
-        self._checks = PersonChecks(context)
+        self._checks = PersonChecks(context, [_cell(row, "number") for row in rows])
         self._places = Places(context, [_cell(row, "location") for row in rows])
         declared = context.settings.deployment.attributes
         self._declared = {name: rule.type for name, rule in (declared or {}).items() if rule.of == "person"}
-        self.numbers = self._checks.numbers
+        self.rule = self._checks.rule
 
     def check(self) -> list[StagedRow]:
         """Each row with its errors in the order of the fields; of two equal numbers the later row is wrong."""

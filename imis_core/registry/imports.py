@@ -230,7 +230,7 @@ def _approve(context: Context, item: ApproveImport) -> ImportDecided | Refusal:
     checks = RowChecks(context, [found.data for found in stored])
     checked = checks.check()
     people = [staged.person for staged in checked if staged.person is not None]
-    exhausted = assign(context, checks.numbers, people)
+    exhausted = assign(context, checks.rule, people)
     if exhausted is not None:
         return exhausted
     write_persons(context, people)

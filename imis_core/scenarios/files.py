@@ -30,7 +30,7 @@ from imis_core.parsing import InvalidInput, parse
 from imis_core.plugins import PluginErrors
 
 # Tables of imis.toml that stand beside the keys of its [deployment] in a scenario file.
-BESIDE: Final = ("plugins", "schemes", "roles", "approvals")
+BESIDE: Final = ("plugins", "schemes", "roles", "approvals", "security")
 _SAVED: Final = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _AS: Final = re.compile(r"(?P<role>[^:@]+)(:(?P<user>[^:@]+))?(@(?P<where>[^@]+))?")
 

@@ -20,6 +20,7 @@ _persons: Final = sa.table("persons", sa.column("id"), sa.column("place"), schem
 _groups: Final = sa.table("groups", sa.column("id"), sa.column("place"), schema=CORE)
 _providers: Final = sa.table("providers", sa.column("id"), sa.column("location"), schema=CORE)
 _claims: Final = sa.table("claims", sa.column("id"), sa.column("place"), sa.column("provider"), schema=CORE)
+OWN: Final = "users.own"  # what every user may do with the own password and logins, whatever the roles
 _coverages: Final = sa.table("coverages", sa.column("id"), sa.column("group"), sa.column("person"), schema=CORE)
 SYSTEM: Final = 0  # the user number of what the application does by itself
 
@@ -38,9 +39,9 @@ class Caller:
     looked_up: tuple[int, ...] = ()
 
     def may(self, permission: str) -> bool:
-        """Whether a dotted permission is granted by name, by `noun.*` or by `*`."""
+        """Whether a dotted permission is granted by name, by `noun.*` or by `*`, or is everybody's own."""
         noun = permission.partition(".")[0]
-        return not self.permissions.isdisjoint((permission, f"{noun}.*", "*"))
+        return permission == OWN or not self.permissions.isdisjoint((permission, f"{noun}.*", "*"))
 
     def sees_place(self, column: Any) -> sa.ColumnElement[bool]:
         return sa.true() if self.everywhere else _in(column, self.places)

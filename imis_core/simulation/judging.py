@@ -31,6 +31,7 @@ from imis_core.simulation.reading import Past
 KEPT: Final = frozenset(int(r) for r in (Rejection.NOT_IN_PRICE_LIST, Rejection.CARE_TYPE, Rejection.PATIENT_CATEGORY))
 WHOLE: Final = frozenset(int(r) for r in (Rejection.PERSON_INVALID, Rejection.TARGET_DATE, Rejection.NO_COVERAGE))
 NO_REJECTION: Final = 0
+NOTHING: Final = -1  # no co-payment, members not counted
 
 
 @frozen
@@ -44,15 +45,32 @@ class Rules:
     copayments: Sequence[Mapping[LimitsKey, int]]
 
 
-@define
+@frozen
 class Judgement:
     """Of every line the rejection (0: passed), and where it passed the quantity and the cover that pays."""
 
     rejection: Ints
     quantity: Ints
-    cover: list[Cover | None]
+    cover: Sequence[Cover | None]
     copayment: Ints
     members: Ints
+
+
+@define
+class _Found:
+    """A judgement while it is made: plain lists, which take single values faster than columns."""
+
+    rejection: list[int]
+    quantity: list[int]
+    cover: list[Cover | None]
+    copayment: list[int]
+    members: list[int]
+
+    def judgement(self) -> Judgement:
+        rejection, quantity, copayment, members = (
+            np.array(values, dtype=np.int64) for values in (self.rejection, self.quantity, self.copayment, self.members)
+        )
+        return Judgement(rejection, quantity, self.cover, copayment, members)
 
 
 def read_covers(context: Context, kind: SchemeType, scheme: str, past: Past) -> list[tuple[Cover, ...]]:
@@ -80,10 +98,7 @@ def rules_of(context: Context, kind: SchemeType, past: Past, covers: Sequence[Se
 def judge_again(context: Context, scheme: str, starts: date, past: Past, rules: Rules) -> Judgement:
     """The verdicts on all lines under these rules."""
     count = len(past.lines["claim"])
-    found = Judgement(
-        past.lines["rejection"].copy(), np.zeros(count, dtype=np.int64), [None] * count,
-        np.full(count, -1, dtype=np.int64), np.full(count, -1, dtype=np.int64),
-    )  # fmt: skip
+    found = _Found(past.lines["rejection"].tolist(), [0] * count, [None] * count, [NOTHING] * count, [NOTHING] * count)
     columns = {name: values.tolist() for name, values in past.lines.items()}
     first_lines = np.searchsorted(past.lines["claim"], np.arange(len(past.claims) + 1)).tolist()
     cases = [_case(row, covers, rules) for row, covers in zip(past.claims, rules.covers, strict=True)]
@@ -92,7 +107,7 @@ def judge_again(context: Context, scheme: str, starts: date, past: Past, rules: 
         if row.rejection not in WHOLE:
             lines = range(first_lines[number], first_lines[number + 1])
             _judge_claim(past, rules, cases[number], number, lines, columns, history, found)
-    return found
+    return found.judgement()
 
 
 def _case(row: Any, covers: Sequence[Cover], rules: Rules) -> Case:
@@ -119,7 +134,7 @@ def _earlier(
 
 def _judge_claim(
     past: Past, rules: Rules, case: Case, number: int, lines: range, columns: Mapping[str, list[int]],
-    history: History, found: Judgement,
+    history: History, found: _Found,
 ) -> None:  # fmt: skip
     approved: dict[int, int] = {}
     for line in lines:
@@ -140,8 +155,8 @@ def _judge_claim(
             continue
         cover = verdict.paid[0]
         found.rejection[line], found.quantity[line], found.cover[line] = NO_REJECTION, quantity, cover
-        found.members[line] = rules.members.get((cover.kind, cover.id, case.on), -1)
-        found.copayment[line] = rules.copayments[number].get((cover.package_version, cover.kind), -1)
+        found.members[line] = rules.members.get((cover.kind, cover.id, case.on), NOTHING)
+        found.copayment[line] = rules.copayments[number].get((cover.package_version, cover.kind), NOTHING)
         approved[item.id] = earlier + quantity
     if approved:
         history.add_claim(case.person, case.category, case.on)

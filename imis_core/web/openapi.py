@@ -10,7 +10,7 @@ from imis_core import __version__
 from imis_core.commands import Command
 from imis_core.parsing import outside_name, without_none
 from imis_core.queries import PAGE, PAGE_MAX, Query
-from imis_core.web.authentication import LogIn
+from imis_core.web.authentication import Authentication, LogIn, SessionShown
 from imis_core.web.exports import FILE_TYPES, JSON
 from imis_core.web.parameters import is_list, is_scalar
 from imis_core.web.problems import MEDIA_TYPE as PROBLEM
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _INTRODUCTION: Final = (
     "Every command takes one object or a list of them; a list answers with a result or an error for each, in order; "
     "`atomic=true` does all or nothing. With the header `Idempotency-Key` a request can be sent again safely. Amounts "
-    "are exact: text or whole numbers, never fractions. Errors are problem documents (RFC 9457) with a stable `code`."
+    "are exact: text or whole numbers, never fractions. Errors are problem documents (RFC 9457) with a stable `code`. "
+    "Programs send `Authorization: Bearer TOKEN`; browsers have a session's cookie, and send its CSRF token in the "
+    "header `X-CSRF-Token` with everything that changes something."
 )
 _PROBLEM: Final[Schema] = {
     "type": "object",
@@ -50,15 +52,22 @@ _AWAITING: Final[Schema] = {
     "properties": {"approval": {"type": "string"}, "status": {"type": "string", "enum": ["awaiting_approval"]}},
 }
 _RESPONSES: Final = {
-    "Unauthorized": "No token, or one that is unknown, expired or revoked",
-    "Forbidden": "The permission is missing (`permission.denied`)",
+    "Unauthorized": "No token or session, or one that is unknown, expired or revoked",
+    "Forbidden": "The permission is missing (`permission.denied`), or a session's CSRF token (`auth.csrf`)",
     "NotFound": "Something named is not there, or not for this caller (`not_found`)",
     "NotAcceptable": "The format asked for is not offered here",
     "Conflict": "Refused by the present state; the code says why",
+    "UnsupportedMediaType": "The body is not JSON",
     "TooLarge": "The request is larger than 20 MB",
     "Invalid": "The input is not valid (`input.invalid`); `errors` lists where",
-    "TooMany": "Too many failed logins; see `Retry-After`",
-    "Unavailable": "The database cannot be used at the moment; see `Retry-After`",
+    "TooMany": "Too many failed logins, requests or look-ups; see `Retry-After`",
+    "Unavailable": "The database cannot be used at the moment, or another request is in the way; see `Retry-After`",
+    "BadRequest": "This is not valid HTTP",
+    "TooSlow": "The request did not arrive in time",
+    "QueryTooLong": "The query string has more than 16 KiB",
+    "HeadTooLarge": "The line and headers have more than 32 KiB",
+    "Failed": "Something went wrong here (`internal`); nothing was changed",
+    "TimedOut": "It took too long (`requests.timed_out`); nothing was changed",
 }
 _KEY: Final = {
     "name": "Idempotency-Key", "in": "header", "required": False,
@@ -74,8 +83,12 @@ _ATOMIC: Final = {
 def openapi_document(app: Application) -> dict[str, Any]:
     """The document as plain data, the same for the same plugins."""
     used: list[Command | Query] = [*app.commands.values(), *app.queries.values()]
-    components = Components([*(d.input for d in used), *(d.result for d in used), LogIn])
-    paths: dict[str, Any] = {"/api/auth/token": {"post": _log_in()}, "/api/auth/logout": {"post": _log_out()}}
+    components = Components([*(d.input for d in used), *(d.result for d in used), LogIn, SessionShown])
+    paths: dict[str, Any] = {
+        "/api/auth/token": {"post": _log_in()},
+        "/api/auth/session": {"post": _begin_session(), "get": _session()},
+        "/api/auth/logout": {"post": _log_out()},
+    }
     for command in app.commands.values():
         approved = command.name in app.settings.approvals
         paths[address_of(command.name)] = {"post": _command(command, components, approved)}
@@ -92,9 +105,12 @@ def openapi_document(app: Application) -> dict[str, Any]:
         "components": {
             "schemas": schemas,
             "responses": responses,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": {
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "session": {"type": "apiKey", "in": "cookie", "name": Authentication(app).cookie_name},
+            },
         },
-        "security": [{"bearer": []}],
+        "security": [{"bearer": []}, {"session": []}],
         "tags": [{"name": noun} for noun in sorted({d.noun for d in used} | {"auth"})],
     }
 
@@ -130,7 +146,10 @@ def _command(command: Command, components: Components, approved: bool) -> Schema
             "required": True,
             "content": {JSON: {"schema": {"anyOf": [given, {"type": "array", "items": given}]}}},
         },
-        "responses": {**responses, **_refusals(401, 403, 404, 406, 409, 413, 422, 503)},
+        "responses": {
+            **responses,
+            **_refusals(*_ALWAYS, 408, 413, 415),
+        },
     }
 
 
@@ -165,7 +184,7 @@ def _query(query: Query, components: Components) -> Schema:
         "parameters": parameters,
         "responses": {
             "200": {"description": "The answer", "content": content},
-            **_refusals(401, 403, 404, 406, 409, 422, 503),
+            **_refusals(*_ALWAYS),
         },
     }
 
@@ -212,13 +231,33 @@ def _log_in() -> Schema:
         "required": ["token", "expires"],
         "properties": {"token": {"type": "string"}, "expires": {"type": "string", "format": "date-time"}},
     }
+    summary = "Log in: a token for a name and a password."
+    return _by_password("auth_token", summary, _json_response("The token and when it expires", answer))
+
+
+def _begin_session() -> Schema:
+    summary = "Log a browser in: a session's cookie for a name and a password, and its CSRF token."
+    return _by_password("auth_begin_session", summary, _SESSION)
+
+
+def _by_password(operation: str, summary: str, answer: Schema) -> Schema:
     return {
-        "operationId": "auth_token",
+        "operationId": operation,
         "tags": ["auth"],
-        "summary": "Log in: a token for a name and a password.",
+        "summary": summary,
         "security": [],
         "requestBody": {"required": True, "content": {JSON: {"schema": {"$ref": "#/components/schemas/LogIn"}}}},
-        "responses": {"200": _json_response("The token and when it expires", answer), **_refusals(401, 422, 429, 503)},
+        "responses": {"200": answer, **_refusals(401, 403, 413, 415, 422, 429, 503)},
+    }
+
+
+def _session() -> Schema:
+    return {
+        "operationId": "auth_session",
+        "tags": ["auth"],
+        "summary": "Who is logged in with this browser's session, and its CSRF token.",
+        "security": [{"session": []}],
+        "responses": {"200": _SESSION, **_refusals(401, 503)},
     }
 
 
@@ -226,8 +265,8 @@ def _log_out() -> Schema:
     return {
         "operationId": "auth_logout",
         "tags": ["auth"],
-        "summary": "Log out: the token of this request is not valid any more.",
-        "responses": {"204": {"description": "Done"}, **_refusals(401, 503)},
+        "summary": "Log out: the token or session of this request is not valid any more.",
+        "responses": {"204": {"description": "Done"}, **_refusals(401, 403, 503)},
     }
 
 
@@ -243,10 +282,16 @@ def _problem_response(description: str) -> Schema:
     return {"description": description, "content": {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}}
 
 
+_SESSION: Final = _json_response("The session", {"$ref": "#/components/schemas/SessionShown"})
 _BY_STATUS: Final = {
-    401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 406: "NotAcceptable", 409: "Conflict", 413: "TooLarge",
-    422: "Invalid", 429: "TooMany", 503: "Unavailable",
+    400: "BadRequest", 401: "Unauthorized", 403: "Forbidden", 404: "NotFound", 406: "NotAcceptable", 408: "TooSlow",
+    409: "Conflict", 413: "TooLarge", 414: "QueryTooLong", 415: "UnsupportedMediaType", 422: "Invalid", 429: "TooMany",
+    431: "HeadTooLarge", 500: "Failed", 503: "Unavailable", 504: "TimedOut",
 }  # fmt: skip
+
+
+# What every command and query may answer: see `web.problems`, `web.limits`.
+_ALWAYS: Final = (400, 401, 403, 404, 406, 409, 414, 422, 429, 431, 500, 503, 504)
 
 
 def _refusals(*statuses: int) -> Schema:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 import msgspec
-from litestar import Request, route
+from litestar import route
 from litestar.handlers import HTTPRouteHandler
 from litestar.params import RawBody
 from litestar.response import Response
 
 from imis_core.routes import Answer, Refused, Route, RouteRequest
-from imis_core.web.authentication import Authentication
+from imis_core.web.authentication import Asked, Authentication
 from imis_core.web.bodies import read_body
 from imis_core.web.exports import negotiate
 from imis_core.web.parameters import pairs_of
@@ -26,7 +26,6 @@ from imis_core.web.problems import Failure, headers_of
 if TYPE_CHECKING:
     from imis_core.application import Application
 
-Asked = Request[Any, Any, Any]
 ROUTE: Final = "imis.route"  # key of a request's state: what the metrics call it
 _encode: Final = msgspec.json.Encoder(decimal_format="number").encode
 
@@ -44,9 +43,13 @@ def plugin_handlers(app: Application, desk: Authentication) -> list[HTTPRouteHan
 
 def _handler(app: Application, desk: Authentication, routes: Mapping[str, Route]) -> Callable[..., Response[Any]]:
     def answer(request: Asked, body: RawBody) -> Response[Any]:
+        with desk.bounds():
+            return answered(request, body)
+
+    def answered(request: Asked, body: bytes) -> Response[Any]:
         one = routes[request.method]
         request.scope["state"][ROUTE] = one.name
-        caller = None if one.open else desk.caller(request.headers.get("authorization"))
+        caller = None if one.open else desk.caller(request)
         negotiate(request.headers.get("accept"), one.media_types)
         asked = RouteRequest(
             app=app,

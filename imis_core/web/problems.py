@@ -26,6 +26,9 @@ _STATUS: Final[Mapping[str, int]] = {
     "auth.required": 401,
     "auth.invalid_token": 401,
     "auth.failed": 401,
+    "auth.session_ended": 401,
+    "auth.csrf": 403,
+    "auth.password_change_required": 403,
     "permission.denied": 403,
     "not_found": 404,
     "http.bad_request": 400,
@@ -35,6 +38,13 @@ _STATUS: Final[Mapping[str, int]] = {
     "http.unsupported_media_type": 415,
     "input.invalid": 422,
     "auth.too_many": 429,
+    "auth.locked": 429,
+    "requests.too_many": 429,
+    "lookups.too_many": 429,
+    "requests.timed_out": 504,
+    "http.too_slow": 408,
+    "http.query_too_long": 414,
+    "http.head_too_large": 431,
     "internal": 500,
     "plugins.failed": 500,
 }
@@ -47,6 +57,7 @@ _OF_STATUS: Final[Mapping[int, tuple[str, str]]] = {
 _CHALLENGE: Final[Mapping[str, str]] = {
     "auth.required": "Bearer",
     "auth.failed": "Bearer",
+    "auth.session_ended": "Bearer",
     "auth.invalid_token": 'Bearer error="invalid_token"',
 }
 _log = logging.getLogger(__name__)
@@ -103,6 +114,8 @@ def headers_of(refusal: Refusal, status: int, headers: Mapping[str, str]) -> dic
     sent = dict(headers)
     if refusal.code in _CHALLENGE:
         sent["WWW-Authenticate"] = _CHALLENGE[refusal.code]
+    if "retry_after" in refusal.details:
+        sent["Retry-After"] = str(refusal.details["retry_after"])
     if status == HTTPStatus.SERVICE_UNAVAILABLE:
         sent.setdefault("Retry-After", str(RETRY_SECONDS))
     return sent
@@ -123,7 +136,7 @@ def failure_of(error: Exception, instance: str, request: str) -> Failure:
         if code.startswith("database."):
             _log.error("request %s: %s", request, error)
             return Failure(AWAY, 503)
-        return Failure(error.refusal, 503 if isinstance(error, Unavailable) else status_of(code))
+        return Failure(error.refusal, _STATUS.get(code, 503) if isinstance(error, Unavailable) else status_of(code))
     if isinstance(error, HTTPException):
         known = _OF_STATUS.get(error.status_code)
         if known is not None:

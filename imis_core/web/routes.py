@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
 
+import attrs
 import msgspec
 import sqlalchemy as sa
 from litestar import get, post, route
@@ -22,12 +23,12 @@ from imis_core.errors import ImisError, Problem, Refusal, Unavailable, invalid, 
 from imis_core.queries import PAGE, Query, export, run_page, run_query
 from imis_core.security.caller import Caller, denied
 from imis_core.web import metrics, pages
-from imis_core.web.authentication import Authentication
+from imis_core.web.authentication import Asked, Authentication
 from imis_core.web.bodies import read_body
 from imis_core.web.exports import FILE_TYPES, JSON, negotiate, parts_of, write_export
 from imis_core.web.openapi import as_3_0, openapi_document
 from imis_core.web.parameters import Pairs, pairs_of, read_parameters
-from imis_core.web.plugin_routes import ROUTE, Asked, plugin_handlers
+from imis_core.web.plugin_routes import ROUTE, plugin_handlers
 from imis_core.web.problems import RequestRefused, problem_response
 
 if TYPE_CHECKING:
@@ -59,11 +60,12 @@ class Doors:
 
         One handler for both methods: Litestar 2.25 wraps a synchronous handler twice when another one has its path.
         """
-        caller = self._desk.caller(request.headers.get("authorization"))
-        name = f"{noun}.{verb}"
-        if request.method == "GET":
-            return self._query(request, name, caller)
-        return self._command(request, name, caller, body)
+        with self._desk.bounds():
+            caller = self._desk.caller(request)
+            name = f"{noun}.{verb}"
+            if request.method == "GET":
+                return self._query(request, name, caller)
+            return self._command(request, name, caller, body)
 
     def _command(self, request: Asked, name: str, caller: Caller, body: bytes) -> Response[Any]:
         definition = self._app.commands.get(name)
@@ -141,13 +143,27 @@ class Doors:
 
     def log_in(self, request: Asked, body: RawBody) -> Response[Any]:
         """`POST /api/auth/token`."""
-        data = read_body(body, request.headers.get("content-type"))
-        place = request.client.host if request.client is not None else "unknown"
-        return _json(self._desk.log_in(data, place, request.headers.get("user-agent", "")))
+        return _json(self._desk.log_in(read_body(body, request.headers.get("content-type")), request))
 
-    def log_out(self, request: Asked) -> None:
+    def session(self, request: Asked, body: RawBody) -> Response[Any]:
+        """`POST /api/auth/session` begins a browser's session, `GET` shows it with its CSRF token."""
+        if request.method == "GET":
+            session = self._desk.session(request)
+            return _json(attrs.asdict(self._desk.shown(session, request.cookies[self._desk.cookie_name])))
+        # A form of another site can send everything but JSON.
+        data = read_body(body, request.headers.get("content-type") or "none")
+        shown, cookie = self._desk.begin_session(data, request)
+        answer = _json(attrs.asdict(shown))
+        answer.set_cookie(cookie)
+        return answer
+
+    def log_out(self, request: Asked) -> Response[Any]:
         """`POST /api/auth/logout`."""
-        self._desk.log_out(request.headers.get("authorization"))
+        cookie = self._desk.log_out(request)
+        answer: Response[Any] = Response(None, status_code=204)
+        if cookie is not None:
+            answer.set_cookie(cookie)
+        return answer
 
     # --- pages for operators and developers
 
@@ -206,7 +222,8 @@ class Doors:
         return [
             route("/api/{noun:str}/{verb:str}", http_method=["GET", "POST"], status_code=200, **in_thread)(self.door),
             post("/api/auth/token", status_code=200, **in_thread)(self.log_in),
-            post("/api/auth/logout", status_code=204, **in_thread)(self.log_out),
+            route("/api/auth/session", http_method=["GET", "POST"], status_code=200, **in_thread)(self.session),
+            post("/api/auth/logout", status_code=200, **in_thread)(self.log_out),
             get("/health/live", **at_once)(self.live),
             get("/health/ready", **in_thread)(self.ready),
             get("/metrics", **in_thread)(self.figures),

@@ -25,9 +25,13 @@ from litestar.types import Message, Scope
 from uvicorn.supervisors import Multiprocess
 
 from imis_core.errors import Refusal, Unavailable
+from imis_core.protection import SecurityTable
+from imis_core.redaction import guarded_standard_error
+from imis_core.web.authentication import Asked
 from imis_core.web.bodies import BODY_MAX
+from imis_core.web.limits import HEAD_MAX, PatientProtocol, check_head, patient
 from imis_core.web.metrics import SHARED_FOLDER, Metrics
-from imis_core.web.plugin_routes import ROUTE, Asked, teller, told
+from imis_core.web.plugin_routes import ROUTE, teller, told
 from imis_core.web.problems import failure_of, failure_response
 from imis_core.web.routes import Doors, address
 
@@ -37,7 +41,6 @@ if TYPE_CHECKING:
 THREADS: Final = 16  # per process; fewer than the pool has connections, so that no request waits for one
 GRACE_SECONDS: Final = 30  # what running requests get to end after SIGTERM
 KEEP_ALIVE_SECONDS: Final = 20
-STATEMENT_SECONDS: Final = 300  # what one statement of a request may take; longer work goes into the background
 _START_SECONDS: Final = 60.0
 _PORT_MAX: Final = 65_535
 _REQUEST: Final = "imis.request"
@@ -49,13 +52,17 @@ _HEADERS: Final = (
     (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
     (b"cache-control", b"no-store"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
 )
+
+
+_HSTS: Final = (b"strict-transport-security", b"max-age=31536000")  # a year
 
 
 def make_asgi(app: Application) -> Litestar:
     """The REST door of an application. Opens and closes nothing of the application's own."""
     figures = Metrics(app)
-    app.database.statement_seconds = STATEMENT_SECONDS
 
     def answer(request: Asked, error: Exception) -> Response[bytes]:
         where = address(request)
@@ -65,6 +72,7 @@ def make_asgi(app: Application) -> Litestar:
 
     async def begin(request: Asked) -> None:
         request.scope["state"][_BEGUN] = time.perf_counter()
+        check_head(request.scope)
 
     async def frame(message: Message, scope: Scope) -> None:
         if message["type"] != "http.response.start":
@@ -72,6 +80,8 @@ def make_asgi(app: Application) -> Litestar:
         headers = list(message["headers"])
         given = {name.lower() for name, _ in headers}
         headers += [pair for pair in _HEADERS if pair[0] not in given]
+        if scope["scheme"] == "https":  # here, or at the proxy that says so
+            headers.append(_HSTS)
         headers.append((b"x-request-id", request_id(scope).encode()))
         message["headers"] = headers
         state = scope["state"]
@@ -90,6 +100,7 @@ def make_asgi(app: Application) -> Litestar:
         on_startup=[threads],
         exception_handlers={Exception: answer},
         request_max_body_size=BODY_MAX,
+        middleware=[patient(app.settings.security.body_seconds)],
         openapi_config=None,
         logging_config=None,
         debug=False,
@@ -128,10 +139,12 @@ def serve(
             stack.callback(lambda: ended.append(worker.stop()))
         ready = partial(_announce, announce, host, listener.getsockname()[1], worker_inside)
         if workers == 1:
-            _Server(web_config(make_asgi(app), 1), ready).run(sockets=[listener])
+            _Server(web_config(make_asgi(app), 1, app.settings.security), ready).run(sockets=[listener])
         else:
             stack.enter_context(_shared_figures())
-            servers = _Servers(web_config(partial(_web_process, folder), workers), [listener], ready)
+            servers = _Servers(
+                web_config(partial(_web_process, folder), workers, app.settings.security), [listener], ready
+            )
             servers.run()
             if servers.failed:
                 message = "a web process did not start; its error stands above, mend it and start again"
@@ -140,11 +153,13 @@ def serve(
         leave_at_once()
 
 
-def web_config(asgi: Any, workers: int) -> uvicorn.Config:
+def web_config(asgi: Any, workers: int, security: SecurityTable | None = None) -> uvicorn.Config:
     """How uvicorn runs the door: no access log (a proxy keeps one), no word about itself, graceful stops."""
+    settings = security or SecurityTable()
     return uvicorn.Config(
         asgi, factory=workers > 1, workers=workers, log_config=None, access_log=False, server_header=False,
         lifespan="on", timeout_graceful_shutdown=GRACE_SECONDS, timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        forwarded_allow_ips=list(settings.proxies), http=PatientProtocol, h11_max_incomplete_event_size=HEAD_MAX,
     )  # fmt: skip
 
 
@@ -153,6 +168,7 @@ def _web_process(folder: Path) -> Litestar:
     from imis_core.opening import open_application
 
     stack = ExitStack()
+    stack.enter_context(guarded_standard_error())
     app = stack.enter_context(open_application(folder))
     asgi = make_asgi(app)
     asgi.on_shutdown.append(stack.close)

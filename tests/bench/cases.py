@@ -108,19 +108,29 @@ def insured_families(app: TestApp, families: int) -> None:
     package = {"scheme": "chf", "code": "B", "name": "B", "valid_from": "2019-01-01", "terms": terms}
     app.do("benefit_packages.define", package)
     for start in range(0, families, BATCH):
-        groups = [_family(n) for n in range(start, min(start + BATCH, families))]
-        app.do_all("beneficiaries.register_group", groups)
-        enrolled = app.do_all(
-            "coverage.enrol",
-            [{"scheme": "chf", "package": "B", "group": g["code"], "on": "2021-01-01"} for g in groups],
-        )
-        app.do_all(
-            "contributions.record",
-            [
-                {"coverage": e["id"], "amount": e["due"], "receipt": g["code"], "on": "2021-01-01"}
-                for g, e in zip(groups, enrolled, strict=True)
-            ],
-        )
+        insure(app, start, min(start + BATCH, families))
+
+
+def insure(app: TestApp, start: int, stop: int) -> tuple[int, int, int]:
+    """Register, enrol and pay families as one batch each; the statements that each took."""
+    groups = [_family(n) for n in range(start, stop)]
+    begun = app.database.statements
+    app.do_all("beneficiaries.register_group", groups)
+    registered = app.database.statements
+    enrolled = app.do_all(
+        "coverage.enrol",
+        [{"scheme": "chf", "package": "B", "group": g["code"], "on": "2021-01-01"} for g in groups],
+    )
+    quoted = app.database.statements
+    paid = app.do_all(
+        "contributions.record",
+        [
+            {"coverage": e["id"], "amount": e["due"], "receipt": g["code"], "on": "2021-01-01"}
+            for g, e in zip(groups, enrolled, strict=True)
+        ],
+    )
+    assert {p["status"] for p in paid} == {"active"}
+    return registered - begun, quoted - registered, app.database.statements - quoted
 
 
 def _family(n: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.bench import cases, simulating
+from tests.bench import families as insured
 from tests.bench import payroll as payrolls
 from tests.bench.measure import CASH, Figure, bench
 
@@ -15,6 +16,16 @@ def persons(small: bool, runs: int) -> list[Figure]:
 def claims(small: bool, runs: int) -> list[Figure]:
     with bench() as at:
         return [cases.claims(at, 2_000 if small else 20_000, 500 if small else 5_000, runs)]
+
+
+def families(small: bool, runs: int) -> list[Figure]:
+    with bench() as at:
+        return [insured.families(at, 2_000 if small else 20_000, runs)]
+
+
+def family_statements(small: bool, runs: int) -> list[str]:
+    with bench() as at:
+        return insured.statements(at)
 
 
 def statements(small: bool, runs: int) -> list[str]:

@@ -91,6 +91,29 @@ def test_users_act_with_their_roles(small: Path, imis: Imis, monkeypatch: pytest
     assert imis("-C", small, "user", "passwd", "anna").out == "the password of anna is changed\n"
 
 
+def test_no_password_stands_on_a_command_line(
+    small: Path, imis: Imis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Everybody on the machine reads it there: JSON with one is refused, from standard input or a file it is taken."""
+    data = json.dumps({"name": "olga", "roles": ["clerk"], "password": "five blue kites"})
+    for inline in (data, f"[{data}]"):
+        refused = imis("-C", small, "run", "users.add", "--data", inline)
+        assert (refused.code, "--data -" in refused.err, "kites" in refused.err) == (2, True, False)
+    (tmp_path / "olga.json").write_text(data)
+    assert imis("-C", small, "run", "users.add", "--data", tmp_path / "olga.json").code == 0
+    monkeypatch.setattr("sys.stdin", io.StringIO(data.replace("olga", "olaf")))
+    assert imis("-C", small, "run", "users.add", "--data", "-").code == 0
+    assert imis("-C", small, "run", "users.add", "--data", '{"name": "otto", "roles": []}').code == 0
+
+
+def test_a_given_password_is_marked(small: Path, imis: Imis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--must-change` makes the user choose another one at the next login."""
+    for command in (("add", "mia", "--role", "clerk"), ("passwd", "mia")):
+        monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
+        assert imis("-C", small, "user", *command, "--must-change").code == 0
+        assert imis("-C", small, "run", "users.show", "--data", '{"user": "mia"}').data["must_change"] is True
+
+
 @pytest.mark.parametrize(
     ("password", "role", "code", "told"),
     [
@@ -309,3 +332,37 @@ def test_a_folder_that_is_in_use_is_left_alone(imis: Imis, tmp_path: Path) -> No
     (tmp_path / "here.txt").write_text("mine")
     answer = imis("new", tmp_path, "--preset", "blank", "--defaults")
     assert (answer.code, [p.name for p in tmp_path.iterdir()]) == (2, ["here.txt"])
+
+
+def test_a_claim_is_explained_in_words(small: Path, imis: Imis) -> None:
+    """The text of `claims.explain`, in a language that is asked for; one line and exit code 2 for what is not there."""
+    line = {"item": "LAB", "quantity": 1, "price": "80"}
+    person = {"number": "EX1", "given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1990-01-01"}
+    for command, data in (
+        ("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"}),
+        ("catalogue.define_item", {"code": "LAB", "name": "Lab", "kind": "service", "price": "100"}),
+        ("providers.register", {"code": "EXHC", "name": "HC", "level": "hospital"}),
+        ("beneficiaries.register_person", person),
+        (
+            "claims.submit",
+            {
+                "code": "EX-1", "provider": "EXHC", "number": "EX1", "from": "2021-02-01", "diagnosis": "A09",
+                "lines": [line],
+            },
+        ),
+    ):  # fmt: skip
+        assert imis("-C", small, "run", command, "--data", json.dumps(data)).code == 0
+    told = imis("-C", small, "explain", "claim", "EX-1")
+    assert (told.code, told.out.splitlines()[:3]) == (
+        0,
+        [
+            "Claim EX-1 of the facility EXHC for care on February 1, 2021.",
+            "It is rejected: no policy of the patient covered February 1, 2021.",
+            "",
+        ],
+    )
+    french = imis("-C", small, "explain", "claim", "EX-1", "--language", "fr")
+    assert french.out.startswith("Demande EX-1 de l’établissement EXHC pour des soins du 1 février 2021.")
+    unknown = imis("-C", small, "explain", "claim", "NIL")
+    assert (unknown.code, len(unknown.err.splitlines())) == (1, 1)
+    assert imis("-C", small, "explain", "claim", "EX-1", "--language", "xx").code == 2

@@ -13,7 +13,7 @@ from tests.faults.fault_kills import CHF
 from tests.faults.harness import Deployment, client, until
 from tests.faults.world import all_done, claims
 
-LIMITS = {"imis_core.web.server.STATEMENT_SECONDS": 2, "imis_core.database.engine.IDLE_SECONDS": 2}
+LIMITS = {"imis_core.web.authentication.STATEMENT_SECONDS_MAX": 2, "imis_core.database.engine.IDLE_SECONDS": 2}
 
 
 @pytest.mark.parametrize("what", ["raise", "too_few", "garbage", "nothing"])

@@ -18,6 +18,8 @@ from imis_core.files import read_table
 from imis_core.imports import ImportReport, import_file
 from imis_core.opening import Playground
 from imis_core.testing.app import TestApp
+from imis_core.testing.auditor import assert_sound
+from tests.real_data.package import PACKAGE, catalogue_item, terms_of
 
 MAPS: Final = Path(__file__).parent / "maps"
 SCHEME: Final = "synthea"
@@ -29,23 +31,6 @@ SETTINGS: Final = {
     "plugins": {"enabled": ["health_insurance"]},
     "schemes": {SCHEME: {"type": "health_insurance"}},
 }
-PACKAGE: Final = {
-    "scheme": SCHEME,
-    "code": "FAMILY",
-    "name": "Family package",
-    "valid_from": "2010-01-01",
-}
-DEDUCTIBLE: Final = "25"  # a treatment
-CEILING: Final = "20000"  # a policy
-TERMS: Final = {
-    "insurance_months": 12,
-    "grace_payment_months": 1,
-    "premium_adult": "300",
-    "premium_child": "150",
-    "deductible": {"level": "treatment", "general": DEDUCTIBLE},
-    "ceiling": {"level": "policy", "general": CEILING},
-}
-SHARE_BY_CATEGORY: Final = {"encounter": 100, "procedure": 80, "immunization": 100, "medication": 70}
 
 
 @define
@@ -54,9 +39,11 @@ class Outcome:
 
     imports: dict[str, ImportReport] = field(factory=dict)
     policies: int = 0
+    held: dict[str, str] = field(factory=dict)  # household -> its last policy
     contributions: Decimal = Decimal(0)
     refusals: Counter[str] = field(factory=Counter)
     line_outcomes: Counter[str] = field(factory=Counter)
+    codes: Counter[tuple[int | None, str]] = field(factory=Counter)  # (rejection, "claims" | "lines")
     processed: int = 0
     claimed: Decimal = Decimal(0)
     payable: Decimal = Decimal(0)
@@ -111,6 +98,7 @@ def run(playground: Playground, folder: Path, work: Path, progress: Any = None) 
         pay(app, outcome)
         tally(app, outcome)
         outcome.check()
+        assert_sound(app)
         return outcome
 
 
@@ -124,14 +112,14 @@ def load(app: TestApp, kind: str, folder: Path, stem: str, work: Path) -> Import
 
 
 def define_package(app: TestApp, folder: Path) -> None:
-    items = app.do("catalogue.items")
-    terms = {
-        **TERMS,
-        "items": {
-            item["code"]: {"limit": "coinsurance", "percent": SHARE_BY_CATEGORY[item["category"]]} for item in items
-        },
-    }
-    app.do("benefit_packages.define", {**PACKAGE, "terms": terms})
+    """The catalogue completed, and the package that pays for all of it."""
+    chunk = next(read_table(find(folder, "items")).chunks(1_000_000)).columns
+    items = [dict(zip(chunk, row, strict=True)) for row in zip(*chunk.values(), strict=True)]
+    wrong = [
+        o for o in app.do_all("catalogue.define_item", [catalogue_item(i) for i in items]) if isinstance(o, Refusal)
+    ]
+    assert not wrong, wrong[:3]
+    app.do("benefit_packages.define", {"scheme": SCHEME, **PACKAGE, "terms": terms_of(items)})
 
 
 def read_deaths(folder: Path) -> dict[str, date]:
@@ -152,20 +140,24 @@ def record_deaths(app: TestApp, deaths: dict[str, date], *, before: date) -> Non
 
 
 def enrol(app: TestApp, outcome: Outcome, on: date) -> None:
-    """Each household is enrolled and pays in full on this day."""
+    """Each household is enrolled, or its policy renewed, and pays in full on this day."""
     groups = app.rows("SELECT code FROM core.groups ORDER BY code")
     for start in range(0, len(groups), BATCH):
         chunk = groups[start : start + BATCH]
-        enrolled = app.do_all(
-            "coverage.enrol",
-            [{"scheme": SCHEME, "package": "FAMILY", "group": g["code"], "on": on.isoformat()} for g in chunk],
-        )
+        renewed = [outcome.held.get(g["code"]) for g in chunk]
+        new = {"scheme": SCHEME, "package": PACKAGE["code"], "on": on.isoformat()}
+        asked = [{**new, "group": g["code"]} for g, r in zip(chunk, renewed, strict=True) if r is None]
+        again = [{"coverage": r, "on": on.isoformat()} for r in renewed if r is not None]
+        first, later = iter(app.do_all("coverage.enrol", asked)), iter(app.do_all("coverage.renew", again))
+        enrolled = [next(first) if r is None else next(later) for r in renewed]
         payments = []
         for group, answer in zip(chunk, enrolled, strict=True):
             if isinstance(answer, Refusal):
-                outcome.refusals[f"coverage.enrol: {answer.code}"] += 1
+                outcome.refusals[f"coverage: {answer.code}"] += 1
+                outcome.held.pop(group["code"], None)
                 continue
             outcome.policies += 1
+            outcome.held[group["code"]] = answer["id"]
             if Decimal(answer["due"]):
                 receipt = f"{group['code']}-{on.year}"
                 payment = {"coverage": answer["id"], "amount": answer["due"], "receipt": receipt}
@@ -205,6 +197,13 @@ def tally(app: TestApp, outcome: Outcome) -> None:
     for row in app.rows("SELECT rejection, count(*) AS lines FROM core.claim_line_checks GROUP BY rejection"):
         name = "passed" if row["rejection"] is None else Rejection(row["rejection"]).label
         outcome.line_outcomes[name] = row["lines"]
+    counted = {
+        "claims": "SELECT s.rejection, count(*) AS n FROM core.claim_states s WHERE s.version = 1 GROUP BY 1",
+        "lines": "SELECT rejection, count(*) AS n FROM core.claim_line_checks GROUP BY 1",
+    }
+    for what, statement in counted.items():
+        for row in app.rows(statement):
+            outcome.codes[row["rejection"], what] = row["n"]
     balances = app.do("ledger.balances", {"scheme": SCHEME})
     outcome.ledger = {name: Decimal(amount) for name, amount in balances["accounts"].items()}
     outcome.balanced = balances["balanced"]

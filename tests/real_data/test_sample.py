@@ -23,7 +23,9 @@ def test_every_row_is_loaded_or_listed_and_every_total_ties(outcome: Outcome) ->
     claims = outcome.imports["claims"]
     assert claims.rows > 1000
     assert outcome.paid > 0
-    assert set(claims.outcomes) == {"checked", "no_coverage", "person_invalid"}
+    assert set(claims.outcomes) == {"checked", "no_coverage", "person_invalid", "all_lines_rejected"}
+    # The sample meets the checks that look at other claims too.
+    assert {"frequency", "max_provisions", "max_hospitalisations"} <= set(outcome.line_outcomes)
 
 
 def test_claims_without_a_diagnosis_are_listed_with_the_reason(outcome: Outcome) -> None:

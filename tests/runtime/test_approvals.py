@@ -14,6 +14,7 @@ from attrs import field, frozen
 from imis_core.commands import command, run_command
 from imis_core.context import Context
 from imis_core.errors import ImisError, Refusal, refused
+from imis_core.security.login import log_in
 from imis_core.testing.app import TestApp
 
 TODAY = date(2021, 1, 1)
@@ -148,10 +149,12 @@ def test_only_the_named_roles_decide(site: TestApp) -> None:
 def test_two_approvers_are_two_persons(site: TestApp) -> None:
     """With `approvers = 2` the first approval only counts, and the same person cannot give the second."""
     approval = ask(site, {"name": "new", "roles": [], "password": "correct horse"}, "administrator", "users.add")
+    (stored,) = site.rows("SELECT request::text AS request FROM core.approvals")
+    assert "correct horse" not in stored["request"]  # a secret waits under the deployment's key
     assert decide(site, "approve", approval, "fred") == {"status": "awaiting_approval", "result": None}
     assert refusal(site, "approve", approval, "fred") == "approvals.same_person"
     assert decide(site, "approve", approval, "fay")["status"] == "approved"
-    assert [u["name"] for u in site.do("users.list") if u["name"] == "new"] == ["new"]
+    assert log_in(site, "new", "correct horse", "test")
 
 
 def test_only_the_maker_withdraws(site: TestApp) -> None:

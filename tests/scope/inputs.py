@@ -272,6 +272,12 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "users.add": {"name": "new", "roles": ["place"], "places": ["PLACE-{q}"]},
     "users.change": {"user": "place-{side}", "places": ["PLACE-{q}"]},
     "users.disable": {"user": "place-{side}"},
+    "users.change_password": {"password": "not this one", "new_password": "some words of mine"},
+    "users.enable": {"user": "place-{side}"},
+    "users.end_logins": {"user": "place-{side}"},
+    "users.role_matrix": {"role": "place", "name": "users.list"},
+    "users.show": {"user": "place-{side}"},
+    "users.unlock": {"user": "place-{side}"},
     "providers.show": {"provider": "HC-{q}"},
 }  # fmt: skip
 
@@ -372,6 +378,10 @@ LOCAL: Final[Mapping[str, tuple[str, ...]]] = {
     "bank": (),
     "forget": (),
     "job": ("@job",),
+    "language": (),
+    "login": (),
+    "address": (),
+    "password": (),
     "subscriber": (),
     "state": (),
     "class": (),

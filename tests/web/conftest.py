@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Literal
 
 import httpx
@@ -135,6 +135,28 @@ def rows(context: Context, asked: ListRows) -> Listing:
         ]  # fmt: skip
 
     return Listing(sa.select(series.c.n), (series.c.n,), build, {"number": series.c.n})
+
+
+class Hands:
+    """A clock that a test moves by any while."""
+
+    def __init__(self) -> None:
+        self.moment = datetime(2021, 1, 1, 12, tzinfo=UTC)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def today(self) -> date:
+        return self.moment.date()
+
+    def wait(self, **while_: float) -> None:
+        self.moment += timedelta(**while_)
+
+
+@pytest.fixture
+def hands() -> Hands:
+    """The clock of one test's application: `app.clock = hands`."""
+    return Hands()
 
 
 class Probe:

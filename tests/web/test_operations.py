@@ -8,9 +8,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from imis_core.errors import ImisError
-from imis_core.web.authentication import FAILURES_MAX, WINDOW_SECONDS, Brake
-
 
 def test_logging_in_and_out(site: Any) -> None:
     """A token works until it is revoked; logging out ends this token only."""
@@ -40,33 +37,6 @@ def test_a_wrong_login_form_is_422(site: Any, body: Any) -> None:
     """The login is read as strictly as everything else."""
     answer = site.anyone.post("/api/auth/token", json=body)
     assert (answer.status_code, answer.json()["code"]) == (422, "input.invalid")
-
-
-def test_guessing_passwords_is_stopped(site: Any) -> None:
-    """After ten failures a name is shut for the address, with `Retry-After`."""
-    answers = [
-        site.anyone.post("/api/auth/token", json={"name": "victim", "password": f"wrong {n}"})
-        for n in range(FAILURES_MAX + 1)
-    ]
-    assert [a.status_code for a in answers] == [401] * FAILURES_MAX + [429]
-    assert answers[-1].json()["code"] == "auth.too_many"
-    assert 0 < int(answers[-1].headers["retry-after"]) <= WINDOW_SECONDS + 1
-
-
-def test_the_brake_lets_go_after_its_window() -> None:
-    """Failures are forgotten after a minute; other addresses are not touched."""
-    now = [0.0]
-    brake = Brake(lambda: now[0])
-    for _ in range(FAILURES_MAX):
-        brake.check("anna", "here")
-        brake.failed("anna", "here")
-    with pytest.raises(ImisError, match=r"auth\.too_many"):
-        brake.check("anna", "here")
-    brake.check("anna", "there")
-    now[0] = WINDOW_SECONDS
-    brake.check("anna", "here")
-    brake.failed("anna", "here")
-    brake.check("anna", "here")
 
 
 def test_health_needs_no_login(site: Any) -> None:
