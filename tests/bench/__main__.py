@@ -32,7 +32,10 @@ SCALE_HEAD = (
 )
 
 
-SIMULATE_HEAD = "| proposal | lines | time | of it computing here | statements | peak memory |\n| --- | --- | --- | --- | --- | --- |"
+SIMULATE_HEAD = (
+    "| proposal | lines | time | of it computing here | statements | peak memory |\n"
+    "| --- | --- | --- | --- | --- | --- |"
+)
 
 
 def in_process(work: Callable[..., Any], *arguments: Any) -> Any:
