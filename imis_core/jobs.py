@@ -115,6 +115,7 @@ class Queue:
             assert number is not None
             with self._changing:
                 self._running.add(number)
+                self._released.discard(number)  # taken again, perhaps by this very process
             try:
                 perform_job(app, Taken(number, context.job.attempts, job, data, run, chunk))
             except Exception as error:

@@ -23,6 +23,8 @@ from tests.machine.world import HOUSEHOLDS, START, register_household
 PEOPLE = 7
 PICK = st.integers(0, 11)
 AMOUNT = st.sampled_from(["10", "50", "25.50", "0.01", "120"])
+STATUSES = st.lists(st.sampled_from(["paid", "paid", "failed", "returned"]), min_size=1, max_size=3)
+VISITS = st.lists(st.tuples(PICK, st.integers(1, 4)), min_size=1, max_size=5)
 USER = st.sampled_from(["administrator", "anna", "ben"])
 STEPS: Counter[str] = (
     Counter()
@@ -237,6 +239,64 @@ class Machine(RuleBasedStateMachine):
     def _order(self, pick: int, which: int) -> Any:
         found = self._listed("payments.orders", _one(self._sources(), pick))
         return _one(found, which) if found else None
+
+    # --- whole ways, so that a walk also comes far
+
+    @rule(pick=PICK, statuses=STATUSES, again=st.booleans(), rejected=st.integers(0, 3))
+    def pay_a_grant(self, pick: int, statuses: list[str], again: bool, rejected: int) -> None:
+        """A cycle's payroll by two people, sent and reported on; perhaps some of it twice, or rejected halfway."""
+        scheme, cycle = _one(self.cycles, pick)
+        asked = {"scheme": scheme, "package": "GRANT" if scheme == "nafa" else "INJURY", "cycle": cycle}
+        payroll = self.attempt("payroll.generate", asked, "anna")
+        if not payroll:
+            return
+        self.payrolls.append(payroll["id"])
+        named = {"payroll": payroll["id"]}
+        for step, (name, data, user) in enumerate(
+            (
+                ("payroll.approve", named, "ben"),
+                ("payments.submit", named, "anna"),
+                ("payroll.close", named, "ben"),
+            )
+        ):
+            if rejected == step + 1:
+                self.attempt("payroll.reject", {**named, "reason": "a mistake"}, "ben")
+            self.attempt(name, data, user)
+        self.report(named, statuses, again)
+
+    @precondition(lambda self: self.people)
+    @rule(
+        visits=st.lists(st.tuples(PICK, st.integers(1, 4)), min_size=1, max_size=5),
+        statuses=STATUSES,
+        again=st.booleans(),
+    )
+    def pay_for_claims(self, visits: list[tuple[int, int]], statuses: list[str], again: bool) -> None:
+        """Claims of some visits, valuated, requested and approved by two people, sent and reported on."""
+        for pick, quantity in visits:
+            self.submit_claim(pick, quantity, "HC1" if pick % 2 else "HC2", False)
+        self.process_claims(behind=again)
+        if again:
+            self.workers_run()
+        request = self.attempt("claims.request_payment", {"scheme": "chf", "from": START, "to": self.today()}, "anna")
+        if request:
+            self.requests.append(request["id"])
+            self.attempt("claims.approve_payment", {"request": request["id"]}, "ben")
+            self.attempt("payments.submit", {"claims_batch": request["id"]})
+            self.report({"claims_batch": request["id"]}, statuses, again)
+
+    def report(self, source: Mapping[str, str], statuses: list[str], again: bool) -> None:
+        """The bank's report on every order of a source; what failed is tried again, what was paid is reversed."""
+        orders = self._listed("payments.orders", source)
+        rows = [
+            {"order": order["id"], "status": _one(statuses, n), "amount": order["amount"], "reason": "says the bank"}
+            for n, order in enumerate(orders)
+        ]
+        if rows:
+            for _ in range(2 if again else 1):
+                self.attempt("payments.reconcile", {"provider": "BANK", "rows": rows})
+            for order, row in list(zip(orders, rows, strict=True))[:2]:
+                move = "reverse" if row["status"] == "paid" else "retry"
+                self.attempt(f"payments.{move}", {"order": order["id"], "reason": "as agreed"})
 
     # --- employment injury
 

@@ -12,7 +12,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from tests.machine.machine import STEPS, Machine
 
 SHORT = settings(
-    max_examples=8, stateful_step_count=22, deadline=None, phases=[Phase.generate], database=None,
+    max_examples=6, stateful_step_count=18, deadline=None, phases=[Phase.generate], database=None,
     suppress_health_check=list(HealthCheck), print_blob=True,
 )  # fmt: skip
 

@@ -143,6 +143,7 @@ def test_a_worker_gives_back_what_does_not_end(
     SECONDS[0] = 0.0
     app.queue.run_due()
     assert app.do("jobs.show", {"job": job})["result"] == {"done": 1}
+    assert {row["status"] for row in app.rows("SELECT status FROM jobs.procrastinate_jobs")} == {"succeeded"}
 
 
 def test_garbage_of_a_plugin_is_told_with_its_name(make_app: Callable[..., TestApp], make_plugin: Any) -> None:
