@@ -10,8 +10,6 @@ import logging
 import os
 import shutil
 import sys
-import sysconfig
-from collections.abc import Iterator
 from pathlib import Path
 
 import nox
@@ -95,35 +93,10 @@ _ONLY = (
 
 
 def _environment_of(session: nox.Session, project: Path) -> str:
-    """A fresh environment with the locked libraries and one plugin; its Python.
-
-    The libraries are links into the environment that runs nox, which holds exactly the lock: so it takes no network and
-    a second. Our own distributions are left out and installed anew, the kernel and the one plugin.
-    """
+    """A fresh environment with the locked libraries, the kernel and one plugin; its Python."""
     folder = ROOT / ".nox" / f"plugin-{project.name}"
-    shutil.rmtree(folder, ignore_errors=True)
-    session.run(PYTHON, "-m", "venv", "--without-pip", str(folder), external=True, silent=True)
-    source = Path(sysconfig.get_path("purelib"))
-    target = Path(sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)}))
-    own = _our_own(source)
-    for entry in source.iterdir():
-        if entry.name not in own and entry.name != "__pycache__":
-            (target / entry.name).symlink_to(entry)
-    python = str(folder / "bin" / "python")
-    install = ("-m", "pip", "install", "--quiet", "--no-index", "--no-deps", "--no-build-isolation")
-    session.run(python, *install, "-e", str(ROOT), "-e", str(project), external=True)
-    return python
-
-
-def _our_own(packages: Path) -> set[str]:
-    """Names of the files by which our own distributions are installed."""
-
-    def names() -> Iterator[str]:
-        for record in packages.glob("imis_*.dist-info/RECORD"):
-            for line in record.read_text("utf-8").splitlines():
-                yield Path(line.partition(",")[0]).parts[0]
-
-    return set(names())
+    _run(session, "-m", "tests.plugin_environment", folder, project)
+    return str(folder / "bin" / "python")
 
 
 @nox.session
@@ -171,3 +144,13 @@ def faults(session: nox.Session) -> None:
     asked = [argument for argument in session.posargs if not argument.startswith("-")]
     options = [argument for argument in session.posargs if argument not in asked]
     _run(session, "-m", "pytest", "-o", "python_files=fault_*.py", *(asked or ["tests/faults"]), *options)
+
+
+@nox.session
+def fuzz(session: nox.Session) -> None:
+    """Generated requests over the whole OpenAPI and generated files for every importer; some minutes, bounded.
+
+    IMIS_FUZZ_EACH requests go to each operation (120), IMIS_FUZZ_FILES files to each importer (300), made from the seed
+    IMIS_FUZZ_SEED; arguments go to pytest.
+    """
+    _run(session, "-m", "pytest", "-s", "-o", "python_files=fuzz_*.py", "tests/fuzz", *session.posargs)

@@ -72,6 +72,7 @@ class DeploymentTable:
     timezone: str = "UTC"
     age_of_majority: int = 18
     person_names: Literal["required", "optional"] = "required"
+    masked_identifiers: tuple[str, ...] = ()
     person_number: PersonNumberRule | None = None
     attributes: dict[str, AttributeRule] | None = None
     # Levels of facilities by the deployment's own names -> what they are; absent: the level is not checked.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_trail, deliveries, jobs, jobs_doors
+from imis_core import __version__, approvals, audit_reads, audit_trail, deliveries, jobs, jobs_doors, person_export
 from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
@@ -142,6 +142,8 @@ def imis_register_queries() -> Iterable[Query]:
     return (
         *approvals.QUERIES,
         *audit_trail.QUERIES,
+        *audit_reads.QUERIES,
+        *person_export.QUERIES,
         *users_queries.QUERIES,
         *users_logins.QUERIES,
         *users_own.QUERIES,

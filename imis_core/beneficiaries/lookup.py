@@ -19,7 +19,10 @@ from imis_core.security.tables import lookups
 
 @frozen
 class PersonRow:
-    """A person. `death_date` None: alive; `status` is `active` or `inactive`; `place` the location's key."""
+    """A person. `death_date` None: alive; `status` is `active` or `inactive`, since `status_on` (None: ever since).
+
+    `place` is the location's key.
+    """
 
     id: int
     number: str
@@ -28,6 +31,12 @@ class PersonRow:
     death_date: date | None
     status: str
     place: int | None
+    status_on: date | None = None
+
+    def valid_on(self, day: date) -> bool:
+        """Whether the person was alive and not inactive on a day; what happened after it changes nothing."""
+        inactive = self.status != "active" and (self.status_on is None or self.status_on <= day)
+        return not inactive and (self.death_date is None or day <= self.death_date)
 
 
 @frozen
@@ -77,7 +86,16 @@ def resolve_persons(context: Context, refs: Iterable[str], exact: bool = False) 
 
 def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
     table = persons.c
-    columns = (table.id, table.number, table.sex, table.birth_date, table.death_date, table.status, table.place)
+    columns = (
+        table.id,
+        table.number,
+        table.sex,
+        table.birth_date,
+        table.death_date,
+        table.status,
+        table.place,
+        table.status_on,
+    )
     rows = context.named(persons, wanted, *columns, table.merged_into, by="number")
     found = {name: _person(row) for name, row in rows if row.merged_into is None}
     merged = {name: row.merged_into for name, row in rows if row.merged_into is not None}
@@ -94,7 +112,7 @@ def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
 
 
 def _person(row: Any) -> PersonRow:
-    return PersonRow(row.id, row.number, row.sex, row.birth_date, row.death_date, row.status, row.place)
+    return PersonRow(row.id, row.number, row.sex, row.birth_date, row.death_date, row.status, row.place, row.status_on)
 
 
 def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
@@ -126,7 +144,9 @@ def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
             "command": [context.command] * len(ids),
         },
     )
-    return _persons(context, set(numbers))
+    found = _persons(context, set(numbers))
+    context.logged.update(found)
+    return found
 
 
 _LOOKUP_WINDOW: Final = timedelta(hours=1)

@@ -158,8 +158,8 @@ def _judge(claim: EnteredClaim, prepared: _Prepared, history: History) -> Verdic
 
 def _claim_rejection(claim: EnteredClaim, covers: Sequence[Cover]) -> Rejection | None:
     person = claim.person
-    # A dead person is judged at the target date: treated alive and claimed later is accepted.
-    if person.status != "active" or (person.death_date is not None and claim.target_date > person.death_date):
+    # Judged at the target date: treated alive and active and claimed later is accepted.
+    if not person.valid_on(claim.target_date):
         return Rejection.PERSON_INVALID
     if claim.claimed_on < claim.from_date:
         return Rejection.TARGET_DATE

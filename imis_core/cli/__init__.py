@@ -27,6 +27,7 @@ PIPE_CLOSED: Final = 1  # click's own code for a reader that has gone
 # Subcommands in the order of the help: module below this package, and the command in it.
 _COMMANDS: Final = {
     "new": ("new", "new"),
+    "new-plugin": ("new_plugin", "new_plugin"),
     "check": ("check", "check"),
     "migrate": ("migrate", "migrate"),
     "load": ("load", "load"),

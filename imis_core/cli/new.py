@@ -10,7 +10,7 @@ import rich_click as click
 
 _PACKAGE: Final = Path(__file__).resolve().parent.parent
 # In an installed distribution the templates lie in the package, in a checkout beside it.
-_PLACES: Final = (_PACKAGE / "templates" / "deployment", _PACKAGE.parent / "templates" / "deployment")
+_PLACES: Final = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 
 
 @click.command()
@@ -47,14 +47,14 @@ def new(folder: Path, preset: str | None, answers: Path | None, defaults: bool) 
     _render(template, folder, data, defaults)
 
 
-def template_folder() -> Path:
-    """Where the deployment template lies. Raises `new.no_template`."""
+def template_folder(name: str = "deployment") -> Path:
+    """Where a template lies. Raises `new.no_template`."""
     from imis_core.errors import refused
 
     for place in _PLACES:
-        if (place / "copier.yml").is_file():
-            return place
-    raise refused("new.no_template", f"the template is not at {_PLACES[0]}; install imis-core again")
+        if (place / name / "copier.yml").is_file():
+            return place / name
+    raise refused("new.no_template", f"the template is not at {_PLACES[0] / name}; install imis-core again")
 
 
 def presets(template: Path) -> list[str]:

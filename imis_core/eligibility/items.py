@@ -124,8 +124,7 @@ def _judge(asked: Asked, rules: SchemeRules, item: ItemRow, history: History) ->
     case, price = asked.case(rules, item), asked.price(rules, item)
     if asked.reason is None:
         return _Line(rules, case, item, price, judge(case, item, ONE, price, None, history))
-    person = asked.person
-    inactive = person.status != "active" or (person.death_date is not None and asked.on > person.death_date)
+    inactive = not asked.person.valid_on(asked.on)
     return _Line(rules, case, item, price, Judged(Rejection.PERSON_INVALID if inactive else Rejection.NO_COVERAGE, 0))
 
 

@@ -83,7 +83,7 @@ def reason_of(
     """The first reason that applies, in the contract's order; None: eligible."""
     if provider is not None and not provider.contracted(on):
         return NOT_CONTRACTED
-    if person.status != "active" or (person.death_date is not None and on > person.death_date):
+    if not person.valid_on(on):
         return NOT_ENROLLED
     if covered:
         return None

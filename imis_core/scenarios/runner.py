@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time
 from pathlib import Path
@@ -87,14 +87,22 @@ def run_scenario(path: Path, playground: Playground, *, extra: Mapping[str, obje
     return run(read_scenario(path, extra=extra), playground, extra=extra)
 
 
-def run(scenario: Scenario, playground: Playground, *, extra: Mapping[str, object] | None = None) -> ScenarioResult:
-    """Run a scenario that has been read, as `run_scenario` does."""
+def run(
+    scenario: Scenario,
+    playground: Playground,
+    *,
+    extra: Mapping[str, object] | None = None,
+    at_end: Callable[[Application], None] | None = None,
+) -> ScenarioResult:
+    """Run a scenario that has been read, as `run_scenario` does; `at_end` looks at the application after it."""
     clock = SetClock(scenario.today)
     with playground.application(scenario.settings, clock, extra) as app:
         if scenario.folder is not None:
             _load(app, scenario.folder)
         steps = _Run(app, clock, {step.actor.user: step.actor for step in reversed(scenario.steps)})
         failures = tuple(failure for step in scenario.steps for failure in steps.take(step))
+        if at_end is not None and not failures:
+            at_end(app)
     return ScenarioResult(scenario.file, scenario.title, len(scenario.steps), failures)
 
 

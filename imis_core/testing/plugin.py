@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
@@ -90,6 +90,28 @@ def make_app(playground: Playground, request: pytest.FixtureRequest) -> Iterator
         yield make
         for app in made if audited else ():
             assert_sound(app)
+
+
+class ScenarioRunner(Protocol):
+    """The fixture `scenario`: runs a file, fails with every step that does not do as it says."""
+
+    def __call__(self, path: Path, /, *, extra: Mapping[str, object] | None = None) -> None: ...
+
+
+@pytest.fixture
+def scenario(playground: Playground) -> ScenarioRunner:
+    """Runs a scenario file on a database of its own; afterwards the auditor looks at it: `scenario(path)`."""
+    from imis_core.scenarios.files import read_scenario
+    from imis_core.scenarios.runner import run
+    from imis_core.testing.auditor import assert_sound
+
+    def check(path: Path, /, *, extra: Mapping[str, object] | None = None) -> None:
+        result = run(read_scenario(path, extra=extra), playground, extra=extra, at_end=assert_sound)
+        steps = [f"  step {f.step}, {f.do}: {f.reason}" for f in result.failures]
+        if steps or not result.steps:
+            raise AssertionError("\n".join([f"{path.name} ({result.title}) does not hold:", *steps]))
+
+    return check
 
 
 @pytest.fixture

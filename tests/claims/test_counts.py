@@ -257,3 +257,17 @@ def test_what_a_review_takes_away_is_free_again(clinic: Clinic) -> None:
 def test_states_that_count_for_nothing_are_known_to_both_rooms() -> None:
     """Eligibility, a room below claims, names them by number."""
     assert UNCOUNTED == VOID_NUMBERS
+
+
+def test_an_inactive_person_is_judged_at_the_target_date(clinic: Clinic) -> None:
+    """Before the day from which the person is inactive claims are accepted, whenever they come in; from it on not."""
+    clinic.app.do(
+        "beneficiaries.set_status", {"number": "N1", "status": "inactive", "on": "2021-03-01", "reason": "left"}
+    )
+    assert rejections(clinic.submit("C1", "LAB", **{"from": "2021-02-28"}))[0] is None
+    assert rejections(clinic.submit("C2", "LAB", **{"from": "2021-03-01"})) == ("person_invalid", ["person_invalid"])
+    asked = {"number": "N1", "provider": "HC", "items": ["LAB"]}
+    found = [clinic.app.do("eligibility.check", {**asked, "on": day}) for day in ("2021-02-28", "2021-03-01")]
+    assert [(a["eligible"], a["reason"], a["items"][0]["reason"]) for a in found] == [
+        (True, None, None), (False, "not_enrolled", "person_invalid"),
+    ]  # fmt: skip

@@ -39,7 +39,8 @@ START = (
     "from imis_core.cli import main\n"
     "if __name__ == '__main__':\n"
     "    from imis_core.redaction import guarded_standard_error\n"
-    "    guarded_standard_error().__enter__()\n"  # before the handler takes hold of the stream
+    "    guard = guarded_standard_error()\n"
+    "    guard.__enter__()\n"  # before the handler takes hold of the stream
     "    logging.basicConfig(level=logging.DEBUG)\n"
     "    for name in ('sqlalchemy', 'sqlalchemy.engine', 'procrastinate', 'uvicorn', 'psycopg', 'litestar'):\n"
     "        logging.getLogger(name).setLevel(logging.DEBUG)\n"
