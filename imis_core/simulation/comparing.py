@@ -87,7 +87,7 @@ class Compare:
         currency: str,
     ) -> None:  # fmt: skip
         wanted = set(versions)
-        self._past, self._covers, self._currency = past, covers, currency
+        self._past, self._covers, self._currency, self._versions = past, covers, currency, wanted
         self._of_package = [any(cover.package_version in wanted for cover in found) for found in covers]
         self.chosen = [number for number, there in enumerate(self._of_package) if there]
         self.cost_before = _by_claim(past, before.payable)
@@ -157,8 +157,8 @@ class Compare:
         )
 
     def family_cover(self, number: int) -> tuple[str, int]:
-        """The cover by which a claim's family is known: the first of the patient's."""
-        cover = self._covers[number][0]
+        """The patient's first cover of the package, by which a claim's family is known."""
+        cover = next(cover for cover in self._covers[number] if cover.package_version in self._versions)
         return cover.kind, cover.id
 
     def families(self, context: Context, dues: Mapping[int, int] | None = None) -> Families:
