@@ -19,6 +19,7 @@ from attrs import field, frozen
 
 from imis_core.context import Context
 from imis_core.errors import ImisError, Problem, Refusal, invalid, suggestion
+from imis_core.logs import work as logged
 from imis_core.parsing import InvalidInput, parse, plain
 from imis_core.reads import log_reads
 from imis_core.security.caller import Caller, denied
@@ -160,7 +161,7 @@ def _opened(app: Application, name: str, data: Mapping[str, Any], caller: Caller
         asked: Any = parse(data, definition.input)
     except InvalidInput as error:
         raise ImisError(invalid(*error.problems)) from None
-    with app.database.query(caller, writes=definition.logs) as connection:
+    with logged(query=name, actor=caller.user), app.database.query(caller, writes=definition.logs) as connection:
         context = Context(app, connection, caller, app.clock.now(), app.clock.today(), command=name)
         answer = definition.handler(context, asked)
         if isinstance(answer, Refusal):

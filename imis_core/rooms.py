@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_reads, audit_trail, deliveries, jobs, jobs_doors, person_export
+from imis_core import __version__, approvals, audit_reads, audit_trail, deliveries, jobs_doors, person_export, retention
 from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
@@ -177,7 +177,7 @@ def imis_register_queries() -> Iterable[Query]:
 @hookimpl
 def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
     return (
-        *jobs.KERNEL_JOBS,
+        *retention.JOBS,
         *delivery.JOBS,
         *claims_selecting.JOBS,
         *coverage_reminders.JOBS,

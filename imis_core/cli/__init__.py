@@ -47,6 +47,7 @@ _COMMANDS: Final = {
     "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
+    "upgrade": ("upgrade", "upgrade"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),
 }
