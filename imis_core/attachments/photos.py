@@ -5,14 +5,18 @@ Who may see the person may see the photo; earlier ones stay. Source: health_insu
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import field, frozen
+from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
 
 from imis_core.attachments.commands import FILE_MAX
-from imis_core.attachments.store import NewFile, store_files
+from imis_core.attachments.store import FOLDER, NewFile, read_content, store_files
+from imis_core.attachments.tables import attachments
+from imis_core.attachments.visibility import seen
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.commands import command
@@ -73,6 +77,26 @@ def set_photos(context: Context, items: tuple[SetPhoto, ...]) -> list[PhotoSet |
     for (position, item, person), photo, identity in zip(taken, photos, people, strict=True):
         outcomes[position] = PhotoSet(id=identity, number=person.number, photo=photo, photo_on=item.on or context.today)
     return outcomes
+
+
+def newest_photos(context: Context, persons: Sequence[int]) -> dict[int, bytes]:
+    """The photo of each of these persons that was set last, for whoever may see it; one statement. Others are left out.
+
+    Raises `attachments.missing` or `attachments.damaged` for one that the disk has lost.
+    """
+    of_persons = (
+        attachments.c.about_noun == "persons",
+        attachments.c.about == sa.any_(sa.literal(sorted(set(persons)), ARRAY(sa.BigInteger))),
+        attachments.c.name == NAME,
+        seen(context),
+    )
+    rows = context.execute(
+        sa.select(attachments.c.about, attachments.c.digest)
+        .ext(distinct_on(attachments.c.about))
+        .where(*of_persons)
+        .order_by(attachments.c.about, attachments.c.id.desc())
+    ).all()
+    return {row.about: read_content(context.app.var / FOLDER, row.digest) for row in rows}
 
 
 def _problem(item: SetPhoto, today: date) -> Problem | None:

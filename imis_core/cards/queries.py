@@ -14,6 +14,7 @@ from imis_core.beneficiaries.lookup import resolve_persons
 from imis_core.beneficiaries.tables import persons
 from imis_core.cards.keys import KeyRing, key_set
 from imis_core.cards.revoking import NOUN, sign_list, worthless_sql
+from imis_core.cards.showing import is_worthless
 from imis_core.cards.tables import card_revocations, cards
 from imis_core.cards.verifying import verify
 from imis_core.context import Context
@@ -165,10 +166,7 @@ def verify_card(context: Context, asked: VerifyCard) -> CardVerified:
     except ImisError as error:
         return CardVerified(good=False, reason=error.code.partition(".")[2])
     card = verdict.card
-    # Whoever holds the card may learn that it is worthless, wherever its person lives: the signed code is the proof.
-    with context.app.database.query(context.app.system) as connection:
-        void = connection.execute(worthless_sql(context.today).where(cards.c.serial == card.serial)).first()
-    reason = "revoked" if void is not None else verdict.reason
+    reason = "revoked" if is_worthless(context, card.serial) else verdict.reason
     return CardVerified(
         good=reason is None, reason=reason, number=card.number, name=card.name, birth_date=card.birth_date,
         sex=card.sex, scheme=card.scheme, package=card.package, first_day=card.first_day, last_day=card.last_day,

@@ -15,7 +15,11 @@ import rich_click as click
 from imis_core.cli.session import State, work_refused
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from imis_core.application import Application
     from imis_core.cards.issuing import IssuedCard
+    from imis_core.security.caller import Caller
 
 FILE_CARDS: Final = 1000  # of one PDF; typesetting keeps all of a file in memory
 _out = click.Path(dir_okay=False, path_type=Path)
@@ -95,6 +99,17 @@ def _issue(app: Any, asked: dict[str, Any], caller: Any) -> Any:
     from imis_core.parsing import parse
 
     return parse(app.run("cards.issue", asked, caller), CardsIssued)
+
+
+def _photos(app: Application, cards: Sequence[IssuedCard], caller: Caller) -> dict[str, bytes]:
+    """The photos of the cards' persons, by the persons' ids."""
+    from imis_core.attachments.photos import newest_photos
+    from imis_core.context import Context
+
+    numbers = {number: card.person for card in cards if (number := app.ids.decode("persons", card.person))}
+    with app.database.query(caller) as connection:
+        context = Context(app, connection, caller, app.clock.now(), app.clock.today())
+        return {numbers[number]: content for number, content in newest_photos(context, list(numbers)).items()}
 
 
 @cards.command()

@@ -11,8 +11,11 @@ from imis_core.values import Money
 
 @frozen(kw_only=True)
 class Check:
+    """`card`: the text of a membership card's QR code, instead of the person."""
+
     number: str | None = None
     person: str | None = None
+    card: str | None = None
     scheme: str | None = None
     on: date | None = None
     provider: str | None = None

@@ -14,6 +14,7 @@ from typing import Final
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.benefit_packages.schemes import SchemeType
+from imis_core.cards.showing import number_of_card
 from imis_core.catalogue.lookup import ItemRow, resolve_items
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND
@@ -73,10 +74,12 @@ def check_eligibility(context: Context, asked: Check) -> Eligibility | Refusal:
 
 def _named(context: Context, asked: Check) -> tuple[PersonRow, ProviderRow | None, list[ItemRow]] | Refusal:
     """The person, the provider and the items that the question names."""
-    if (asked.number is None) == (asked.person is None):
-        return invalid(Problem("number", "required", "name one person: by `number`, or by `person`"))
-    path, name = ("number", asked.number) if asked.number is not None else ("person", asked.person)
-    assert name is not None
+    named = [(path, name) for path in ("number", "person", "card") if (name := getattr(asked, path)) is not None]
+    if len(named) != 1:
+        return invalid(Problem("number", "required", "name one person: by `number`, by `person`, or by `card`"))
+    path, name = named[0]
+    if path == "card":
+        name = number_of_card(context, name)
     person = resolve_persons(context, {name}, exact=True).get(name)
     if person is None:
         return not_found(path, "person", name)

@@ -166,3 +166,18 @@ def test_a_batch_costs_the_same_statements_as_a_card(insured: TestApp) -> None:
         sa.event.remove(insured.database.engine, "before_cursor_execute", note)
         counts.append(len(seen))
     assert abs(counts[0] - counts[1]) <= 2, counts
+
+
+def test_eligibility_is_answered_by_card(insured: TestApp) -> None:
+    """health_insurance.md 3: a person by number or by card; a card that was taken back answers nothing."""
+    card = issue(insured, number="12")["cards"][0]
+    by_number = insured.do("eligibility.check", {"number": "12"})
+    assert insured.do("eligibility.check", {"card": card["code"]}) == by_number
+    insured.do("cards.revoke", {"card": card["serial"], "reason": "lost"})
+    for code, refusal in ((card["code"], "cards.revoked"), ("12", "cards.unreadable")):
+        with pytest.raises(ImisError) as error:
+            insured.do("eligibility.check", {"card": code})
+        assert error.value.code == refusal
+    with pytest.raises(ImisError) as error:
+        insured.do("eligibility.check", {"card": card["code"], "number": "12"})
+    assert error.value.code == "input.invalid"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -10,11 +11,14 @@ from typing import Any
 import pypdfium2
 import pytest
 import zxingcpp
+from PIL import Image
 
+from imis_core.attachments.photos import newest_photos
 from imis_core.cards.issuing import CardsIssued, IssuedCard
 from imis_core.cards.keys import read_key_set
 from imis_core.cards.printing import pdf
 from imis_core.cli import main
+from imis_core.context import Context
 from imis_core.parsing import parse
 from imis_core.testing.app import TestApp
 
@@ -37,6 +41,30 @@ def test_a_page_a_card(insured: TestApp) -> None:
     assert [codes_on(page, 200) for page in pages] == [[card.code] for card in cards]
     text = pages[1].get_textpage().get_text_bounded()
     assert all(word in text for word in ("Björn Bhattarai", "Numéro", "2021-12-31"))
+
+
+def test_the_photo_is_on_the_card_and_not_in_the_code(insured: TestApp) -> None:
+    """The newest photo of each person is printed; the code is the same as without."""
+    picture = io.BytesIO()
+    Image.new("RGB", (60, 70), (200, 30, 30)).save(picture, "JPEG")
+    for number, content in (("11", picture.getvalue()),):
+        data = {"number": number, "content": base64.b64encode(content).decode()}
+        insured.do("beneficiaries.set_photo", data)
+    cards = issued(insured)[:2]
+    with insured.database.query(insured.system) as connection:
+        context = Context(insured, connection, insured.system, insured.clock.now(), insured.clock.today())
+        numbers = {insured.ids.decode("persons", card.person): card.person for card in cards}
+        found = newest_photos(context, [number for number in numbers if number is not None])
+    photos = {numbers[number]: content for number, content in found.items()}
+    assert list(photos) == [cards[0].person]
+    pages = pypdfium2.PdfDocument(pdf(cards, "Mutuelle", "en", sheets=False, photos=photos))
+    reds = []
+    for page in pages:
+        image = page.render(scale=150 / 72).to_pil().convert("RGB")
+        reds.append(sum(red > 150 and green < 80 and blue < 80 for red, green, blue in image.get_flattened_data()))
+    assert reds[0] > 1000
+    assert reds[1] == 0
+    assert [codes_on(page, 200) for page in pages] == [[card.code] for card in cards]
 
 
 def test_sheets_of_ten(insured: TestApp) -> None:
