@@ -74,6 +74,16 @@ def test_a_version_in_use_is_not_replaced(app: TestApp) -> None:
     assert define(app, "2021-01-01", name="New")["version"] == 2
 
 
+def test_a_version_stays_in_use_when_its_policy_moves_on(app: TestApp) -> None:
+    """A policy that was paid since, and so was written more than once, keeps its package version in use."""
+    define(app)
+    policy = enrol(app)
+    app.do("contributions.record", {"coverage": policy["id"], "amount": "100", "receipt": "R1"})
+    assert refusal_of(app, name="New").code == "benefit_packages.in_use"
+    define(app, code="SPARE")
+    assert define(app, code="SPARE", name="Replaced")["version"] == 1
+
+
 def test_a_policy_keeps_the_version_it_was_enrolled_in(app: TestApp) -> None:
     """A renewal takes the version of its day; the policy before it keeps its own."""
     define(app)
