@@ -23,6 +23,7 @@ from imis_core.benefit_packages.schemes import (
     Condition,
     Enrollee,
     EnrolmentCase,
+    FlatPackage,
     PaymentTerms,
     Quote,
     SchemeType,
@@ -47,6 +48,7 @@ from imis_core.criteria.expressions import Expression, ExpressionError, count_of
 from imis_core.criteria.kinds import kinds_of
 from imis_core.criteria.parser import parse_expression
 from imis_core.database.bulk import array_literal, insert_returning, insert_rows, take_ids
+from imis_core.database.personal import declare as declare_personal
 from imis_core.database.tables import (
     ALL_SEEN,
     day,
@@ -75,6 +77,7 @@ from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, su
 from imis_core.hookspecs import hookimpl
 from imis_core.jobs_kinds import Chunk, ChunkedJob, Job, NoInput
 from imis_core.jobs_schedules import Schedule
+from imis_core.migrations import online
 from imis_core.naming import code_problem, name_problem
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
 from imis_core.notifications.outbox import Message, notify
@@ -144,6 +147,7 @@ __all__ = [
     "EnrolmentCase",
     "Expression",
     "ExpressionError",
+    "FlatPackage",
     "GroupRow",
     "ImisError",
     "Invalid",
@@ -209,6 +213,7 @@ __all__ = [
     "cycles",
     "day",
     "day_before",
+    "declare_personal",
     "denied",
     "document",
     "edited",
@@ -237,6 +242,7 @@ __all__ = [
     "not_found",
     "notify",
     "number_problems",
+    "online",
     "order_current",
     "orders",
     "outside_name",

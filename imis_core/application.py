@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import attrs
 
-from imis_core import __version__, hookspecs
+from imis_core import __version__, hookspecs, logs
 from imis_core.beneficiaries.joining import MemberEffect
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.claims.events import ClaimsValuated
@@ -29,6 +29,7 @@ from imis_core.events import hook_of
 from imis_core.ids import KERNEL_NOUNS, SEALS_KEY_BYTES, Ids
 from imis_core.jobs import Queue
 from imis_core.jobs_kinds import ChunkedJob, Job
+from imis_core.migrations.walls import table_problems
 from imis_core.notifications.notifiers import Notifier
 from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.channels import PaymentChannel
@@ -84,6 +85,7 @@ class Composition:
             for name, (plugin, _) in queries.items()
             if name in commands
         ]
+        report += table_problems(self.plugins.manifests.values())
         surfaces = [*commands.items(), *queries.items(), *routes.items()]
         report += route_problems(routes.values())
         report += report_problems(reports.values(), {name: q for name, (_, q) in queries.items()})
@@ -278,6 +280,7 @@ class Application(Composition):
         self.lookups = Allowance(settings.security.lookups_per_hour, 3600.0)
         self.event_types = EVENT_TYPES
         self.terms_cache: dict[tuple[int, str], Any] = {}
+        self.watchers: list[Callable[[str, Mapping[str, int], float], object]] = []
 
     @cached_property
     def var(self) -> Path:
@@ -292,6 +295,12 @@ class Application(Composition):
     def keys(self) -> Path:
         """Where secrets that are no data lie: the deployment's `keys`, beside `var`; never in the database."""
         return self.var / "keys" if self._var is None else self._var.parent / "keys"
+
+    def told(self, command: str, outcomes: Mapping[str, int], seconds: float) -> None:
+        """A command has ended: a line of the log, and whoever counts (`watchers`: the metrics of a web process)."""
+        logs.tell("command", outcomes=dict(outcomes), ms=round(seconds * 1000, 1))
+        for watcher in self.watchers:
+            watcher(command, outcomes, seconds)
 
     @cached_property
     def queue(self) -> Queue:

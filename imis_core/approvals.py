@@ -24,6 +24,7 @@ from imis_core.database.engine import set_scope
 from imis_core.errors import ImisError, Refusal, invalid, not_found, refused
 from imis_core.parsing import InvalidInput, outside_name, parse, plain
 from imis_core.queries import Listing, query
+from imis_core.reads import names_in
 from imis_core.runtime_tables import approvals
 from imis_core.security.login import caller_of
 from imis_core.security.tables import users
@@ -331,6 +332,7 @@ def _summary(context: Context, row: Any) -> str:
     definition = context.app.commands.get(row.command)
     shown = mask(definition.input, row.request) if definition is not None else []
     fields = shown[0] or {} if shown else {}
+    context.tells_of(names=names_in({name: value for name, value in fields.items() if isinstance(value, str)}))
     # JSON in the database has an order of its own; readers know that of the command.
     known = [outside_name(a) for a in attrs.fields(definition.input)] if definition is not None else []
     first = ", ".join(f"{name}={_shown(fields[name])}" for name in known if name in fields)

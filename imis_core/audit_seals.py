@@ -19,7 +19,7 @@ import msgspec
 import sqlalchemy as sa
 from attrs import evolve, field, frozen
 
-from imis_core.runtime_tables import audit_entries, audit_seals
+from imis_core.runtime_tables import audit_entries, audit_seals, reads
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -53,7 +53,8 @@ class SealedLog:
 
 
 AUDIT_LOG: Final = SealedLog("audit", audit_entries, tuple(c.name for c in audit_entries.columns))
-LOGS: Final = (AUDIT_LOG,)
+READS_LOG: Final = SealedLog("reads", reads, tuple(c.name for c in reads.columns))
+LOGS: Final = (AUDIT_LOG, READS_LOG)
 
 
 @frozen

@@ -55,7 +55,10 @@ def trail(context: Context, asked: TrailInput) -> list[TrailEntry] | Refusal:
     found = _found(context, asked.entity)
     if isinstance(found, Refusal):
         return found
+    if found[0].fullname == "core.persons":
+        context.tells_of([found[1]])
     told = _history(context, *found)
+    context.tells_of(names=(name for _, change in told for name in change.get("members", ())))
     entries = _entries(context, [audit for audit, _ in told])
     return [
         TrailEntry(at=e.at, actor=e.actor, approver=e.approver, command=e.command, changes=_plain(change))

@@ -6,6 +6,8 @@ transaction, runs the handler on the whole batch, writes the audit entry and the
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
@@ -13,6 +15,7 @@ import attrs
 import sqlalchemy as sa
 from attrs import field, frozen
 
+from imis_core import logs
 from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.database.engine import retried
@@ -107,14 +110,29 @@ def run_command(
     definition = app.commands.get(name)
     if definition is None:
         raise ImisError(app.unknown_name(name))
-    refusal = _not_allowed(definition, items, caller, key)
-    if refusal is not None:
-        raise ImisError(refusal)
-    digest = digest_of(app, definition, items)
-    try:
-        return retried(lambda: _transact(app, definition, items, caller, key, digest, atomic, single))
-    except AllOrNothing as failed:
-        return Reply(failed.outcomes)
+    begun = time.monotonic()
+    with logs.work(command=name, actor=caller.user):
+        refusal = _not_allowed(definition, items, caller, key)
+        if refusal is not None:
+            app.told(name, {refusal.code: len(items)}, time.monotonic() - begun)
+            raise ImisError(refusal)
+        digest = digest_of(app, definition, items)
+        try:
+            reply = retried(lambda: _transact(app, definition, items, caller, key, digest, atomic, single))
+        except AllOrNothing as failed:
+            reply = Reply(failed.outcomes)
+        except Exception as error:
+            failed_as = error.code if isinstance(error, ImisError) else "failed"
+            app.told(name, {failed_as: len(items)}, time.monotonic() - begun)
+            raise
+        app.told(name, outcomes_of(reply), time.monotonic() - begun)
+        return reply
+
+
+def outcomes_of(reply: Reply) -> dict[str, int]:
+    """What became of the items of a batch, by how many: `done`, `awaiting`, `repeated`, or a refusal's code."""
+    well = "repeated" if reply.repeated else "awaiting" if reply.awaiting else "done"
+    return dict(Counter(o.code if isinstance(o, Refusal) else well for o in reply.outcomes))
 
 
 def _not_allowed(definition: Command, items: Sequence[Any], caller: Caller, key: str | None) -> Refusal | None:
@@ -150,6 +168,7 @@ def _transact(
 ) -> Reply:  # fmt: skip
     with app.database.command(caller) as (connection, audit):
         context = Context(app, connection, caller, app.clock.now(), app.clock.today(), audit, definition.name)
+        logs.bind(audit=audit)
         if key is not None:
             # One object and a list of one, all or none and one by one: these are other requests.
             shape = ("" if single else " list") + (" atomic" if atomic else "")
@@ -185,10 +204,11 @@ def perform_within(context: Context, name: str, items: Sequence[Any]) -> list[An
     definition = app.commands[name]
     audit = int(context.execute(_NEXT_ENTRY).scalar_one())
     inner = attrs.evolve(context, audit=audit, command=name, events=[])
-    if name in app.settings.approvals:
-        outcomes = app.hold_for_approval(inner, definition, items, single=len(items) == 1).outcomes
-    else:
-        outcomes = perform(inner, definition, items, digest_of(app, definition, items))
+    with logs.work(command=name, audit=audit, within=context.command):
+        if name in app.settings.approvals:
+            outcomes = app.hold_for_approval(inner, definition, items, single=len(items) == 1).outcomes
+        else:
+            outcomes = perform(inner, definition, items, digest_of(app, definition, items))
     context.execute(_BACK_TO_ENTRY, {"audit": str(context.audit)})
     return list(outcomes)
 

@@ -47,6 +47,9 @@ class Context:
     audit: int = 0
     command: str = ""
     events: list[Event] = field(factory=list)
+    told: set[int] = field(factory=set)  # persons of whom the answer tells beside those that its fields name
+    told_names: set[str] = field(factory=set)  # the same, by number or id
+    logged: set[str] = field(factory=set)  # persons, as they were named, whose look-up is logged already
     approved_change: bool = False  # a change request of the registry that a second person approved runs here
 
     @property
@@ -116,6 +119,11 @@ class Context:
         """Minor units in the scheme's currency."""
         return Money(minor, self.settings.currency_of(scheme))
 
+    def tells_of(self, persons: Iterable[int] = (), names: Iterable[str] = ()) -> None:
+        """Note persons, by key or name, of whom a query's answer tells otherwise than by a field that names them."""
+        self.told.update(persons)
+        self.told_names.update(names)
+
     @contextmanager
     def seeing_all(self) -> Iterator[None]:
         """Statements within see every row, for what a rule counts whoever asks: sums, never rows, may leave it."""
@@ -129,7 +137,7 @@ class Context:
             yield
         finally:
             self.caller = own
-            set_scope(self.connection, own)
+        set_scope(self.connection, own)  # not after a failure: it ends the transaction, and the scope with it
 
     def look_up(self, persons: Iterable[int]) -> None:
         """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""

@@ -26,6 +26,7 @@ from imis_core.values import MINOR_UNITS, Amount, NotExact, Percent, to_minor
 
 ADMINISTRATOR: Final = "administrator"
 _VARIABLES: Final = {"url": "IMIS_DATABASE_URL", "owner_url": "IMIS_DATABASE_OWNER_URL"}  # they win over the file
+_LOG_VARIABLES: Final = {"level": "IMIS_LOG_LEVEL", "format": "IMIS_LOG_FORMAT"}
 # The approval commands cannot themselves wait for approval (contract-kernel.md, approvals).
 _APPROVAL_VERBS: Final = re.compile(r"\.(approve|reject|withdraw)(_\w+)?\Z")
 DEVIATION_MAX_PERCENT: Final = 100_000
@@ -72,6 +73,7 @@ class DeploymentTable:
     timezone: str = "UTC"
     age_of_majority: int = 18
     person_names: Literal["required", "optional"] = "required"
+    masked_identifiers: tuple[str, ...] = ()
     person_number: PersonNumberRule | None = None
     attributes: dict[str, AttributeRule] | None = None
     # Levels of facilities by the deployment's own names -> what they are; absent: the level is not checked.
@@ -130,10 +132,30 @@ class RoleTable:
 
 
 @frozen(kw_only=True)
+class LogsTable:
+    """What the processes write to standard error; IMIS_LOG_LEVEL and IMIS_LOG_FORMAT win."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["text", "json"] = "text"
+
+
+@frozen(kw_only=True)
 class BackupTable:
     """`max_age_hours`: from then on `imis doctor` calls the last backup too old."""
 
     max_age_hours: int = 26
+
+
+@frozen(kw_only=True)
+class RetentionTable:
+    """For how many days what is not the scheme's own record is kept (docs/operate.md, Retention)."""
+
+    idempotency_days: int = 30
+    token_days: int = 30
+    lookup_days: int = 730
+    event_days: int = 90
+    job_days: int = 30
+    notification_days: int = 365
 
 
 @frozen(kw_only=True)
@@ -148,6 +170,8 @@ class Settings:
     roles: dict[str, RoleTable] = field(factory=dict)
     security: SecurityTable = field(factory=SecurityTable)
     backup: BackupTable = field(factory=BackupTable)
+    logs: LogsTable = field(factory=LogsTable)
+    retention: RetentionTable = field(factory=RetentionTable)
     notifications: NotificationsTable = field(factory=NotificationsTable)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
@@ -224,13 +248,19 @@ def load_settings(folder: Path) -> Settings:
         if url := os.environ.get(variable):
             given[field_name] = url
             problems += _url_problems(variable, url)
+    logs = {name: word for name, variable in _LOG_VARIABLES.items() if (word := os.environ.get(variable))}
+    try:
+        logged = parse(logs, LogsTable)
+    except InvalidInput as error:
+        problems += [Problem(_LOG_VARIABLES[p.path], p.reason, p.message) for p in error.problems]
     try:
         settings = settings_from(read_toml(path), str(path))
     except SettingsError as error:
         raise SettingsError(str(path), (*error.refusal.problems, *problems)) from None
     if problems:
         raise SettingsError("the environment", tuple(problems))
-    return evolve(settings, database=evolve(settings.database, **given), folder=folder.resolve())
+    logged = evolve(settings.logs, **{name: getattr(logged, name) for name in logs})
+    return evolve(settings, database=evolve(settings.database, **given), logs=logged, folder=folder.resolve())
 
 
 def settings_from(data: Mapping[str, Any], file: str, default_name: str | None = None) -> Settings:
@@ -401,7 +431,15 @@ def _role_problems(data: Mapping[str, Any]) -> list[Problem]:
 def _day_problems(data: Mapping[str, Any]) -> list[Problem]:
     """Spans of time have sensible ends; what the database itself insists on is not promised shorter."""
     found = []
-    for path, least, most, unit in (("backup.max_age_hours", 1, 8_760, "hours"),):
+    for path, least, most, unit in (
+        ("backup.max_age_hours", 1, 8_760, "hours"),
+        ("retention.idempotency_days", 1, 3_650, "days"),
+        ("retention.token_days", 1, 3_650, "days"),
+        ("retention.lookup_days", 30, 36_500, "days"),  # the database itself keeps these and the next so long
+        ("retention.event_days", 7, 3_650, "days"),
+        ("retention.job_days", 1, 3_650, "days"),
+        ("retention.notification_days", 7, 36_500, "days"),
+    ):
         table, _, name = path.partition(".")
         value = _table(data, table).get(name)
         if isinstance(value, int) and not isinstance(value, bool) and not least <= value <= most:

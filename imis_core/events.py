@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from imis_core import hookspecs
+from imis_core import hookspecs, logs
 from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning
@@ -143,7 +143,8 @@ def _deliver(app: Application, limit: int) -> tuple[int, bool]:
             context = Context(app, connection, caller, app.clock.now(), app.clock.today(), audit, command)
             for row in rows:
                 event: Any = parse(row.payload, app.event_types[row.name])
-                app.plugins.call_plugin(row.subscriber, hook_of(row.name), context=context, event=event)
+                with logs.work(event_id=row.event, event_name=row.name, subscriber=row.subscriber, audit=audit):
+                    app.plugins.call_plugin(row.subscriber, hook_of(row.name), context=context, event=event)
             write_entry(context, len(rows), 0, request_digest(command, [row.payload for row in rows]), None)
             write_events(context)
             connection.execute(
@@ -154,6 +155,7 @@ def _deliver(app: Application, limit: int) -> tuple[int, bool]:
                     "subscriber": first.subscriber,
                 },
             )
+        logs.tell("delivery", event_name=first.name, subscriber=first.subscriber, audit=audit, deliveries=len(rows))
     except Exception as error:
         if not rows:
             raise

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -21,6 +21,7 @@ from procrastinate.manager import JobManager
 from procrastinate.retry import BaseRetryStrategy, RetryDecision
 from procrastinate.utils import utcnow
 
+from imis_core import logs
 from imis_core.context import Context
 from imis_core.errors import ImisError, Unavailable
 from imis_core.jobs_kinds import Chunk, ChunkedJob, Job, NoInput
@@ -37,7 +38,6 @@ PAUSE_BASE: Final = 3  # seconds before the next try: 3, 9, 27, 81, 243
 POLL_SECONDS: Final = 0.5
 HEARTBEAT_SECONDS: Final = 10.0
 STALLED_SECONDS: Final = 60.0  # without a heartbeat, and a worker is taken for dead
-KEYS_KEPT: Final = timedelta(days=30)  # answers to idempotency keys (architecture, 'The doors, exactly')
 
 # The queue lives by the machine's clock: its pauses are real ones.
 _WAITING: Final = sa.text(
@@ -116,8 +116,12 @@ class Queue:
             with self._changing:
                 self._running.add(number)
                 self._released.discard(number)  # taken again, perhaps by this very process
+            named = {"job": job, "job_id": number, "attempt": context.job.attempts + 1}
+            if run is not None:
+                named |= {"run": run, "chunk": chunk}
             try:
-                perform_job(app, Taken(number, context.job.attempts, job, data, run, chunk))
+                with logs.work(**named), logs.timed("job"):
+                    perform_job(app, Taken(number, context.job.attempts, job, data, run, chunk))
             except Exception as error:
                 if number not in self._released:
                     note_error(app, number, context.job.attempts + 1, error)
@@ -222,17 +226,4 @@ def _driver(context: Context) -> Any:
     return context.connection.connection.driver_connection
 
 
-def _purge_keys(app: Application, _: NoInput) -> None:
-    with app.database.command(app.system) as (connection, _audit):
-        connection.execute(
-            sa.text("DELETE FROM core.idempotency WHERE at < :limit"), {"limit": app.clock.now() - KEYS_KEPT}
-        )
-
-
-KERNEL_JOBS: Final[Iterable[Job]] = (
-    Job(
-        "core.purge_idempotency_keys", NoInput, _purge_keys, "Forget answers to requests older than 30 days", daily=True
-    ),
-)
-
-__all__ = ["KERNEL_JOBS", "RETRIES", "Chunk", "ChunkedJob", "Job", "NoInput", "Queue"]
+__all__ = ["RETRIES", "Chunk", "ChunkedJob", "Job", "NoInput", "Queue"]

@@ -136,7 +136,7 @@ def check_schema(app: Application) -> None:
     roles = app.database.roles
     with app.database.engine.connect() as connection:
         connection.execute(sa.text("SELECT set_config('role', :role, false)"), {"role": roles.read})
-        behind = [s for s in states(connection, app.plugins.manifests) if not s.is_current]
+        behind = [s for s in states(connection, app.plugins.manifests) if not s.fits]
         connection.execute(sa.text("RESET ROLE"))
     ahead = [s for s in behind if not s.is_known]
     if ahead:

@@ -19,7 +19,9 @@ from attrs import field, frozen
 
 from imis_core.context import Context
 from imis_core.errors import ImisError, Problem, Refusal, invalid, suggestion
+from imis_core.logs import work as logged
 from imis_core.parsing import InvalidInput, parse, plain
+from imis_core.reads import log_reads
 from imis_core.security.caller import Caller, denied
 from imis_core.values import INT64_MAX
 
@@ -94,8 +96,10 @@ def run_query(app: Application, name: str, data: Mapping[str, Any], caller: Call
     """Answer a query with plain data: an object, or the whole list of a listing. Raises `ImisError` for a refusal."""
     if app.queries.get(name) is not None and app.queries[name].listing:
         return [item for chunk in export(app, name, data, caller) for item in chunk]
-    with _opened(app, name, data, caller) as (_, answer):
-        return plain(answer)
+    with _opened(app, name, data, caller) as (context, answer):
+        told = plain(answer)
+        log_reads(context, app.queries[name].result, data, told)
+        return told
 
 
 def run_page(
@@ -108,6 +112,7 @@ def run_page(
     with _opened(app, name, data, caller) as (context, answer):
         if not isinstance(answer, Listing):
             items = plain(answer)
+            log_reads(context, app.queries[name].result, data, items)
             return Page(items, None)
         order, descending = _order(answer, sort)
         after = None if cursor is None else _values(app, cursor, _listing_name(name, sort), order)
@@ -116,19 +121,32 @@ def run_page(
         more = len(rows) > limit
         rows = rows[:limit]
         following = _cursor(app, rows[-1], keys, _listing_name(name, sort)) if more else None
-        return Page(plain(answer.build(rows)), following)
+        items = plain(answer.build(rows))
+        log_reads(context, app.queries[name].result, data, items)
+        return Page(items, following)
 
 
 def export(app: Application, name: str, data: Mapping[str, Any], caller: Caller) -> Iterator[list[Any]]:
-    """All items of a listing in chunks, read in one snapshot with a server-side cursor."""
+    """All items of a listing in chunks, read in one snapshot with a server-side cursor.
+
+    Of whom a chunk tells is noted before it is given out, and stays noted if nobody asks for the next one.
+    """
+    result_class = app.queries[name].result if name in app.queries else object
     with _opened(app, name, data, caller) as (context, answer):
         if not isinstance(answer, Listing):
-            yield plain(answer)
+            items = plain(answer)
+            log_reads(context, result_class, data, items)
+            yield items
             return
         statement = answer.select.order_by(*answer.order)
         with closing(context.execute(statement.execution_options(yield_per=EXPORT_CHUNK))) as result:
             for rows in result.partitions(EXPORT_CHUNK):
-                yield plain(answer.build(rows))
+                items = plain(answer.build(rows))
+                log_reads(context, result_class, data, items)
+                try:
+                    yield items
+                except GeneratorExit:
+                    return
 
 
 @contextmanager
@@ -143,7 +161,7 @@ def _opened(app: Application, name: str, data: Mapping[str, Any], caller: Caller
         asked: Any = parse(data, definition.input)
     except InvalidInput as error:
         raise ImisError(invalid(*error.problems)) from None
-    with app.database.query(caller, writes=definition.logs) as connection:
+    with logged(query=name, actor=caller.user), app.database.query(caller, writes=definition.logs) as connection:
         context = Context(app, connection, caller, app.clock.now(), app.clock.today(), command=name)
         answer = definition.handler(context, asked)
         if isinstance(answer, Refusal):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from imis_core import __version__, approvals, audit_trail, deliveries, jobs, jobs_doors
+from imis_core import __version__, approvals, audit_reads, audit_trail, deliveries, jobs_doors, person_export, retention
 from imis_core.attachments import commands as attachments_commands
 from imis_core.attachments import photos
 from imis_core.attachments import queries as attachments_queries
@@ -62,6 +62,7 @@ from imis_core.registry import commands as registry_commands
 from imis_core.registry import periods
 from imis_core.registry import queries as registry_queries
 from imis_core.reports import queries as reports_queries
+from imis_core.simulation import queries as simulation_queries
 from imis_core.users import commands as users_commands
 from imis_core.users import logins as users_logins
 from imis_core.users import own as users_own
@@ -141,6 +142,8 @@ def imis_register_queries() -> Iterable[Query]:
     return (
         *approvals.QUERIES,
         *audit_trail.QUERIES,
+        *audit_reads.QUERIES,
+        *person_export.QUERIES,
         *users_queries.QUERIES,
         *users_logins.QUERIES,
         *users_own.QUERIES,
@@ -157,6 +160,7 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_review_queries.QUERIES,
         *claims_feedback.QUERIES,
         *claims_explaining.QUERIES,
+        *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
@@ -173,7 +177,7 @@ def imis_register_queries() -> Iterable[Query]:
 @hookimpl
 def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
     return (
-        *jobs.KERNEL_JOBS,
+        *retention.JOBS,
         *delivery.JOBS,
         *claims_selecting.JOBS,
         *coverage_reminders.JOBS,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from imis_core import jobs_tables, runtime_tables
+from importlib import import_module
+
+from imis_core import jobs_tables, retention_tables, runtime_tables
 from imis_core.attachments import tables as attachments_tables
 from imis_core.beneficiaries import tables as beneficiaries_tables
 from imis_core.benefit_packages import tables as benefit_packages_tables
@@ -25,6 +27,9 @@ ROOMS = (
     runtime_tables, security_tables, jobs_tables, places_tables, catalogue_tables, beneficiaries_tables,
     benefit_packages_tables, coverage_tables, claims_tables, payments_tables, ledger_tables, imports_tables,
     registry_tables, employment_tables, payroll_tables, notifications_tables, attachments_tables, cards_tables,
+    retention_tables,
 )  # fmt: skip
+
+import_module("imis_core.personal_columns")  # declares the columns of all of these
 
 __all__ = ["ROOMS", "metadata"]

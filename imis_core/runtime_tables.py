@@ -39,11 +39,27 @@ audit_entries = mass(
     Index("ix_audit_entries_tx_id", "tx", "id"),  # the order of sealing
 )
 
+# Who read which person: a row for each answer that tells of persons. The role that reads adds rows, nothing else.
+reads = mass(
+    "reads",
+    metadata,
+    identity(),
+    Column("tx", TransactionId, nullable=False, server_default=sa.text("pg_current_xact_id()")),  # sealed below xmin
+    instant("at"),
+    Column("user", sa.BigInteger, nullable=False),
+    text("query"),
+    Column("persons", sa.ARRAY(sa.BigInteger), nullable=False),
+    Index("ix_reads_persons", "persons", postgresql_using="gin"),
+    Index("ix_reads_user_at", "user", "at"),
+    Index("ix_reads_tx_id", "tx", "id"),  # the order of sealing
+    readers_add=True,
+)
+
 # What the sealing job has chained (docs/decisions, 'Sealing'): a seal stands for the rows of one log up to (tx, last).
 audit_seals = mass(
     "audit_seals",
     metadata,
-    Column("log", sa.Text, primary_key=True),  # audit
+    Column("log", sa.Text, primary_key=True),  # audit | reads
     Column("number", sa.BigInteger, primary_key=True),  # 1, 2, 3 ... of its log
     instant("at"),
     text("key"),  # which key, not the key

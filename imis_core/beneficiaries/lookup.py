@@ -144,7 +144,9 @@ def _look_up(context: Context, numbers: list[str]) -> dict[str, PersonRow]:
             "command": [context.command] * len(ids),
         },
     )
-    return _persons(context, set(numbers))
+    found = _persons(context, set(numbers))
+    context.logged.update(found)
+    return found
 
 
 _LOOKUP_WINDOW: Final = timedelta(hours=1)

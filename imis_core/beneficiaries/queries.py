@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import date
-from typing import Any, Final
+from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -12,15 +12,13 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.groups import GroupShown, MemberShown
 from imis_core.beneficiaries.lookup import MemberRow, group_members, resolve_groups, resolve_persons
+from imis_core.beneficiaries.masks import MASK, masked_attributes, masked_systems
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.beneficiaries.tables import groups, identifiers, memberships, persons
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.places.lookup import location_codes, places_below, resolve_locations
 from imis_core.queries import Listing, query
-
-UNMASK: Final = "beneficiaries.unmask"  # the permission to see masked attributes
-MASK: Final = "***"
 
 
 @frozen(kw_only=True)
@@ -213,7 +211,6 @@ def _fields(context: Context, rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any
     codes = location_codes(context, {row.place for row in rows})
     places = _place_ids(context, rows)
     known = _identifiers(context, [row.id for row in rows])
-    masked = _masked(context)
     return [
         {
             "id": id_,
@@ -226,7 +223,7 @@ def _fields(context: Context, rows: Sequence[sa.Row[Any]]) -> list[dict[str, Any
             "status": row.status,
             "location": None if row.place is None else codes[row.place],
             "location_id": places.get(row.place),
-            "attributes": {name: MASK if name in masked else value for name, value in row.attributes.items()},
+            "attributes": masked_attributes(context, row.attributes),
             "identifiers": tuple(known.get(row.id, ())),
             "version": row.version,
             "status_on": row.status_on,
@@ -253,17 +250,11 @@ def _identifiers(context: Context, ids: Sequence[int]) -> dict[int, list[Identif
         .order_by(identifiers.c.id)
     )
     found: dict[int, list[IdentifierShown]] = {}
+    masked = masked_systems(context)
     for row in rows:
-        found.setdefault(row.person, []).append(IdentifierShown(row.system, row.value))
+        value = MASK if row.system in masked else row.value
+        found.setdefault(row.person, []).append(IdentifierShown(row.system, value))
     return found
-
-
-def _masked(context: Context) -> frozenset[str]:
-    """Names of attributes that this caller sees masked."""
-    if context.caller.may(UNMASK):
-        return frozenset()
-    declared = context.settings.deployment.attributes or {}
-    return frozenset(name for name, rule in declared.items() if rule.masked and rule.of == "person")
 
 
 @frozen(kw_only=True)

@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "export": ("transfer", "export_command"),
     "file": ("file", "file"),
     "explain": ("explain", "explain"),
+    "simulate": ("simulate", "simulate"),
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "cards": ("cards", "cards"),
@@ -46,6 +47,7 @@ _COMMANDS: Final = {
     "doctor": ("doctor", "doctor"),
     "backup": ("backup", "backup"),
     "restore": ("backup", "restore"),
+    "upgrade": ("upgrade", "upgrade"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),
 }

@@ -24,8 +24,9 @@ _MB: Final = 1_000_000
 @click.option(
     "--keep", type=click.IntRange(1, 10_000), metavar="N", help="Then remove the oldest in DIR, so that N are left."
 )
+@click.option("--anonymise", is_flag=True, help="A copy for training: nobody in it is to be found again.")
 @click.pass_obj
-def backup(state: State, target: Path, without_keys: bool, keep: int | None) -> None:
+def backup(state: State, target: Path, without_keys: bool, keep: int | None, anonymise: bool) -> None:
     """Write database, stored files, settings and keys into one archive, while the deployment runs.
 
     Nothing is overwritten; the archive is readable by its owner only.
@@ -33,7 +34,16 @@ def backup(state: State, target: Path, without_keys: bool, keep: int | None) -> 
     folder = state.deployment
     from imis_core.operations.backup import back_up
 
-    with _megabytes("backup") as told:
+    if anonymise:
+        if without_keys or keep is not None:
+            raise click.UsageError("--anonymise goes with no other option", click.get_current_context())
+        from imis_core.operations.anonymise import back_up_anonymised
+
+        with megabytes("anonymise") as told:
+            copy = back_up_anonymised(folder, target, told)
+        click.echo(f"{copy.path}: {copy.bytes / _MB:,.1f} MB, {copy.rows:,} rows, anonymised, {copy.seconds:.1f} s")
+        return
+    with megabytes("backup") as told:
         done = back_up(folder, target, with_keys=not without_keys, keep=keep, told=told)
     click.echo(
         f"{done.path}: {done.bytes / _MB:,.1f} MB, {done.rows:,} rows, {done.files:,} attachments, {done.seconds:.1f} s"
@@ -52,7 +62,7 @@ def restore(state: State, file: Path, check: bool) -> int:
     A folder without imis.toml gets the archive's settings; settings that are there stay. Exit code 1 if the audit
     is not what was sealed (it was not when the backup was made, either).
     """
-    with _megabytes("check" if check else "restore") as told:
+    with megabytes("check" if check else "restore") as told:
         if check:
             from imis_core.operations.archive import read_archive
 
@@ -80,7 +90,7 @@ def restore(state: State, file: Path, check: bool) -> int:
 
 
 @contextmanager
-def _megabytes(title: str) -> Iterator[Told]:
+def megabytes(title: str) -> Iterator[Told]:
     """Progress in whole megabytes of the bytes that are told."""
     with progress(title, unit="MB") as bar:
         rest = 0

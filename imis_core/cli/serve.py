@@ -34,6 +34,7 @@ def serve(state: State, host: str, port: int, workers: int, no_worker: bool) -> 
 def worker(state: State, concurrency: int) -> None:
     """Run background jobs, schedules and event deliveries until it is told to stop; what has begun is finished."""
     folder = state.deployment
+    from imis_core import logs
     from imis_core.jobs_worker import Worker, leave_at_once
     from imis_core.opening import open_application
 
@@ -41,6 +42,7 @@ def worker(state: State, concurrency: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with open_application(folder) as app:
+        logs.configure(app.settings.logs.level, app.settings.logs.format)
         working = Worker(app, concurrency=concurrency)
         working.start()
         click.echo(f"working: {concurrency} job{'s' if concurrency != 1 else ''} at once")

@@ -56,7 +56,9 @@ _FOUND: Final = sa.text(
     SELECT c.id, c.scheme, c.receipt, c.coverage, c.category, c.amount_minor, c.currency, a.actor,
            EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id) AS reversed
     FROM core.contributions c LEFT JOIN core.audit_entries a ON a.id = c.audit
-    WHERE c.receipt = ANY(CAST(:receipts AS text[])) ORDER BY c.id
+    WHERE c.receipt = ANY(CAST(:receipts AS text[]))
+      AND (c.coverage IS NULL OR EXISTS (SELECT FROM core.coverages v WHERE v.id = c.coverage))  -- under row security
+    ORDER BY c.id
     """
 )
 

@@ -75,6 +75,8 @@ def grants(table: sa.Table, app: str, read: str) -> list[str]:
     statements = [f'GRANT SELECT ON {name} TO "{app}", "{read}"']
     if "history_of" in table.info:
         return statements  # written by the trigger alone
+    if table.info.get("readers_add"):
+        statements.append(f'GRANT INSERT ON {name} TO "{read}"')
     allowed = "INSERT" if table.info.get("insert_only") else "INSERT, UPDATE, DELETE"
     if "history" in table.info:
         allowed = "INSERT, UPDATE"  # nouns with a history end, they are not deleted

@@ -61,8 +61,7 @@ class Lease:
 
     def url(self, database: str = "postgres", user: str = SUPERUSER, password: str | None = None) -> str:
         """The address for libpq and psycopg; `password` where the user has another than the superuser's."""
-        login = f"{quote(user, safe='')}:{quote(password or self.password, safe='')}"
-        return f"postgresql://{login}@/{quote(database, safe='')}?host={quote(str(self.socket_folder), safe='')}"
+        return address(self.socket_folder, database, user, password or self.password)
 
     def revive(self) -> None:
         """Start the server again if it has died under us. Raises EmbeddedServerError."""
@@ -100,6 +99,12 @@ class Status:
     socket_folder: Path | None
     account: str
     account_is_lent: bool
+
+
+def address(socket_folder: Path, database: str, user: str, password: str) -> str:
+    """The address of a database by its server's socket."""
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}"
+    return f"postgresql://{login}@/{quote(database, safe='')}?host={quote(str(socket_folder), safe='')}"
 
 
 def acquire(folder: Path, *, settings: Mapping[str, str] | None = None, timeout_seconds: float = 60.0) -> Lease:
@@ -287,6 +292,10 @@ def _existing(folder: Path) -> Server | None:
     pointer = folder / "location"
     place = Path(pointer.read_text().rstrip("\n")) if pointer.exists() else folder
     if not (place / "pg").is_dir():
+        if any(place.glob("pg.[0-9]*")):
+            raise EmbeddedServerError(
+                "database.upgrade_unfinished", f"an upgrade of {place} was broken off: run `imis upgrade` again"
+            )
         if place == folder:
             return None
         raise EmbeddedServerError(

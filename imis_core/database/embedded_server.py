@@ -94,6 +94,7 @@ class Server:
     folder: Path
     place: Path
     account: Account
+    programs: Path | None = None  # of another version, for `imis upgrade`; None: the newest of the wheel
 
     @property
     def data(self) -> Path:
@@ -243,12 +244,12 @@ def run(server: Server, password: str, settings: Mapping[str, str], timeout_seco
 
 
 def _check_major(server: Server) -> None:
-    version = program_version(programs_folder())
+    version = program_version(server.programs or programs_folder())
     if server.major() != int(version.partition(".")[0]):
         raise EmbeddedServerError(
             "database.other_major",
-            f"{server.data} was made by PostgreSQL {server.major()}, installed is {version}: dump the data "
-            "with the old version and restore them into the new one (docs/operate.md; there is no `imis upgrade` yet)",
+            f"{server.data} was made by PostgreSQL {server.major()}, installed is {version}: run `imis upgrade` "
+            "(docs/operate.md)",
         )
 
 
@@ -355,9 +356,12 @@ COPIES = Path("/var/lib/imis")  # only root lends an account, so only root copie
 
 def _programs_for(server: Server) -> Path:
     """The folder of the programs, or of a copy beside the data if the server's account cannot reach the original."""
-    programs = programs_folder()
-    if server.account.can_run(programs / "initdb"):
+    programs = server.programs or programs_folder()
+    if server.account.can_run(programs / "postgres"):
         return programs
+    if server.programs is not None:
+        message = f"the account {server.account.name} cannot run the programs in {programs}: put them where it can"
+        raise EmbeddedServerError("database.no_programs", message)
     place = server.place
     if any(character in str(place) for character in UNSAFE_IN_PROGRAM_PATHS):
         # initdb calls its programs through a shell: a copy below such a folder cannot run.

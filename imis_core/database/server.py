@@ -61,11 +61,16 @@ def find_database(url: str, owner_url: str | None, folder: Path | None, deployme
     lease = embedded.acquire(folder / "var" / "postgres")
     try:
         name = database_name(deployment)
-        prepare(lease.url(), name, {_OWNER_LOGIN: lease.password, _APP_LOGIN: lease.password})
+        prepare(lease.url(), name, embedded_logins(lease.password))
         return Addresses(name, lease.url(name, _APP_LOGIN), lease.url(name, _OWNER_LOGIN), lease)
     except BaseException:
         lease.release()
         raise
+
+
+def embedded_logins(password: str) -> dict[str, str]:
+    """The two logins of an embedded database with their passwords: who migrates, and who serves."""
+    return {_OWNER_LOGIN: password, _APP_LOGIN: password}
 
 
 def prepare(admin_url: str, database: str, logins: dict[str, str]) -> None:
@@ -237,4 +242,13 @@ class ThrowAway:
         return url.render_as_string(hide_password=False)
 
 
-__all__ = ["EMBEDDED", "Addresses", "ThrowAway", "database_name", "ensure_roles", "find_database", "prepare"]
+__all__ = [
+    "EMBEDDED",
+    "Addresses",
+    "ThrowAway",
+    "database_name",
+    "embedded_logins",
+    "ensure_roles",
+    "find_database",
+    "prepare",
+]

@@ -1,4 +1,4 @@
-"""Alembic's environment for every history; the runner hands over the connection and the schema."""
+"""Alembic's environment for every history; the runner hands over the connection, the schema and what to check."""
 
 from __future__ import annotations
 
@@ -14,3 +14,5 @@ context.configure(
 )
 with context.begin_transaction():
     context.run_migrations()
+    for check in attributes.get("checks", ()):
+        check(attributes["connection"])

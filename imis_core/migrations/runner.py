@@ -6,7 +6,7 @@ No downgrades: the way back is the previous version on the expanded schema, or a
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
@@ -22,9 +22,11 @@ from imis_core.database.ddl import grants
 from imis_core.database.engine import Roles, driver_url, unreachable
 from imis_core.errors import refused
 from imis_core.jobs_tables import queue_schema_sql
+from imis_core.migrations.walls import refuse_changes_outside, things_outside
 from imis_core.plugins import KERNEL, Manifest
 
 LOCK: Final = 0x1515_0001  # the advisory lock of migrations, the same for every process
+_FITS: Final = "imis runs from: "  # how a schema's comment says for which revisions' code it is good
 HERE: Final = Path(__file__).parent
 
 
@@ -36,6 +38,7 @@ class SchemaState:
     current: str | None
     head: str
     is_known: bool = True
+    fits: bool = False  # this code runs on it: at the newest revision, or ahead by steps that only expand
 
     @property
     def is_current(self) -> bool:
@@ -70,11 +73,17 @@ def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> 
                 )
             if before != head:
                 if before is not None and before not in _revisions(config):
+                    if _fits(connection, manifest.name, before, head):
+                        connection.commit()
+                        continue  # the version before, beside or instead of the newer one
                     raise refused(
                         "database.ahead",
                         f"the database's {manifest.name} is at revision {before}, which this version does not know; "
                         "install the newer version",
                     )
+                with connection.begin():
+                    outside = things_outside(connection, manifest.name)
+                config.attributes["checks"] = _checks(manifest.name, outside, _fitting(config))
                 alembic_command.upgrade(config, "head")
                 connection.commit()
                 moved.append(SchemaState(manifest.name, before, head))
@@ -85,6 +94,37 @@ def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> 
     return moved
 
 
+def _checks(schema: str, outside: frozenset[str], fitting: Sequence[str]) -> list[Callable[[sa.Connection], object]]:
+    """What is done in the transaction of the revisions, after them."""
+
+    def note(connection: sa.Connection) -> None:
+        words = f"{_FITS}{' '.join(fitting)}"
+        connection.exec_driver_sql(f"COMMENT ON SCHEMA \"{schema}\" IS '{words}'")
+
+    if schema == KERNEL:
+        return [note]
+    return [lambda connection: refuse_changes_outside(connection, schema, outside), note]
+
+
+def _fitting(config: Config) -> list[str]:
+    """The revisions whose code runs on the newest one: back to the one that its file names as `runs_from`."""
+    scripts = list(ScriptDirectory.from_config(config).walk_revisions())  # newest first
+    oldest = getattr(scripts[0].module, "runs_from", scripts[0].revision)
+    names = [script.revision for script in scripts]
+    return names[: names.index(oldest) + 1]
+
+
+def _fits(connection: sa.Connection, schema: str, current: str | None, head: str) -> bool:
+    """Whether a database that is ahead says that the code of this revision runs on it, as it stands now."""
+    words = connection.execute(
+        sa.text("SELECT obj_description(oid, 'pg_namespace') FROM pg_namespace WHERE nspname = :s"), {"s": schema}
+    ).scalar()
+    if not words or not str(words).startswith(_FITS):
+        return False
+    named = str(words).removeprefix(_FITS).split()
+    return named[0] == current and head in named
+
+
 def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list[SchemaState]:
     """Where every history stands; for `imis check` and for refusing to serve a database that is behind or ahead."""
     found = []
@@ -93,7 +133,9 @@ def states(connection: sa.Connection, manifests: Mapping[str, Manifest]) -> list
         head = ScriptDirectory.from_config(config).get_current_head()
         assert head is not None
         current = _current(connection, manifest.name)
-        found.append(SchemaState(manifest.name, current, head, current is None or current in _revisions(config)))
+        known = current is None or current in _revisions(config)
+        fits = current == head or (not known and _fits(connection, manifest.name, current, head))
+        found.append(SchemaState(manifest.name, current, head, known, fits))
     return found
 
 

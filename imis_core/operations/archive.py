@@ -70,6 +70,10 @@ class Writer:
         self._add(name, io.BytesIO(content), len(content))
         self._tar.members = []  # type: ignore[attr-defined]
 
+    def content(self, name: str, content: bytes) -> None:
+        """A file from memory, with its digest in the manifest."""
+        self._note(name, len(content), self._add(name, io.BytesIO(content), len(content)))
+
     def file(self, name: str, path: Path) -> None:
         """A file from the disk, as long as it was when it was opened; one of `files/` that has gone is passed over.
 
@@ -84,6 +88,9 @@ class Writer:
                 return  # a message that was fetched, a list that was thrown away
             message = f"{path} cannot be read: {error.strerror}; mend its rights and back up again"
             raise Unavailable(Refusal("backup.unreadable", message)) from None
+        self._note(name, size, digest)
+
+    def _note(self, name: str, size: int, digest: str) -> None:
         if _BY_CONTENT.match(name):
             self.by_content += 1
             self.by_content_bytes += size

@@ -57,7 +57,7 @@ def back_up(folder: Path, target: Path, *, with_keys: bool = True, keep: int | N
     begun = time.monotonic()
     settings = load_settings(folder)
     made_at = datetime.now(UTC)
-    path = _target(target, settings.name, made_at)
+    path = target_of(target, settings.name, made_at)
     if keep is not None and not target.is_dir():
         raise refused("backup.keep", "--keep needs a folder: name the folder that holds the archives")
     addresses = find_database(settings.database.url, settings.database.owner_url, settings.folder, settings.name)
@@ -96,7 +96,8 @@ def header(name: str, made_at: datetime) -> bytes:
     return json.dumps(words, indent=1).encode()
 
 
-def _target(target: Path, name: str, made_at: datetime) -> Path:
+def target_of(target: Path, name: str, made_at: datetime) -> Path:
+    """The file to be written: `target`, or one named by the time in the folder `target`. Raises `backup.exists`."""
     path = target / f"{name}-{made_at:%Y%m%dT%H%M%SZ}{SUFFIX}" if target.is_dir() else target
     if path.exists():
         raise refused("backup.exists", f"{path} is there already, and a backup is never overwritten; name another file")
@@ -138,9 +139,15 @@ def _keep_name(folder: Path) -> None:
 
 def add_settings(writer: Writer, folder: Path) -> None:
     """Everything of the folder that configures the deployment."""
+    for name, path in settings_files(folder):
+        writer.file(f"{SETTINGS}{name}", path)
+
+
+def settings_files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """The files of a deployment's folder that configure it, with their names in it; archives that lie there are not."""
     for path in _walk(folder, _NOT_SETTINGS):
         if not path.name.endswith(SUFFIX):
-            writer.file(f"{SETTINGS}{path.relative_to(folder).as_posix()}", path)
+            yield path.relative_to(folder).as_posix(), path
 
 
 def add_keys(writer: Writer, folder: Path, *, with_keys: bool) -> dict[str, str]:

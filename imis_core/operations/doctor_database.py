@@ -172,7 +172,7 @@ def _clock(database: datetime, asked: datetime, answered: datetime) -> Iterator[
 def _migrations(connection: sa.Connection, composition: Composition) -> Iterator[Finding]:
     from imis_core.operations.doctor import Finding
 
-    wrong = [s for s in states(connection, composition.plugins.manifests) if not s.is_current]
+    wrong = [s for s in states(connection, composition.plugins.manifests) if not s.fits]
     for one in wrong:
         if one.is_known:
             message = f"{one.plugin} is at {one.current or 'nothing'}, this version needs {one.head}"

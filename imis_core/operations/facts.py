@@ -59,6 +59,12 @@ def roles_in(connection: sa.Connection) -> Roles:
     return Roles.of(owner.removesuffix("_owner"))
 
 
+def application_roles(owner: str) -> tuple[str, str]:
+    """The roles of the application beside their owner."""
+    roles = Roles.of(owner.removesuffix("_owner"))
+    return roles.app, roles.read
+
+
 def schemas_of(connection: sa.Connection, owner: str) -> list[str]:
     """The application's schemas: whatever its owner owns, plugins that are switched off or archived among them."""
     return list(connection.execute(_SCHEMAS, {"owner": owner}).scalars())

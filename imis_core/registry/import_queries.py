@@ -10,7 +10,7 @@ import attrs
 import sqlalchemy as sa
 from attrs import frozen
 
-from imis_core.beneficiaries.queries import MASK, UNMASK
+from imis_core.beneficiaries.masks import MASK, masked_names, masked_systems
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
@@ -96,8 +96,7 @@ def import_rows(context: Context, asked: ListImportRows) -> Listing | Refusal:
     found = _found(context, asked.import_)
     if found is None:
         return not_found("import", "import", asked.import_)
-    declared = context.settings.deployment.attributes or {}
-    masked = {name for name, rule in declared.items() if rule.masked and not context.caller.may(UNMASK)}
+    masked, systems = masked_names(context), masked_systems(context)
     r = registry_import_rows.c
     select = sa.select(r.row, r.data, r.errors).where(r["import"] == found.id)
     if asked.valid is not None:
@@ -105,14 +104,28 @@ def import_rows(context: Context, asked: ListImportRows) -> Listing | Refusal:
         select = select.where((r.errors == nothing) if asked.valid else (r.errors != nothing))
 
     def build(rows: Sequence[Any]) -> list[ImportRow]:
-        return [_shown(row, masked) for row in rows]
+        return [_shown(row, masked, systems) for row in rows]
 
     return Listing(select, (r.row,), build)
 
 
-def _shown(row: Any, masked: Collection[str]) -> ImportRow:
+def _without(known: dict[str, Any], systems: Collection[str]) -> None:
+    """Mask the identifiers of these systems, in each of the forms in which a file may have them."""
+    cell = known.get("identifiers")
+    if isinstance(cell, list):
+        known["identifiers"] = [
+            {**one, "value": MASK} if isinstance(one, dict) and one.get("system") in systems else one for one in cell
+        ]
+    elif cell is not None and any(system in str(cell) for system in systems):
+        known["identifiers"] = MASK
+    if known.get("identifier_system") in systems and known.get("identifier_value") is not None:
+        known["identifier_value"] = MASK
+
+
+def _shown(row: Any, masked: Collection[str], systems: Collection[str]) -> ImportRow:
     data = dict(row.data)
     known = {name: data.pop(name, None) for name in FIELDS}
+    _without(known, systems)
     attributes = known.pop("attributes")
     others = {name.removeprefix(ATTRIBUTE): value for name, value in data.items()}
     shown = {**(attributes if isinstance(attributes, dict) else {}), **others}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import os
 import re
 import secrets
@@ -24,6 +25,7 @@ from litestar.response import Response
 from litestar.types import Message, Scope
 from uvicorn.supervisors import Multiprocess
 
+from imis_core import logs
 from imis_core.errors import Refusal, Unavailable
 from imis_core.protection import SecurityTable
 from imis_core.redaction import guarded_standard_error
@@ -45,6 +47,7 @@ _START_SECONDS: Final = 60.0
 _PORT_MAX: Final = 65_535
 _REQUEST: Final = "imis.request"
 _BEGUN: Final = "imis.begun"
+_QUIET: Final = frozenset({"/health/live", "/health/ready", "/metrics"})  # asked every few seconds by machines
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}\Z")
 _HEADERS: Final = (
     (b"x-content-type-options", b"nosniff"),
@@ -66,12 +69,14 @@ def make_asgi(app: Application) -> Litestar:
 
     def answer(request: Asked, error: Exception) -> Response[bytes]:
         where = address(request)
+        logs.bind(request=request_id(request.scope))
         failure = failure_of(error, where, request_id(request.scope))
         tell = teller(app.routes, where)
         return failure_response(failure, where) if tell is None else told(app, tell, failure, where)
 
     async def begin(request: Asked) -> None:
         request.scope["state"][_BEGUN] = time.perf_counter()
+        logs.bind(request=request_id(request.scope))
         check_head(request.scope)
 
     async def frame(message: Message, scope: Scope) -> None:
@@ -87,7 +92,13 @@ def make_asgi(app: Application) -> Litestar:
         state = scope["state"]
         route = state.get(ROUTE) or ("unknown" if "path_template" not in scope else str(scope["path_template"]))
         begun = state.get(_BEGUN)
-        figures.count(route, message["status"], None if begun is None else time.perf_counter() - begun)
+        seconds = None if begun is None else time.perf_counter() - begun
+        figures.count(route, message["status"], seconds)
+        took = None if seconds is None else round(seconds * 1000, 1)
+        logs.tell(
+            "request", level=logging.DEBUG if route in _QUIET else logging.INFO, request=request_id(scope),
+            route=route, method=scope.get("method"), status=message["status"], ms=took,
+        )  # fmt: skip
 
     async def threads() -> None:
         executor = ThreadPoolExecutor(THREADS, thread_name_prefix="imis-web")
@@ -133,6 +144,7 @@ def serve(
         listener = stack.enter_context(_listen(host, port))
         stack.enter_context(_until_told_to_stop())
         app = stack.enter_context(open_application(folder))
+        logs.configure(app.settings.logs.level, app.settings.logs.format)
         if worker_inside:
             worker = Worker(app)
             worker.start()
@@ -170,6 +182,7 @@ def _web_process(folder: Path) -> Litestar:
     stack = ExitStack()
     stack.enter_context(guarded_standard_error())
     app = stack.enter_context(open_application(folder))
+    logs.configure(app.settings.logs.level, app.settings.logs.format)
     asgi = make_asgi(app)
     asgi.on_shutdown.append(stack.close)
     return asgi

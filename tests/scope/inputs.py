@@ -22,6 +22,8 @@ from imis_core.parsing import outside_name
 from imis_core.values import Amount
 
 B64: Final = "eA=="
+# A picture of one point.
+PNG: Final = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNkYPhfDwAChwGA60e6kgAAAABJRU5ErkJggg=="
 # Fields that name something, by code and by id; the first one is used.
 NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "accident": ("@accident",),
@@ -166,6 +168,8 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "beneficiaries.register_person": {**NEW_PERSON, "location": "PLACE-{q}"},
     "beneficiaries.remove_member": {"group": "F1-{q}", "number": "P2-{q}"},
     "beneficiaries.set_recipient": {"group": "F1-{q}", "number": "P2-{q}", "recipient": "alternate"},
+    "beneficiaries.change_group": {"group": "F1-{q}", "location": "PLACE-{q}"},
+    "beneficiaries.set_photo": {"number": "P1-{q}", "content": PNG, "media_type": "image/png"},
     "beneficiaries.show_person": {"number": "P1-{q}"},
     "benefit_packages.define": {
         "scheme": "safe", "code": "NEW", "valid_from": "2025-01-01", "terms": {"amount": {"base": "1"}}},
@@ -182,6 +186,8 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
         "scheme": "chf", "code": "CL-NEW", "provider": "HC-{q}", "number": "P1-{q}", "from": "2024-06-20",
         "lines": [{"item": "LAB", "quantity": 1, "price": "70"}]},
     "contributions.record": {"coverage": "@coverage-F3", "amount": "1", "receipt": "R-NEW"},
+    "contributions.record_subsidy": {"scheme": "chf", "category": "poor", "amount": "1", "receipt": "R-NEW"},
+    "contributions.reverse": {"scheme": "chf", "receipt": "R-{q}-P6"},
     "coverage.enrol": {**CHF, "group": "F2-{q}"},
     "coverage.resume": {"coverage": "@coverage-P6"},
     "coverage.list": {"scheme": "chf"},
@@ -376,9 +382,12 @@ LOCAL: Final[Mapping[str, tuple[str, ...]]] = {
     "after": (),
     "debtor": (),
     "bank": (),
+    "confirmation_number": (),
+    "confirmation_type": (),
+    "language": (),
+    "note": (),
     "forget": (),
     "job": ("@job",),
-    "language": (),
     "login": (),
     "address": (),
     "password": (),

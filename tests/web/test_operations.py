@@ -91,6 +91,52 @@ def test_metrics_count_by_route_and_status(site: Any) -> None:
     assert "imis_jobs_waiting 0.0" in text
 
 
+def test_metrics_count_commands_by_outcome(site: Any) -> None:
+    """Items by what became of them, with how long commands took; connections, sessions, ages of what waits."""
+    site.client.post("/api/probe/write", json=[{"code": "a"}, {"code": "b"}])
+    site.client.post("/api/probe/fail", json={"code": "probe.refused"})
+    site.client.post("/api/probe/fail", json={"code": "crash"})
+    site.client.post("/api/probe/hold", json={"code": "a"})
+    text = site.anyone.get("/metrics").text
+    assert 'imis_commands_total{command="probe.write",outcome="done"} 2.0' in text
+    assert 'imis_commands_total{command="probe.fail",outcome="probe.refused"} 1.0' in text
+    assert 'imis_commands_total{command="probe.fail",outcome="failed"} 1.0' in text
+    assert 'imis_commands_total{command="probe.hold",outcome="awaiting"} 1.0' in text
+    assert 'imis_command_duration_seconds_count{command="probe.write"} 1.0' in text
+    for name in ("outbox_oldest", "jobs_oldest", "audit_unsealed"):
+        assert f"\nimis_{name}_seconds " in text
+    figures = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    assert float(figures["imis_database_connections_max"]) == 15
+    assert 0 <= float(figures["imis_database_connections_in_use"]) <= 15
+    assert float(figures["imis_database_sessions"]) >= 1
+    assert float(figures["imis_jobs_stalled"]) == 0
+    assert 'imis_info{version="' in text
+
+
+def test_a_request_is_logged_with_its_id(site: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """The request's line and the command's line carry the id that the client gave and got back."""
+    import io
+    import json
+
+    from imis_core import logs
+
+    root, stream = logging.getLogger(), io.StringIO()
+    level = root.level
+    logs.configure("info", "json", stream)
+    try:
+        site.client.post("/api/probe/write", json={"code": "a"}, headers={"X-Request-Id": "abc-1"})
+        site.client.get("/api/probe/echo", headers={"X-Request-Id": "abc-2"})
+        site.anyone.get("/health/live")
+    finally:
+        logs.configure("info", "json", io.StringIO())
+        root.setLevel(level)
+    found = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert [(f["event"], f["request"]) for f in found] == [
+        ("command", "abc-1"), ("request", "abc-1"), ("request", "abc-2")
+    ]  # fmt: skip
+    assert (found[1]["route"], found[1]["status"], found[1]["method"]) == ("probe.write", 200, "POST")
+
+
 def test_every_answer_is_guarded(site: Any) -> None:
     """Security headers and no caching, on errors too; the documentation page may load only its own files."""
     for path in ("/api/probe/echo", "/nothing", "/health/live"):

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -108,6 +109,58 @@ def test_a_server_starts_answers_and_stops(
             if process.poll() is None:
                 process.kill()
     assert not embedded.status(deployment / "var" / "postgres").user_pids
+
+
+SLOW = """
+import sys, time
+from pathlib import Path
+from imis_core.web import routes, server
+answered = routes.openapi_document
+def slow(app):
+    print("begun", flush=True)
+    sys.stdin.readline()
+    return answered(app)
+routes.openapi_document = slow
+server.serve(Path(sys.argv[1]), "127.0.0.1", int(sys.argv[2]), 1, True, announce=lambda line: print(line, flush=True))
+"""
+
+
+def test_a_running_request_is_finished_and_no_new_one_taken(deployment: Path, tmp_path: Path) -> None:
+    """After SIGTERM new connections are refused, the running request gets its whole answer, and the exit code is 0."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    script = tmp_path / "slow.py"
+    script.write_text(SLOW)
+    with subprocess.Popen(
+        [sys.executable, str(script), str(deployment), str(port)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert "/schema" in process.stdout.readline()
+        answers: list[httpx.Response] = []
+        thread = threading.Thread(
+            target=lambda: answers.append(httpx.get(f"http://127.0.0.1:{port}/schema/openapi.json", timeout=60))
+        )
+        thread.start()
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signal.SIGTERM)
+        deadline = time.monotonic() + 20
+        while True:  # the listening socket is closed in a moment
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=5).close()
+            except (ConnectionRefusedError, ConnectionResetError):  # reset: it stood in the queue of the closed socket
+                break
+            assert time.monotonic() < deadline
+        assert process.poll() is None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+        thread.join(60)
+        _, err = process.communicate(timeout=60)
+        assert (process.returncode, "Traceback" in err) == (0, False), err
+        assert answers[0].status_code == 200
+        assert answers[0].json()["openapi"].startswith("3.")
 
 
 BROKEN = (

@@ -13,6 +13,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Unique
 from imis_core.api import (
     PersonMove,
     day,
+    declare_personal,
     document,
     edited,
     groups,
@@ -177,4 +178,16 @@ PERSON_MOVES: Final = (
         "person",
         "EXISTS (SELECT FROM cash_transfer.beneficiaries k WHERE k.person = n.kept AND k.package = t.package)",
     ),
+)
+
+declare_personal(
+    metadata,
+    """
+    beneficiaries: | scheme
+    beneficiary_current: | state
+    beneficiary_states: reason=text | state
+    enrolment_lines: | outcome reason
+    enrolments: | scheme state currency
+    scores: | steps
+    """,
 )

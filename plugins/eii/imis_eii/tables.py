@@ -15,6 +15,7 @@ from imis_core.api import (
     ALL_SEEN,
     claims,
     day,
+    declare_personal,
     document,
     edited,
     employers,
@@ -254,4 +255,18 @@ claim_accidents = mass(
     Column("claim", sa.BigInteger, sa.ForeignKey(claims.c.id), primary_key=True),
     reference("accident", f"{SCHEMA}.accidents", index=True),
     **_by_accident(),
+)
+
+declare_personal(
+    metadata,
+    """
+    accidents: reported_by=name place=text how=text exposure=text override_reason=text reason=text
+    accidents: | code scheme form disease status kind monthly_wage daily_wage currency steps
+    assessments: reason=text | degree counted combined status steps
+    awards: | relationship scheme kind per currency ended_by
+    certificates: doctor=name |
+    lumps: | kind scheme currency steps
+    medical_terms: | cover_kind
+    recoveries: | currency
+    """,
 )

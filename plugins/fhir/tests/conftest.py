@@ -53,7 +53,7 @@ def quote(cases: Sequence[EnrolmentCase]) -> list[Quote | Refusal]:
     return [
         Quote(
             case.enrolled_on, day_before(add_months(case.enrolled_on, 12)), case.enrolled_on,
-            tuple(range(len(case.members))), 5000, 0,
+            tuple(range(len(case.members))), 5000,
         )
         for case in cases
     ]  # fmt: skip

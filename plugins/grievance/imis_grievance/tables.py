@@ -15,6 +15,7 @@ from sqlalchemy import CheckConstraint, Column, ForeignKey, Index, Table, Unique
 from imis_core.api import (
     claims,
     day,
+    declare_personal,
     edited,
     groups,
     identity,
@@ -155,4 +156,14 @@ escalations = mass(
     Column("clock", sa.Text, primary_key=True),  # at_risk | breached
     Column("owner", sa.BigInteger, primary_key=True),
     day("told_on"),
+)
+
+declare_personal(
+    metadata,
+    """
+    escalations: | clock
+    grievance_categories: | code name sensitivity
+    grievance_comments: text=text | kind
+    grievances: description=text reporter=name staff=name decision=text | code scheme status channel priority owner_role
+    """,
 )

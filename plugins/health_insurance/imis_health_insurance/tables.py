@@ -10,7 +10,17 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy import Column, ForeignKey, Table
 
-from imis_core.api import day, document, items, minor, package_versions, plugin_metadata, providers, text
+from imis_core.api import (
+    day,
+    declare_personal,
+    document,
+    items,
+    minor,
+    package_versions,
+    plugin_metadata,
+    providers,
+    text,
+)
 
 SCHEMA: Final = "health_insurance"
 metadata: Final = plugin_metadata(SCHEMA)
@@ -77,4 +87,13 @@ utilisation = Table(
     minor("payable_minor"),
     text("currency"),
     info={"scope": lambda table, caller: caller.sees_provider(table.c.provider)},
+)
+
+declare_personal(
+    metadata,
+    """
+    item_terms: | visit_type price_origin ceiling_exclusion
+    package_limits: | deductible_level ceiling_level copayments
+    utilisation: | scheme category currency
+    """,
 )
