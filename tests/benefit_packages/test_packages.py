@@ -104,7 +104,7 @@ def test_a_version_that_ended_is_not_in_force(app: TestApp) -> None:
 
 
 def test_wrong_terms_are_told_all_at_once(app: TestApp) -> None:
-    """Mistakes of form, of meaning, unknown items and fields not computed yet come in one answer with their paths."""
+    """Mistakes of form, of meaning and unknown items come in one answer with their paths."""
     app.do("catalogue.define_item", {"code": "DRUG", "name": "Drug", "kind": "product", "price": "1"})
     terms = {
         "insurance_months": "12", "premium_adult": "1.005", "premium_child": 1.5, "lump": 3, "max_visits": 3,
@@ -121,7 +121,6 @@ def test_wrong_terms_are_told_all_at_once(app: TestApp) -> None:
     assert {(p.path, p.reason) for p in refusal.problems} == {
         ("terms.premium_adult", "not_exact"), ("terms.premium_child", "float"), ("terms.lump", "unknown"),
         ("terms.items.DRUG.percent", "range"), ("terms.items.NONE", "not_found"), ("terms.items.X", "not_found"),
-        ("terms.items.X.waiting_months", "not_yet"), ("terms.max_visits", "not_yet"),
     }  # fmt: skip
     assert app.rows("SELECT 1 AS one FROM core.packages") == []
 
