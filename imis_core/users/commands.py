@@ -84,10 +84,8 @@ def _check(
         problems += rule_problems(context, name, password)
     if problems:
         return invalid(*problems)
-    too_far = beyond(context, roles)
-    if too_far is not None:
-        return too_far
-    return [found_places[p].id for p in places], [found_providers[p].id for p in providers]
+    numbers = [found_places[p].id for p in places], [found_providers[p].id for p in providers]
+    return beyond(context, roles, *numbers) or numbers
 
 
 @command("users.add", input=AddUser, result=User)

@@ -186,6 +186,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
         "scheme": "chf", "code": "CL-NEW", "provider": "HC-{q}", "number": "P1-{q}", "from": "2024-06-20",
         "lines": [{"item": "LAB", "quantity": 1, "price": "70"}]},
     "contributions.record": {"coverage": "@coverage-F3", "amount": "1", "receipt": "R-NEW"},
+    "claims.simulate": {**CHF, "terms": {"insurance_months": 12}, "from": "2024-01-01", "to": "2024-06-30"},
     "contributions.record_subsidy": {"scheme": "chf", "category": "poor", "amount": "1", "receipt": "R-NEW"},
     "contributions.reverse": {"scheme": "chf", "receipt": "R-{q}-P6"},
     "coverage.enrol": {**CHF, "group": "F2-{q}"},
