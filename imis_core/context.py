@@ -137,7 +137,7 @@ class Context:
             yield
         finally:
             self.caller = own
-            set_scope(self.connection, own)
+        set_scope(self.connection, own)  # not after a failure: it ends the transaction, and the scope with it
 
     def look_up(self, persons: Iterable[int]) -> None:
         """Widen this transaction's scope by persons found by exact number; the caller of this logs the look-up."""

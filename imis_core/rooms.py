@@ -62,6 +62,7 @@ from imis_core.registry import commands as registry_commands
 from imis_core.registry import periods
 from imis_core.registry import queries as registry_queries
 from imis_core.reports import queries as reports_queries
+from imis_core.simulation import queries as simulation_queries
 from imis_core.users import commands as users_commands
 from imis_core.users import logins as users_logins
 from imis_core.users import own as users_own
@@ -159,6 +160,7 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_review_queries.QUERIES,
         *claims_feedback.QUERIES,
         *claims_explaining.QUERIES,
+        *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,

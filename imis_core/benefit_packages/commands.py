@@ -156,6 +156,13 @@ def _judge(context: Context, items: Sequence[Define]) -> list[_Judged | Refusal]
     return judged
 
 
+def judged_terms(context: Context, scheme: str, code: str, terms: Mapping[str, Any]) -> Any | Refusal:
+    """Terms as their class, checked as a definition's are; nothing is stored."""
+    item = Define(scheme=scheme, code=code, name=code, valid_from=context.today, terms=dict(terms))
+    judged = _judge(context, [item])[0]
+    return judged if isinstance(judged, Refusal) else judged.terms
+
+
 def _form_problems(item: Define) -> list[Problem]:
     found = []
     if not item.code or len(item.code) > CODE_MAX or not item.code.isprintable() or item.code != item.code.strip():

@@ -133,6 +133,17 @@ class WageContribution:
     state_minor: int
 
 
+@frozen
+class FlatPackage:
+    """A package as the rows that `line_terms_sql` and `package_limits_sql` would give for it, without the version.
+
+    Columns by name, those of the selects; `items` has no row for what is not covered.
+    """
+
+    items: Sequence[Mapping[str, Any]]
+    limits: Mapping[str, Any]
+
+
 @frozen(kw_only=True)
 class SchemeType:
     """A kind of scheme.
@@ -162,6 +173,9 @@ class SchemeType:
       `copayments` (jsonb: a list of objects with `name`, `condition` (criteria about a patient, or null),
       `percent_micro` or `amount_minor`).
 
+    `flat_package(terms, currency, item ids by code)` gives the rows of these selects for terms that are not stored:
+    what a simulation values past claims by.
+
     A type may widen `claims.submit`: the kernel adds the fields of the attrs class `claim_fields` to its input (all
     optional), gives those of a batch to `claim_cases(context, [fields])`, which answers a case or a refusal for each,
     and in the same transaction to `store_claims(context, [(claim, case)])`, which keeps them in the type's own table.
@@ -187,6 +201,7 @@ class SchemeType:
     covers_sql: Callable[[sa.ColumnElement[date], sa.ColumnElement[int]], sa.Select[Any]] | None = None
     line_terms_sql: Callable[[], sa.Select[Any]] | None = None
     package_limits_sql: Callable[[], sa.Select[Any]] | None = None
+    flat_package: Callable[[Any, str, Mapping[str, int]], FlatPackage] | None = None
     version_users: tuple[sa.Table, ...] = ()
     has_wage_rates: Callable[[Any], bool] = field(default=lambda terms: False)
     wage_rates: Callable[[Sequence[WageCase]], Sequence[WageContribution]] | None = None

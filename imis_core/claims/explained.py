@@ -45,7 +45,7 @@ _LINES: Final = sa.text(
     SELECT k.line, l.item, i.frequency_days, k.list_price_minor, {REVIEWED_PRICE} AS reviewed_price_minor,
            k.cover_kind, k.package_version, g.code AS package, w.valid_from AS version_from, c.currency, c.adult,
            c.visit_type, c.facility_level, c.from_date <> c.to_date AS overnight, c.target_date,
-           list.code AS list_code, list.valid_from AS list_from
+           k.members, list.code AS list_code, list.valid_from AS list_from
     FROM {LINES_IN_FORCE} JOIN core.claims c ON c.id = k.claim
     JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line JOIN core.items i ON i.id = l.item
     LEFT JOIN core.package_versions w ON w.id = k.package_version LEFT JOIN core.packages g ON g.id = w.package
@@ -98,4 +98,9 @@ def _money(minor: int | None, currency: str) -> Money | None:
 def _limit(row: Any, package: PackageLimits, limit: Limit | None) -> tuple[str, Money] | None:
     """Level and amount of the scope that the case draws on."""
     scope = None if limit is None else limit.scope(package.is_hospital_case(row.overnight, row.facility_level))
-    return None if limit is None or scope is None else (limit.level, Money(scope[1], row.currency))
+    if limit is None or scope is None:
+        return None
+    amount = scope[1]
+    if limit is package.ceiling and row.members is not None:
+        amount = package.ceiling_of(amount, row.members)  # it grows with the members covered on the day
+    return limit.level, Money(amount, row.currency)

@@ -77,7 +77,7 @@ _LINES: Final = sa.text(
     f"""
     SELECT k.claim, k.line, i.code AS item, l.quantity_thousandths AS asked_thousandths,
            l.price_minor AS asked_price_minor, {REJECTION} AS rejection, {QUANTITY} AS quantity_thousandths,
-           {REVIEWED_PRICE} AS price_minor
+           {REVIEWED_PRICE} AS price_minor, v.justification
     FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
     JOIN core.items i ON i.id = l.item WHERE k.claim = ANY(:claims) ORDER BY k.claim, k.line
     """
@@ -120,8 +120,8 @@ def _reviewed(
     if claim.state != CHECKED:
         message = f"the claim {claim.code!r} is {claim.state}; only a checked claim is reviewed"
         return Refusal(f"{CLAIM_STATES.noun}.wrong_state", message)
-    # What an earlier review said of a line stands with that review.
-    after = [attrs.evolve(line, justification=None) for line in lines[claim.id]]
+    # A line that this review does not speak of stays as an earlier one left it, with what that said.
+    after = [attrs.evolve(line) for line in lines[claim.id]]
     problems: list[Problem] = []
     spoken: set[int] = set()
     for index, said in enumerate(item.lines):

@@ -101,7 +101,7 @@ claim_line_reviews = mass(
     Column("rejection", sa.SmallInteger, nullable=True),  # null: passed
     Column("quantity_thousandths", sa.BigInteger, nullable=False),  # approved
     minor("price_minor", nullable=True),  # the reviewer's, per unit; null: as the terms say
-    text("justification", nullable=True),  # null: the review said nothing of this line
+    text("justification", nullable=True),  # of the last review that spoke of the line; null: none did
 )
 
 claim_states = mass(

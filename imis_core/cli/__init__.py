@@ -38,6 +38,7 @@ _COMMANDS: Final = {
     "export": ("transfer", "export_command"),
     "file": ("file", "file"),
     "explain": ("explain", "explain"),
+    "simulate": ("simulate", "simulate"),
     "scenario": ("scenario", "scenario"),
     "user": ("user", "user"),
     "cards": ("cards", "cards"),

@@ -50,11 +50,16 @@ class QuoteCase:
     previous_end: date | None = None
 
 
-def quotes_of(context: Context, cases: Sequence[QuoteCase]) -> list[Quote | Refusal]:
-    """A quote or a refusal for each case, in order; each scheme type is asked once for all of its cases."""
+def quotes_of(
+    context: Context, cases: Sequence[QuoteCase], proposed: Mapping[int, Any] | None = None
+) -> list[Quote | Refusal]:
+    """A quote or a refusal for each case, in order; each scheme type is asked once for all of its cases.
+
+    `proposed`: terms to quote by instead of the versions' own, by version.
+    """
     if not cases:
         return []
-    terms = parsed_terms(context, [case.version for case in cases])
+    terms = parsed_terms(context, [case.version for case in cases]) if proposed is None else proposed
     kinds = [context.app.type_of(case.version.scheme) for case in cases]
     met = conditions_met(
         context,

@@ -87,6 +87,19 @@ def judge(
     rejection = item_rejection(item, listed_minor, case.care_type, case.overnight, case.sex, case.adult)
     if rejection is not None:
         return Judged(rejection, 0)
+    return judge_covered(case, item, quantity_thousandths, listed_minor, asked_minor, history, earlier_thousandths)
+
+
+def judge_covered(
+    case: Case,
+    item: ItemRow,
+    quantity_thousandths: int,
+    listed_minor: int | None,
+    asked_minor: int | None,
+    history: History,
+    earlier_thousandths: int = 0,
+) -> Judged:
+    """The verdict on a line that has passed 2, 10 and 4: what packages and the person's other claims say of it."""
     found = covering(case.covers, case.terms, item.id, case.visit_type, case.adult)
     if not found:
         return Judged(Rejection.NOT_COVERED, 0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import cases, costs
+from tests.bench import cases, costs, simulating
 from tests.bench import families as insured
 from tests.bench import payroll as payrolls
 from tests.bench.measure import CASH, Figure, bench
@@ -39,6 +39,11 @@ def statements(small: bool, runs: int) -> list[str]:
 def scale(count: int, older: int) -> list[str]:
     with bench() as at:
         return cases.scale(at, count, older)
+
+
+def simulation(lines: int) -> list[str]:
+    with bench() as at:
+        return simulating.simulate(at, lines)
 
 
 def shares(small: bool, runs: int) -> list[str]:

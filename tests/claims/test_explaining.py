@@ -69,6 +69,45 @@ def test_every_step_is_told_with_its_figures(clinic: Clinic) -> None:
     ]  # fmt: skip
 
 
+def test_co_payments_and_caps_are_told(clinic: Clinic) -> None:
+    """What the patient pays beside the share, and what lies above the cap of the claim's category."""
+    insured(
+        clinic,
+        {
+            "copayments": [{"name": "at the counter", "amount": "5"}],
+            "category_caps": {"consultation": "60"},
+            "items": {"ADVICE": {}},
+        },
+    )
+    clinic.submit("C1", "ADVICE", number="N7")
+    clinic.process()
+    assert line(clinic, "C1")[-4:] == [
+        "Quantity and price make $100.00.",
+        "Co-payment of the patient: $5.00, $95.00 are left.",
+        "At most $60.00 is paid for such a claim (consultation): $35.00 lie above it, $60.00 are left.",
+        "The scheme pays $60.00 of the $100.00 that were claimed.",
+    ]
+
+
+def test_a_ceiling_that_grows_with_members_is_told_as_it_was(clinic: Clinic) -> None:
+    """The figure is the ceiling of the day: with one member beyond the threshold, base and one step."""
+    terms = {
+        "insurance_months": 12, "threshold_members": 1, "extra_member_ceiling": "30",
+        "ceiling": {"level": "policy", "general": "100"}, "items": {"LAB": {}},
+    }  # fmt: skip
+    clinic.package("GROWS", terms)
+    clinic.person("N7")
+    child = {"number": "N8", "given_name": "C", "family_name": "B", "sex": "F", "birth_date": "2010-01-01"}
+    clinic.app.do("beneficiaries.add_member", {"group": "F-N7", "relationship": "child", "on": "2020-12-01", **child})
+    clinic.insure("N7", "GROWS")
+    clinic.submit("C1", ("LAB", 2, "100"), number="N7")
+    clinic.process()
+    assert line(clinic, "C1")[-2:] == [
+        "Ceiling of $130.00 for the whole policy: $70.00 lie above what is left of it.",
+        "The scheme pays $130.00 of the $200.00 that were claimed.",
+    ]
+
+
 def test_rejections_are_told_in_words(clinic: Clinic) -> None:
     """Each rejected line says why, a rejected claim too; nothing is said of steps that were not taken."""
     clinic.submit("C1", "LAB", "UNLISTED", "EXTRA", "KIDS")

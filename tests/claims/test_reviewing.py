@@ -71,9 +71,9 @@ def test_a_later_review_builds_on_the_earlier_one(clinic: Clinic) -> None:
     """What the second reviewer does not speak about stays as the first one left it."""
     clinic.submit("C1", ("LAB", 5, "100"), ("DRUG", 5, "100"))
     review(clinic, "C1", {"item": "LAB", "quantity": 4})
-    answer = review(clinic, "C1", {"item": "DRUG", "price": "50"}, as_="chief")
+    answer = review(clinic, "C1", {"item": "DRUG", "price": "50", "justification": "half of it"}, as_="chief")
     assert answer["reviewed_by"] == "chief"
-    assert [line["justification"] for line in answer["lines"]] == [None, WHY]
+    assert [line["justification"] for line in answer["lines"]] == [WHY, "half of it"]
     assert clinic.paid("C1") == ["400.00", "250.00"]
 
 

@@ -332,3 +332,37 @@ def test_a_folder_that_is_in_use_is_left_alone(imis: Imis, tmp_path: Path) -> No
     (tmp_path / "here.txt").write_text("mine")
     answer = imis("new", tmp_path, "--preset", "blank", "--defaults")
     assert (answer.code, [p.name for p in tmp_path.iterdir()]) == (2, ["here.txt"])
+
+
+def test_a_claim_is_explained_in_words(small: Path, imis: Imis) -> None:
+    """The text of `claims.explain`, in a language that is asked for; one line and exit code 2 for what is not there."""
+    line = {"item": "LAB", "quantity": 1, "price": "80"}
+    person = {"number": "EX1", "given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1990-01-01"}
+    for command, data in (
+        ("catalogue.add_diagnosis", {"code": "A09", "name": "Gastroenteritis"}),
+        ("catalogue.define_item", {"code": "LAB", "name": "Lab", "kind": "service", "price": "100"}),
+        ("providers.register", {"code": "EXHC", "name": "HC", "level": "hospital"}),
+        ("beneficiaries.register_person", person),
+        (
+            "claims.submit",
+            {
+                "code": "EX-1", "provider": "EXHC", "number": "EX1", "from": "2021-02-01", "diagnosis": "A09",
+                "lines": [line],
+            },
+        ),
+    ):  # fmt: skip
+        assert imis("-C", small, "run", command, "--data", json.dumps(data)).code == 0
+    told = imis("-C", small, "explain", "claim", "EX-1")
+    assert (told.code, told.out.splitlines()[:3]) == (
+        0,
+        [
+            "Claim EX-1 of the facility EXHC for care on February 1, 2021.",
+            "It is rejected: no policy of the patient covered February 1, 2021.",
+            "",
+        ],
+    )
+    french = imis("-C", small, "explain", "claim", "EX-1", "--language", "fr")
+    assert french.out.startswith("Demande EX-1 de l’établissement EXHC pour des soins du 1 février 2021.")
+    unknown = imis("-C", small, "explain", "claim", "NIL")
+    assert (unknown.code, len(unknown.err.splitlines())) == (1, 1)
+    assert imis("-C", small, "explain", "claim", "EX-1", "--language", "xx").code == 2

@@ -116,3 +116,19 @@ def test_unreadable_criterion() -> None:
         ("criteria", "expression"),
         ("exits.1", "type"),
     }
+
+
+@pytest.mark.parametrize(
+    ("unit", "text", "says"),
+    [
+        ("patient", "claim.overnight and facility.level = 'hospital' and size > 2 and head.age > 3", None),
+        ("patient", "claim.visit_typ = 'other'", "there is no name 'visit_typ' of a claim"),
+        ("patient", "claim.overnight = 'yes'", "never comparable"),
+        ("person", "claim.overnight", "only where a claim is judged there is a claim"),
+        ("household", "facility.level = 'hospital'", "only where a claim is judged there is a facility"),
+    ],
+)
+def test_claim_and_facility_are_asked_of_patients_only(unit: Any, text: str, says: str | None) -> None:
+    """A patient has a person's names, a household's, and those of claim and facility; nobody else has the last two."""
+    found = expression_problems(parse_expression(text), unit, None, "bool")
+    assert (not found) if says is None else any(says in message for message in found), found

@@ -159,7 +159,7 @@ def test_aggregates(text: str, aggregate: Aggregate) -> None:
         ("date '20210228'", 6, "no such day"),
         ("date 5", 6, "expected a day"),
         ("income on date '2021-01-01'", 8, "only age"),
-        ("claim.code = 'x'", 1, "has no parts"),
+        ("policy.code = 'x'", 1, "has no parts"),
         ("count(a)", 7, "expected 'members'"),
         ("sum(members)", 5, "found 'members'"),
         ("sum(a + b of members)", 7, "expected 'of'"),

@@ -22,5 +22,6 @@ def test_no_request_breaks_the_server(make_app: Callable[..., TestApp]) -> None:
     with served(app) as site:
         run = fuzz(site.client, SEED, EACH)
     print(f"\nseed {SEED}, {EACH} requests to each operation: {run.report()}")
+    assert run.as_nobody == 0, run.report()
     assert run.failures == {}
     assert_sound(app)

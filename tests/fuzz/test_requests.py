@@ -15,4 +15,5 @@ def test_no_request_breaks_the_server(make_app: Callable[..., TestApp]) -> None:
     with served(prepare(make_app(settings=SCHEMES))) as site:
         run = fuzz(site.client, 7, 1)
     assert run.sent > 100
+    assert run.as_nobody == 0, run.report()
     assert run.failures == {}, run.report()

@@ -47,6 +47,7 @@ def imis_register_scheme_types() -> Iterable[SchemeType]:
             covers_sql=store.covers_sql,
             line_terms_sql=store.line_terms_sql,
             package_limits_sql=store.package_limits_sql,
+            flat_package=store.flat_package,
         )
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import date
 from decimal import Decimal
 from typing import Any, Final
@@ -14,6 +14,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.api import (
     COVERAGE_KIND,
     Context,
+    FlatPackage,
     coverage_covers_sql,
     insert_rows,
     package_currencies,
@@ -42,6 +43,14 @@ def store_package(context: Context, packages: Sequence[tuple[int, HealthTerms]])
     if lines:
         columns = [c.name for c in item_terms.columns]
         insert_rows(context.connection, item_terms, dict(zip(columns, zip(*lines, strict=True), strict=True)))
+
+
+def flat_package(terms: HealthTerms, currency: str, item_ids: Mapping[str, int]) -> FlatPackage:
+    """Terms as the rows that the selects below would give for them."""
+    names = [column.name for column in item_terms.columns]
+    cover = {"cover_kind": COVERAGE_KIND}
+    items = [cover | dict(zip(names, row, strict=True)) for row in _lines(0, terms, currency, item_ids)]
+    return FlatPackage(items, cover | _limits(0, terms, currency))
 
 
 def _limits(version: int, terms: HealthTerms, currency: str) -> dict[str, Any]:
@@ -86,7 +95,7 @@ def _level(name: str, amounts: LevelAmounts | None, currency: str) -> dict[str, 
     }
 
 
-def _lines(version: int, terms: HealthTerms, currency: str, item_ids: dict[str, int]) -> list[tuple[Any, ...]]:
+def _lines(version: int, terms: HealthTerms, currency: str, item_ids: Mapping[str, int]) -> list[tuple[Any, ...]]:
     """Rows in the order of the columns of `item_terms`."""
     rows = []
     for code, item in terms.items.items():
