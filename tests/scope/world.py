@@ -328,7 +328,7 @@ class _Side:
         with self.app.database.command(self.app.system) as (connection, audit):
             app = self.app
             context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "tests")
-            job = context.defer("core.purge_idempotency_keys", {})
+            job = context.defer("core.forget", {})
             fail = "UPDATE jobs.procrastinate_jobs SET status = 'failed' WHERE id = :id"
             connection.execute(sa.text(fail), {"id": job})
             connection.execute(
