@@ -124,7 +124,7 @@ def names_of(connection: sa.Connection, subjects: Sequence[str]) -> list[tuple[K
     named = [s for s in subjects if s.startswith(_NAME)]
     rows = connection.execute(
         sa.select(users.c.name, SUBJECT.label("subject")).where(
-            SUBJECT == sa.any_(sa.literal(named, sa.ARRAY(sa.Text)))
+            sa.any_(sa.literal(named, sa.ARRAY(sa.Text))) == SUBJECT
         )
     )
     known = {row.subject: str(row.name) for row in rows}

@@ -68,13 +68,14 @@ def twins(playground: Playground) -> Iterator[Twins]:
         yield make_twins(app)
 
 
-def make_twins(app: TestApp) -> Twins:
+def make_twins(app: TestApp, *, asked: bool = True) -> Twins:
+    """Both places; `asked`: each query is asked before B is there."""
     world = World(app)
     world.build("A")
     users = {role: world.user("A", role) for role in ROLES}
     before = {
         (role, name, position): ask(app, name, filled(call.data, _filler(world, "A")), users[role])
-        for name in QUERIES
+        for name in (QUERIES if asked else ())
         for role in ROLES
         for position, call in enumerate(calls(name, app.queries[name].input))
     }
