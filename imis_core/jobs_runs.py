@@ -22,6 +22,7 @@ from imis_core.events import write_events
 from imis_core.jobs_kinds import CHUNK_MAX, ChunkedJob, Job
 from imis_core.jobs_tables import job_chunks, job_errors, job_runs
 from imis_core.parsing import parse, plain
+from imis_core.redaction import redact
 from imis_core.security.caller import SYSTEM
 from imis_core.security.login import caller_of
 
@@ -134,7 +135,7 @@ def _as_maker(app: Application, connection: sa.Connection, audit: int, run: Any)
 
 def note_error(app: Application, number: int, attempt: int, error: Exception) -> None:
     """Keep why an attempt failed; where even that fails the log has it, and the queue goes on with the error itself."""
-    text = f"{type(error).__name__}: {error}".replace("\x00", "")[:ERROR_MAX]
+    text = f"{type(error).__name__}: {error}".replace("\x00", "")
     try:
         with app.database.command(app.system) as (connection, _):
             note_errors(connection, app, [(number, attempt, text)])
@@ -143,11 +144,11 @@ def note_error(app: Application, number: int, attempt: int, error: Exception) ->
 
 
 def note_errors(connection: sa.Connection, app: Application, errors: list[tuple[int, int, str]]) -> None:
-    """Keep errors of jobs: number in the queue, attempt, text."""
+    """Keep errors of jobs, without secrets: number in the queue, attempt, text."""
     columns: Columns = {
         "job": [e[0] for e in errors],
         "attempt": [e[1] for e in errors],
         "at": [app.clock.now()] * len(errors),
-        "error": [e[2] for e in errors],
+        "error": [redact(e[2])[:ERROR_MAX] for e in errors],
     }
     insert_rows(connection, job_errors, columns)

@@ -68,7 +68,10 @@ _KINDS: Final = (
             "jobs.procrastinate_jobs",
             "id",
             "status IN ('succeeded', 'cancelled', 'aborted') AND NOT EXISTS (SELECT FROM jobs.procrastinate_events e "
-            "WHERE e.job_id = jobs.procrastinate_jobs.id AND e.at >= :before)",
+            "WHERE e.job_id = jobs.procrastinate_jobs.id AND e.at >= :before) "
+            # A run is seen and retried by the job that cut it, whose own work ended long before that of a parked chunk.
+            "AND NOT EXISTS (SELECT FROM core.job_chunks c "
+            "WHERE c.run = jobs.procrastinate_jobs.id AND c.done_at IS NULL)",
         ),
     ),
     _Kind("errors of jobs", "job_days", _deleted("core.job_errors", "id", "at < :before")),

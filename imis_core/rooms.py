@@ -68,7 +68,6 @@ from imis_core.users import logins as users_logins
 from imis_core.users import own as users_own
 from imis_core.users import queries as users_queries
 from imis_core.users import roles as users_roles
-from imis_core.users.purging import JOBS as USERS_JOBS
 
 if TYPE_CHECKING:
     from imis_core.beneficiaries.checking import BeneficiaryBatch
@@ -183,7 +182,6 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *coverage_reminders.JOBS,
         *claims_background.JOBS,
         *payroll_background.JOBS,
-        *USERS_JOBS,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from imis_core.operations.archive import FILES, FORMAT, HEADER, KEYS, SETTINGS, 
 from imis_core.operations.programs import running
 
 SUFFIX: Final = ".imis.tar"
+_UNFINISHED: Final = ".unfinished"
 LAST: Final = "last_backup.json"  # below var: when the last one was made, and where; for `imis doctor`
 _LOCK_SECONDS: Final = 60  # a dump waits that long for a table that a migration is changing
 # What of a deployment's folder is not of its making: kept elsewhere in the archive, or made again by installing.
@@ -109,7 +111,7 @@ def target_of(target: Path, name: str, made_at: datetime) -> Path:
 @contextmanager
 def writing(path: Path) -> Iterator[IO[bytes]]:
     """A file that only this account reads and that is there whole, on the disk, or not at all."""
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}.unfinished")
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(4)}{_UNFINISHED}")
     try:
         descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
@@ -146,7 +148,7 @@ def add_settings(writer: Writer, folder: Path) -> None:
 def settings_files(folder: Path) -> Iterator[tuple[str, Path]]:
     """The files of a deployment's folder that configure it, with their names in it; archives that lie there are not."""
     for path in _walk(folder, _NOT_SETTINGS):
-        if not path.name.endswith(SUFFIX):
+        if not path.name.endswith((SUFFIX, _UNFINISHED)):  # nor the one that is being written
             yield path.relative_to(folder).as_posix(), path
 
 
@@ -223,8 +225,9 @@ def add_database(writer: Writer, owner_url: str) -> dict[str, Any]:
 
 
 def _rotate(folder: Path, name: str, keep: int) -> tuple[Path, ...]:
-    """Remove the oldest archives that `imis backup` made of this deployment in the folder."""
-    archives = sorted(folder.glob(f"{name}-[0-9]*T[0-9]*Z{SUFFIX}"))  # the name holds the time
+    """Remove the oldest archives that `imis backup` made of this deployment in the folder, and of no `NAME-2` in it."""
+    named = re.compile(rf"{re.escape(name)}-\d{{8}}T\d{{6}}Z{re.escape(SUFFIX)}")
+    archives = sorted(path for path in folder.iterdir() if named.fullmatch(path.name))  # the name holds the time
     old = tuple(archives[: max(len(archives) - keep, 0)])
     for path in old:
         path.unlink()

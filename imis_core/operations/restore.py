@@ -72,6 +72,7 @@ def restore(folder: Path, path: Path, told: Told) -> Restored:
         addresses = find_database(settings.database.url, settings.database.owner_url, settings.folder, settings.name)
         try:
             _into_database(archive, addresses, told)
+            files, placed = sum(not p.is_dir() for p in placed), []  # whole: from here on nothing is taken away
         finally:
             addresses.release()
     except BaseException:
@@ -80,8 +81,7 @@ def restore(folder: Path, path: Path, told: Told) -> Restored:
     rows = sum(archive.manifest["rows"].values())
     audit, whole = ((), True) if behind else _verify_audit(folder, archive)
     return Restored(
-        addresses.database, rows, sum(not p.is_dir() for p in placed), time.monotonic() - begun, tuple(kept), behind,
-        audit, whole,
+        addresses.database, rows, files, time.monotonic() - begun, tuple(kept), behind, audit, whole
     )  # fmt: skip
 
 
@@ -229,8 +229,6 @@ def load_database(archive: Archive, owner_url: str, roles: Roles, told: Told) ->
             if not psql.ended_well():
                 message = f"the database did not take the backup: {psql.words()}; nothing was restored"
                 raise Unavailable(Refusal("restore.failed", message))
-        connection.execute(sa.text(f'SET ROLE "{roles.owner}"'))
-        connection.execute(sa.text("ANALYZE"))
     engine.dispose()
 
 
@@ -260,7 +258,8 @@ def _script(archive: Archive, roles: Roles, major: int, told: Told) -> Iterator[
         yield part
     statements = [*facts.grant_statements(archive.manifest["grants"], roles), *_checks(archive.manifest["rows"])]
     yield "".join(f"{statement};\n" for statement in statements).encode()
-    yield b"COMMIT;\n"
+    # Inside the transaction: after it nothing may fail, or a whole database would lose its files and keys again.
+    yield b"ANALYZE;\nCOMMIT;\n"
 
 
 def _checks(rows: Mapping[str, int]) -> Iterable[str]:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from ipaddress import IPv6Address, ip_address, ip_network
 from math import ceil
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import sqlalchemy as sa
 
@@ -108,12 +108,6 @@ def forget(connection: sa.Connection, subjects: Sequence[str]) -> int:
         login_failures.c.subject == sa.any_(sa.literal(list(subjects), sa.ARRAY(sa.Text)))
     )
     return len(connection.execute(statement.returning(login_failures.c.subject)).all())
-
-
-def purge(connection: sa.Connection, now: datetime) -> None:
-    """Remove what is forgotten anyway."""
-    last: Any = sa.func.greatest(login_failures.c.failed_at, login_failures.c.locked_until)
-    connection.execute(sa.delete(login_failures).where(last < now - FORGOTTEN))
 
 
 Kind = Literal["user", "address", "unknown_name"]

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 CLIENT_MAX: Final = 200  # characters of what a client calls itself
 _WRONG: Final = "the name or the password is wrong"
-ENDED_KEPT: Final = timedelta(days=30)  # logins that ended are shown so long
 SEEN_EVERY: Final = timedelta(minutes=1)  # how exactly a session's last use is kept
 _BELOW: Final = """(WITH RECURSIVE below AS (
     SELECT id FROM core.locations WHERE id = ANY(u.places)
@@ -199,12 +198,3 @@ def end_login(app: Application, token: str) -> None:
             .where(tokens.c.digest == token_digest(token), tokens.c.revoked_at.is_(None))
             .values(revoked_at=app.clock.now())
         )
-
-
-def purge_logins(app: Application) -> None:
-    """Remove logins that ended long ago, and failed ones that are forgotten."""
-    now = app.clock.now()
-    with app.database.command(app.system) as (connection, _):
-        ended = sa.func.least(tokens.c.expires_at, tokens.c.revoked_at)
-        connection.execute(sa.delete(tokens).where(ended < now - ENDED_KEPT))
-        lockout.purge(connection, now)

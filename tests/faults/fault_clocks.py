@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tests.faults.harness import Deployment, until
 
-JOB = "core.purge_idempotency_keys"
+JOB = "core.forget"
 LOOKS_SECONDS = 3.0  # several looks at the schedules, each 0.5 s
 
 

@@ -19,9 +19,12 @@ import pytest
 import sqlalchemy as sa
 
 from imis_core.attachments.store import FOLDER
+from imis_core.database import embedded
 from imis_core.deployment import load_settings
 from imis_core.errors import ImisError
+from imis_core.opening import migrate_deployment
 from imis_core.operations.archive import FILES, KEYS, read_archive
+from imis_core.operations.archive import SETTINGS as SETTINGS_FILES
 
 from .conftest import AWA, CLAIM, LETTER, Answer, opened, restored, saved
 
@@ -127,12 +130,46 @@ def test_an_archive_is_private_and_nothing_is_overwritten(living: Path, archive:
 
 
 def test_old_archives_go_when_a_new_one_is_whole(living: Path, tmp_path: Path) -> None:
-    """`--keep 2` leaves two of this deployment's; files of others stay."""
-    for name in ("living-20200101T000000Z.imis.tar", "living-20200102T000000Z.imis.tar", "other.imis.tar"):
+    """`--keep 2` leaves two of this deployment's; files of others stay, those of one called `living-2` too."""
+    others = ("other.imis.tar", "living-2-20200101T000000Z.imis.tar", "living-anonymised-20200101T000000Z.imis.tar")
+    for name in ("living-20200101T000000Z.imis.tar", "living-20200102T000000Z.imis.tar", *others):
         (tmp_path / name).write_text("old")
     done = saved(living, tmp_path, keep=2)
     assert [p.name for p in done.removed] == ["living-20200101T000000Z.imis.tar"]
-    assert len(list(tmp_path.iterdir())) == 3
+    assert {p.name for p in tmp_path.iterdir()} == {"living-20200102T000000Z.imis.tar", done.path.name, *others}
+
+
+def test_archives_in_the_deployments_own_folder_are_not_in_the_next_one(base: Path) -> None:
+    """Neither those that are whole nor the one that is being written."""
+    folder = base / "small"
+    (folder / "backups").mkdir(parents=True)
+    (folder / "imis.toml").write_text('[deployment]\nname = "small"\ncountry = "XX"\ncurrency = "USD"\n', "utf-8")
+    migrate_deployment(folder)
+    saved(folder, folder / "backups" / "first.imis.tar")
+    second = saved(folder, folder / "backups" / "second.imis.tar")
+    inside = [name for name in read_archive(second.path).manifest["files"] if name.startswith(SETTINGS_FILES)]
+    assert inside == ["settings/imis.toml"]
+
+
+def test_what_was_restored_stays_whatever_comes_after(
+    archive: Path, base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the database is there, a failure of letting it go does not take its keys and files away."""
+    real = embedded.Lease.release
+
+    def failing(lease: embedded.Lease) -> None:
+        real(lease)
+        raise OSError("it went away")
+
+    there = base / "again"
+    there.mkdir()
+    monkeypatch.setattr(embedded.Lease, "release", failing)
+    with pytest.raises(OSError, match="it went away"):
+        restored(there, archive)
+    monkeypatch.undo()
+    assert (there / "keys" / "ids.key").exists()
+    with opened(there) as app:
+        assert app.run("claims.show", {"claim": "C-1"}, app.system)["code"] == "C-1"
 
 
 def test_the_archive_says_what_is_in_it(living: Path, archive: Path) -> None:

@@ -91,6 +91,43 @@ def test_what_is_too_old_goes_and_nothing_else(make_app: Any, monkeypatch: pytes
     assert [(row["state"], row["count"]) for row in kept] == [("done", 1), ("parked", 2)]
 
 
+def test_a_run_with_a_parked_chunk_stays(make_app: Any) -> None:
+    """The job that cut it ended well long ago; without it nobody could see or retry what is parked."""
+    app = make_app(plugins=[], settings=SETTINGS)
+    app.clock.set(FIRST)
+    with app.database.command(app.system) as (connection, _):
+        jobs = ("succeeded", "failed", "succeeded", "succeeded")  # a run and its chunk, twice
+        for status in jobs:
+            for sql in (
+                "SET LOCAL search_path = jobs, pg_catalog",
+                "INSERT INTO jobs.procrastinate_jobs (queue_name, task_name) VALUES ('q', 'new')",
+                f"UPDATE jobs.procrastinate_jobs SET status = '{status}', task_name = 't' WHERE task_name = 'new'",
+            ):
+                connection.execute(sa.text(sql))
+        at = {"at": app.clock.now(), "day": FIRST}
+        connection.execute(sa.text("UPDATE jobs.procrastinate_events SET at = :at"), at)
+        ids = list(connection.execute(sa.text("SELECT id FROM jobs.procrastinate_jobs ORDER BY id")).scalars())
+        for run, chunk, done in ((ids[0], ids[1], None), (ids[2], ids[3], at["at"])):
+            connection.execute(
+                sa.text(
+                    "INSERT INTO core.job_runs (id, job, input, maker, business_date, requested_at, item_count) "
+                    "VALUES (:run, 'x', '{}', 0, :day, :at, 1)"
+                ),
+                {**at, "run": run},
+            )
+            connection.execute(
+                sa.text(
+                    "INSERT INTO core.job_chunks (run, number, queued, item_count, data, done_at) "
+                    "VALUES (:run, 1, :chunk, 1, '{}', :done)"
+                ),
+                {"run": run, "chunk": chunk, "done": done},
+            )
+    app.clock.set(LATER)
+    forget(app, NoInput())
+    assert [row["id"] for row in app.rows("SELECT id FROM jobs.procrastinate_jobs ORDER BY id")] == ids[:2]
+    assert [row["id"] for row in app.rows("SELECT id FROM core.job_runs")] == ids[:1]
+
+
 @pytest.mark.parametrize("function", ["forget_lookups", "forget_events", "forget_notification_texts"])
 def test_the_database_keeps_fresh_traces(make_app: Any, function: str) -> None:
     """Whoever has the application's login cannot wipe out what happened in the last days."""

@@ -168,6 +168,15 @@ def test_what_is_refused_is_parked_at_once(site: TestApp) -> None:
     assert "probe.closed: the shop is closed" in shown["errors"][0]["error"]
 
 
+def test_errors_that_are_kept_hold_no_secret(site: TestApp) -> None:
+    """What a library says with its password in it is shown by `jobs.show` without it."""
+    POISONED[1] = RuntimeError("no answer from https://sms:very-secret@gateway.example/send")
+    job = site.do("probe.ask", {"chunks": 1})["job"]
+    site.queue.run_due()
+    (error,) = site.do("jobs.show", {"job": job})["errors"]
+    assert error["error"] == "RuntimeError: no answer from https://sms:[hidden]@gateway.example/send"
+
+
 def test_a_chunk_that_is_begun_twice_is_done_once(site: TestApp) -> None:
     """Two workers at once have the same chunk: the second waits for the first and finds it done."""
     job = site.do("probe.ask", {"chunks": 1})["job"]

@@ -20,6 +20,7 @@ ROLES = {
     "clerk": {"permissions": ["beneficiaries.*"], "scope": "place"},
     "clinic": {"permissions": ["claims.submit"], "scope": "provider"},
     "boss": {"permissions": ["users.*"]},
+    "local": {"permissions": ["users.*", "beneficiaries.*", "claims.submit"], "scope": "place"},
 }
 
 
@@ -215,3 +216,29 @@ def test_nobody_makes_users_who_reach_further(site: TestApp) -> None:
     assert caught.value.code == "users.same_person"
     site.do("users.change", {"user": "ann", "password": PASSWORD}, as_=boss)
     assert site.do("users.add", {"name": "bob", "roles": ["clerk"], "places": ["D1"]}, as_=boss)["places"] == ["D1"]
+
+
+def test_nobody_makes_users_for_other_places(site: TestApp) -> None:
+    """An administrator of users of one district has no users in another one, and shuts none out there."""
+    site.do("providers.register", {"code": "HC-D2", "name": "HC", "location": "D2"})
+    site.do("providers.register", {"code": "HC-D1", "name": "HC", "location": "D1"})
+    site.do("users.add", {"name": "there", "roles": ["clerk"], "places": ["D2"]})
+    site.do("users.add", {"name": "nurse", "roles": ["clinic"], "providers": ["HC-D2"]})
+    local = site.as_user("lea", "local", places=["D1"])
+    for name, data in (
+        ("users.add", {"name": "spy", "roles": ["clerk"], "places": ["D2"]}),
+        ("users.add", {"name": "spy", "roles": ["clerk"], "places": ["D1", "R1"]}),
+        ("users.add", {"name": "spy", "roles": ["clinic"], "providers": ["HC-D2"]}),
+        ("users.change", {"user": "there", "password": PASSWORD}),
+        ("users.change", {"user": "nurse", "password": PASSWORD}),
+        ("users.disable", {"user": "there"}),
+        ("users.end_logins", {"user": "nurse"}),
+        ("users.unlock", {"user": "there"}),
+    ):
+        with pytest.raises(ImisError) as caught:
+            site.do(name, data, as_=local)
+        assert caught.value.code == ("input.invalid" if name == "users.add" else "not_found"), (name, data)
+    site.do("users.add", {"name": "here", "roles": ["clerk"], "places": ["V1"]}, as_=local)
+    site.do("users.add", {"name": "hers", "roles": ["clinic"], "providers": ["HC-D1"]}, as_=local)
+    site.do("users.change", {"user": "hers", "password": PASSWORD}, as_=local)
+    site.do("users.disable", {"user": "here"}, as_=local)

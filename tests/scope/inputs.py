@@ -20,7 +20,6 @@ from attrs import frozen
 
 from imis_core.parsing import outside_name
 from imis_core.values import Amount
-from tests.scope.world import HEALTH_TERMS
 
 B64: Final = "eA=="
 # A picture of one point.
@@ -183,12 +182,11 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "claims.request_payment": {"scheme": "chf", "provider": "HC-{q}", "from": "2024-04-01", "to": "2024-05-31"},
     "claims.review": {"claim": "CL4-{q}", "lines": [{"line": 1, "reject": True, "justification": "so"}]},
     "cards.issue": {"coverage": "@coverage-F1"},
-    "claims.simulate": {
-        "scheme": "chf", "package": "BASIC", "terms": HEALTH_TERMS, "from": "2024-01-01", "to": "2024-06-30"},
     "claims.submit": {
         "scheme": "chf", "code": "CL-NEW", "provider": "HC-{q}", "number": "P1-{q}", "from": "2024-06-20",
         "lines": [{"item": "LAB", "quantity": 1, "price": "70"}]},
     "contributions.record": {"coverage": "@coverage-F3", "amount": "1", "receipt": "R-NEW"},
+    "claims.simulate": {**CHF, "terms": {"insurance_months": 12}, "from": "2024-01-01", "to": "2024-06-30"},
     "contributions.record_subsidy": {"scheme": "chf", "category": "poor", "amount": "1", "receipt": "R-NEW"},
     "contributions.reverse": {"scheme": "chf", "receipt": "R-{q}-P6"},
     "coverage.enrol": {**CHF, "group": "F2-{q}"},

@@ -234,9 +234,9 @@ def test_the_role_matrix_is_a_file_too(site: Any) -> None:
 
 
 def test_logins_that_ended_long_ago_are_forgotten(site: Any) -> None:
-    """30 days after their end, by the daily job."""
+    """30 days after their end (`[retention] token_days`), by the daily job of retention."""
     Browser(site)
     site.app.clock.wait(days=31)
     site.token("ann")
-    site.app.jobs["users.purge_logins"].handler(site.app, None)
+    site.app.jobs["core.forget"].handler(site.app, None)
     assert len(site.app.rows("SELECT * FROM core.tokens")) == 1
