@@ -258,7 +258,10 @@ def _used(context: Context, versions: Mapping[int, Sequence[_Version]]) -> froze
     ids = [v.id for several in versions.values() for v in several if v.id is not None]
     if not ids or not context.caller.everywhere:
         return frozenset(ids)
-    listed = sa.func.unnest(sa.literal(ids, ARRAY(sa.BigInteger))).column_valued("version")
+    # Named with its table: a bare name would be taken for the users' own column where they have one of that name.
+    listed = (
+        sa.func.unnest(sa.literal(ids, ARRAY(sa.BigInteger))).table_valued("id", name="listed").render_derived().c.id
+    )
     kinds = context.app.scheme_types.values()
     users = [*_USERS, *(table for kind in kinds for table in kind.version_users)]
     uses = sa.or_(*(sa.exists().where(table.c.package_version == listed) for table in users))
