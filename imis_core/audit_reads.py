@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, time
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -25,7 +26,7 @@ _PERSONS: Final = sa.table(
 
 @frozen(kw_only=True)
 class ListReads:
-    """`person`: a number or id; `user`: a name; `from` and `to` are days, both counted."""
+    """`person`: a number or id; `user`: a name; `from` and `to`: days in the deployment's time zone, both counted."""
 
     person: str | None = None
     user: str | None = None
@@ -93,10 +94,11 @@ def list_reads(context: Context, asked: ListReads) -> Listing | Refusal:
     select = sa.select(read)
     if asked.user is not None:
         select = select.where(read.c.name == asked.user)
+    zone = ZoneInfo(context.settings.deployment.timezone)
     if asked.from_ is not None:
-        select = select.where(read.c.at >= datetime.combine(asked.from_, time(), context.now.tzinfo))
+        select = select.where(read.c.at >= datetime.combine(asked.from_, time(), zone))
     if asked.to is not None:
-        select = select.where(read.c.at < datetime.combine(asked.to + timedelta(1), time(), context.now.tzinfo))
+        select = select.where(read.c.at <= datetime.combine(asked.to, time.max, zone))
 
     def build(rows: Sequence[Any]) -> list[PersonRead]:
         return [_read(row) for row in rows]

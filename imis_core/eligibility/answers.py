@@ -33,7 +33,10 @@ class CountsLeft:
 
 @frozen(kw_only=True)
 class CoverageAnswer:
-    """A policy of the person. Deductible and ceiling have the scopes that the terms set."""
+    """A policy of the person. Deductible and ceiling have the scopes that the terms set.
+
+    `balance` is what is still due, by `last_payment`, for an idle policy or an unpaid late joiner; null for others.
+    """
 
     id: str
     scheme: str
@@ -42,6 +45,7 @@ class CoverageAnswer:
     starts: date
     ends: date
     last_payment: date
+    balance: Money | None = None
     counts_left: CountsLeft
     deductible_used: dict[str, Money]
     ceiling_left: dict[str, Money]

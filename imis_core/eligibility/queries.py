@@ -18,6 +18,8 @@ from imis_core.catalogue.lookup import ItemRow, resolve_items
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND
 from imis_core.coverage.lookup import NOUN, package_codes
+from imis_core.coverage.paid import Paid, paid_for
+from imis_core.coverage.states import IDLE
 from imis_core.eligibility.answers import Check, CountsLeft, CoverageAnswer, Eligibility
 from imis_core.eligibility.copayments import matching_copayments
 from imis_core.eligibility.covers import covers_on
@@ -191,10 +193,12 @@ def _coverages(
     person = asked.person
     codes = package_codes(context, {s.policy.package for s in standings})
     ids = context.ids.encode_all(NOUN, [s.policy.id for s in standings])
+    paid = paid_for(context, (s.policy.id for s in standings if s.status == IDLE))  # the covered owe nothing here
     return [
         CoverageAnswer(
             id=identity, scheme=s.policy.scheme, package=codes[s.policy.package], status=s.status,
             starts=s.policy.starts, ends=s.policy.ends, last_payment=s.policy.last_payment,
+            balance=_balance(s, paid),
             counts_left=_counts_left(s, _limits_of(s, limits), person, histories[s.policy.scheme]),
             deductible_used=_deductible_used(s, _limits_of(s, limits), person, used),
             ceiling_left=_ceiling_left(
@@ -203,6 +207,12 @@ def _coverages(
         )
         for s, identity in zip(standings, ids, strict=True)
     ]  # fmt: skip
+
+
+def _balance(one: Standing, paid: Mapping[int, Paid]) -> Money | None:
+    if one.status != IDLE:
+        return None
+    return Money(one.policy.due_minor - paid.get(one.policy.id, Paid()).minor, one.policy.currency)
 
 
 def _counts_left(one: Standing, limits: PackageLimits, person: PersonRow, history: History) -> CountsLeft:

@@ -145,3 +145,19 @@ def test_the_auditor_sees_who_read_whom(world: World) -> None:
     assert one in world.do("audit.reads", person="P5-QA", from_="2024-06-30", to="2024-06-30")
     assert world.do("audit.reads", user="reader", to="2024-06-29") == []
     assert world.do("audit.reads", user="reader", person="P6-QA") == []
+
+
+def test_days_of_the_log_of_reads_are_the_deployments(playground: Playground) -> None:
+    """Noon in UTC is the next day in Kiritimati; the first and the last day that there is may be asked for."""
+    there = {**MASKING, "deployment": {**MASKING.get("deployment", {}), "timezone": "Pacific/Kiritimati"}}
+    with test_application(playground, TODAY, there) as app:
+        person = {"number": "1", "given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1980-01-01"}
+        app.do("beneficiaries.register_person", person)
+        app.do("beneficiaries.show_person", {"number": "1"}, as_=app.as_user("reader", "everybody"))
+
+        def found(**days: str) -> int:
+            return len(app.do("audit.reads", {"user": "reader", **days}))
+
+        assert found(to="2024-06-30") == 0
+        assert found(**{"from": "2024-07-01", "to": "2024-07-01"}) == 1
+        assert found(**{"from": "0001-01-01", "to": "9999-12-31"}) == 1
