@@ -42,7 +42,11 @@ from imis_core.operations.backup import BackedUp, about, add_database, header, s
 from imis_core.operations.restore import load_database
 
 PLACEHOLDER: Final = b"%PDF-1.4\n% This file stands for one that the anonymised copy does not hold.\n%%EOF\n"
-_LEFT_OUT: Final = frozenset({"data", "var", "keys", ".env"})  # of the folder: data may hold lists of people
+# Of the folder, beside packages; nothing else goes along: `data/` and files that lie about may hold lists of people.
+_TAKEN: Final = frozenset({
+    "imis.toml", "README.md", "requirements.txt", "compose.yaml", ".copier-answers.yml", ".dockerignore", ".gitignore",
+    "packages", "scenarios", "translations", "plugins", "service",
+})  # fmt: skip
 _ADDRESS: Final = re.compile(r"^(\s*(?:owner_)?url\s*=).*$", re.MULTILINE)
 _NAMES: Final = (
     "Abena", "Adaeze", "Alba", "Amara", "Anouk", "Arno", "Basma", "Bilal", "Bora", "Chidi", "Cosima", "Dalia", "Dario",
@@ -110,7 +114,7 @@ def back_up_anonymised(folder: Path, target: Path, told: Told) -> BackedUp:
         _change(lease.url(name), settings, composition, digest)
         with writing(path) as file, Writer(file, told) as writer:
             writer.text(HEADER, header(settings.name, made_at))
-            _add_settings(writer, folder)
+            _add_settings(writer, folder, settings)
             fingerprints = _add_keys(writer)
             found = add_database(writer, owner)
             writer.content(f"{FILES}attachments/{digest[:2]}/{digest}", PLACEHOLDER)
@@ -255,10 +259,11 @@ def _literal(text: str) -> str:
     return pgsql.Literal(text).as_string(None)
 
 
-def _add_settings(writer: Writer, folder: Path) -> None:
+def _add_settings(writer: Writer, folder: Path, settings: Settings) -> None:
     """What configures the deployment, without addresses of databases, lists of data and anything beside."""
+    packages = tuple(f"{Path(s.packages).as_posix()}/" for s in settings.schemes.values() if s.packages)
     for name, path in settings_files(folder):
-        if name.partition("/")[0] in _LEFT_OUT:
+        if name.partition("/")[0] not in _TAKEN and not name.startswith(packages):
             continue
         if name == "imis.toml":
             text = _ADDRESS.sub(r'\1 "embedded"', path.read_text("utf-8"))

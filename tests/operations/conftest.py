@@ -149,6 +149,7 @@ def living() -> Iterator[Path]:
         (folder / "packages" / "chf").mkdir(parents=True)
         (folder / "packages" / "chf" / "note.txt").write_text("kept with the packages")
         (folder / "imis.toml").write_text(SETTINGS, "utf-8")
+        (folder / "refused.csv").write_text("Awa,Diop", "utf-8")  # somebody's working file
         migrate_deployment(folder)
         fill(folder)
         yield folder

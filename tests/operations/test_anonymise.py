@@ -33,7 +33,7 @@ def members(path: Path) -> dict[str, bytes]:
 
 
 def test_nothing_of_anybody_is_left(living: Path, copy: Path) -> None:
-    """No name, number, telephone, word or file of the deployment stands anywhere in the archive; its keys are new."""
+    """No name, number, telephone, word or file of people stands anywhere in the archive; its keys are new."""
     inside = members(copy)
     script = gzip.decompress(b"".join(v for name, v in sorted(inside.items()) if name.startswith("database/")))
     plain = b"\n".join(v for name, v in inside.items() if not name.startswith("database/"))
