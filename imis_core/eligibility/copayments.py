@@ -101,16 +101,16 @@ def _met(context: Context, texts: Sequence[str], visits: Sequence[Visit]) -> dic
         .where(locations.c.id == fact("place", sa.BigInteger))
         .scalar_subquery(),
     }
-    patients = Patients(context, fact("on_day", sa.Date), facts)
-    # Whose first service point is not known has it nowhere: false, so that `not` of it is met.
-    of_patient = patients.attribute(FIRST_SERVICE_POINT).op("#>>", return_type=sa.Text)(sa.literal_column("'{}'"))
-    facts["facility.is_first_service_point"] = sa.func.coalesce(
-        of_patient == fact("provider", sa.Text), sa.literal_column("false"), type_=sa.Boolean
-    )
-    conditions = [patients.condition(parse_expression(text)).label(f"m{i}") for i, text in enumerate(texts)]
-    statement = sa.select(asked.c.position, *conditions).select_from(
-        asked.join(patients.from_clause(), persons.c.id == asked.c.person)
-    )
-    with context.seeing_all():
+    with context.seeing_all():  # from here on: the members' scope is written into the statement as it is built
+        patients = Patients(context, fact("on_day", sa.Date), facts)
+        # Whose first service point is not known has it nowhere: false, so that `not` of it is met.
+        of_patient = patients.attribute(FIRST_SERVICE_POINT).op("#>>", return_type=sa.Text)(sa.literal_column("'{}'"))
+        facts["facility.is_first_service_point"] = sa.func.coalesce(
+            of_patient == fact("provider", sa.Text), sa.literal_column("false"), type_=sa.Boolean
+        )
+        conditions = [patients.condition(parse_expression(text)).label(f"m{i}") for i, text in enumerate(texts)]
+        statement = sa.select(asked.c.position, *conditions).select_from(
+            asked.join(patients.from_clause(), persons.c.id == asked.c.person)
+        )
         rows = context.execute(statement).all()
     return {(row[0] - 1, text): bool(row[i + 1]) for row in rows for i, text in enumerate(texts)}

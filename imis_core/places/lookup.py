@@ -67,14 +67,22 @@ def resolve_locations(context: Context, names: Iterable[str], *, within_scope: b
     return found
 
 
-def resolve_providers(context: Context, names: Iterable[str]) -> dict[str, ProviderRow]:
-    """The providers that are named by code or outside id; unknown names are left out."""
+def resolve_providers(context: Context, names: Iterable[str], *, within_scope: bool = False) -> dict[str, ProviderRow]:
+    """The providers that are named by code or outside id; unknown names are left out.
+
+    `within_scope` also leaves out those that neither are the caller's nor stand in the caller's places.
+    """
+    caller = context.caller
     return {
         name: ProviderRow(
             row.id, row.code, row.name, row.kind, row.level, row.care_type, row.location,
             row.contract_from, row.contract_to, row.closed_on, row.sub_level, row.legal_form,
         )
         for name, row in context.named(providers, names)
+        if not within_scope
+        or caller.everywhere
+        or row.id in caller.providers
+        or row.location in caller.places
     }  # fmt: skip
 
 

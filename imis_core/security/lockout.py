@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 FORGOTTEN: Final = timedelta(hours=1)  # after the last failure and its pause
 _DOUBLINGS_MAX: Final = 20
 _NAME, _ADDRESS = "name:", "address:"
+# `of_name` of a row of `users`, in the database.
+SUBJECT: Final = sa.literal(_NAME, sa.Text) + sa.func.encode(
+    sa.func.sha256(sa.func.convert_to(users.c.name, "UTF8")), "hex"
+)
 _LOCKED: Final = sa.text("SELECT max(locked_until) FROM core.login_failures WHERE subject = ANY(:subjects)")
 _COUNT: Final = sa.text(
     "INSERT INTO core.login_failures AS f (subject, failures, failed_at) "
@@ -111,12 +115,13 @@ Kind = Literal["user", "address", "unknown_name"]
 
 def names_of(connection: sa.Connection, subjects: Sequence[str]) -> list[tuple[Kind, str | None]]:
     """What each subject is about: the user of the name, or the address; one statement."""
-    digest = sa.func.encode(sa.func.sha256(sa.func.convert_to(users.c.name, "UTF8")), "hex")
-    digests = [s.removeprefix(_NAME) for s in subjects if s.startswith(_NAME)]
+    named = [s for s in subjects if s.startswith(_NAME)]
     rows = connection.execute(
-        sa.select(users.c.name, digest.label("digest")).where(digest == sa.any_(sa.literal(digests, sa.ARRAY(sa.Text))))
+        sa.select(users.c.name, SUBJECT.label("subject")).where(
+            sa.any_(sa.literal(named, sa.ARRAY(sa.Text))) == SUBJECT
+        )
     )
-    known = {_NAME + row.digest: str(row.name) for row in rows}
+    known = {row.subject: str(row.name) for row in rows}
     return [
         ("address", s.removeprefix(_ADDRESS)) if s.startswith(_ADDRESS)
         else ("user", known[s]) if s in known else ("unknown_name", None)

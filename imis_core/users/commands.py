@@ -18,7 +18,7 @@ from imis_core.security.tables import users
 from imis_core.users.logins import revoke
 from imis_core.users.passwords import new_password_values, rule_problems
 from imis_core.users.queries import User, scope_names
-from imis_core.users.reach import administered, beyond
+from imis_core.users.reach import administered, beyond, ungiven
 
 
 @frozen(kw_only=True)
@@ -59,16 +59,20 @@ class EnableUser:
 
 def _check(
     context: Context, name: str, roles: Sequence[str], places: Sequence[str], providers: Sequence[str],
-    password: str | None,
+    password: str | None, *, given: bool,
 ) -> tuple[list[int], list[int]] | Refusal:  # fmt: skip
-    """Numbers of the places and providers, or all that is wrong with a user's fields."""
+    """Numbers of the places and providers, or all that is wrong with a user's fields.
+
+    `given`: the roles or a password are new, so that they are the caller's to give.
+    """
     known = [*context.settings.roles, ADMINISTRATOR]
     problems = [
         Problem(f"roles.{i}", "unknown", f"there is no role {role!r}{suggestion(role, known)}")
         for i, role in enumerate(roles)
         if role not in known
     ]
-    found_places, found_providers = resolve_locations(context, places), resolve_providers(context, providers)
+    found_places = resolve_locations(context, places, within_scope=True)
+    found_providers = resolve_providers(context, providers, within_scope=True)
     for what, names, found in (("places", places, found_places), ("providers", providers, found_providers)):
         problems += [
             Problem(f"{what}.{i}", "not_found", f"there is no {what[:-1]} {name!r}")
@@ -84,8 +88,10 @@ def _check(
         problems += rule_problems(context, name, password)
     if problems:
         return invalid(*problems)
-    numbers = [found_places[p].id for p in places], [found_providers[p].id for p in providers]
-    return beyond(context, roles, *numbers) or numbers
+    too_far = ungiven(context, roles) if given else beyond(context, roles)
+    if too_far is not None:
+        return too_far
+    return [found_places[p].id for p in places], [found_providers[p].id for p in providers]
 
 
 @command("users.add", input=AddUser, result=User)
@@ -97,7 +103,7 @@ def add(context: Context, items: tuple[AddUser, ...]) -> list[User | Refusal]:
 def _add(context: Context, item: AddUser) -> User | Refusal:
     if not item.name or len(item.name) > 100 or item.name != item.name.strip() or "@" in item.name or ":" in item.name:
         return invalid(Problem("name", "format", "a name has 1 to 100 characters, no '@' or ':', no outer spaces"))
-    checked = _check(context, item.name, item.roles, item.places, item.providers, item.password)
+    checked = _check(context, item.name, item.roles, item.places, item.providers, item.password, given=True)
     if isinstance(checked, Refusal):
         return checked
     row = context.execute(
@@ -145,7 +151,9 @@ def _change(context: Context, item: ChangeUser) -> User | Refusal:
     roles = item.roles if item.roles is not None else tuple(row.roles)
     places = item.places if item.places is not None else names[0]
     providers = item.providers if item.providers is not None else names[1]
-    checked = _check(context, row.name, roles, places, providers, item.password)
+    # A new password for oneself is no reach that somebody gains.
+    given = item.roles is not None or (item.password is not None and row.id != context.caller.user)
+    checked = _check(context, row.name, roles, places, providers, item.password, given=given)
     if isinstance(checked, Refusal):
         return checked
     values: dict[str, Any] = {"roles": list(roles), "places": checked[0], "providers": checked[1]}

@@ -15,8 +15,7 @@ from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.queries import Listing, query
 from imis_core.security import lockout
 from imis_core.security.tables import login_failures, tokens, users
-from imis_core.users.lookup import resolve_users
-from imis_core.users.reach import administered
+from imis_core.users.reach import administered, named, within
 
 
 @frozen(kw_only=True)
@@ -91,9 +90,11 @@ class Locked:
 
 
 def logins_of(context: Context, asked: ListOwnLogins, user: int | None) -> Listing:
-    """The logins of a user, or of all, the newest first."""
+    """The logins of a user, or of all within the caller's reach, the newest first."""
     select = sa.select(tokens, users.c.name.label("name")).join(users, users.c.id == tokens.c.user)
-    if user is not None:
+    if user is None:
+        select = select.where(within(context))
+    else:
         select = select.where(tokens.c.user == user)
     if not asked.all:
         select = select.where(tokens.c.revoked_at.is_(None), tokens.c.expires_at > context.now)
@@ -117,8 +118,8 @@ def list_logins(context: Context, asked: ListLogins) -> Listing | Refusal:
     """Tokens and sessions of a user or of all users, the newest first."""
     if asked.user is None:
         return logins_of(context, asked, None)
-    user = resolve_users(context, [asked.user]).get(asked.user)
-    return not_found("user", "user", asked.user) if user is None else logins_of(context, asked, user.id)
+    user = context.execute(sa.select(users.c.id).where(named(context, asked.user), within(context))).scalar()
+    return not_found("user", "user", asked.user) if user is None else logins_of(context, asked, user)
 
 
 def revoke(context: Context, user: int, login: int | None = None) -> int:
@@ -160,6 +161,9 @@ def _unlock(context: Context, item: Unlock) -> Unlocked | Refusal:
     if (item.user is None) == (item.address is None):
         return invalid(Problem("user", "choice", "name either a user or an address"))
     if item.address is not None:
+        if not context.caller.everywhere:
+            message = "an address is of no place: who administers the whole deployment unlocks it"
+            return Refusal("permission.denied", message)
         subject = lockout.of_address(item.address.partition("/")[0])
     else:
         assert item.user is not None
@@ -172,8 +176,10 @@ def _unlock(context: Context, item: Unlock) -> Unlocked | Refusal:
 
 @query("users.locked", input=ListLocked, result=Locked, listing=True)
 def locked(context: Context, asked: ListLocked) -> Listing:
-    """Names and addresses that are locked after too many failed logins."""
+    """Names and addresses that are locked after too many failed logins; those of no user to who sees everything."""
     select = sa.select(login_failures).where(login_failures.c.locked_until > context.now)
+    if not context.caller.everywhere:
+        select = select.where(login_failures.c.subject.in_(sa.select(lockout.SUBJECT).where(within(context))))
 
     def build(rows: Sequence[Any]) -> list[Locked]:
         names = lockout.names_of(context.connection, [row.subject for row in rows])

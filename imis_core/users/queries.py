@@ -15,6 +15,7 @@ from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
 from imis_core.security import lockout
 from imis_core.security.tables import last_logins, login_failures, tokens, users
+from imis_core.users.reach import named, within
 
 
 @frozen(kw_only=True)
@@ -69,7 +70,7 @@ def scope_names(context: Context, rows: Sequence[Any]) -> dict[int, tuple[tuple[
 @query("users.list", input=ListUsers, result=User, listing=True)
 def list_users(context: Context, asked: ListUsers) -> Listing:
     """Users in order of creation, with their roles, places and providers."""
-    select = sa.select(users)
+    select = sa.select(users).where(within(context))
     if asked.role is not None:
         select = select.where(sa.literal(asked.role) == sa.any_(users.c.roles))
 
@@ -90,12 +91,10 @@ def list_users(context: Context, asked: ListUsers) -> Listing:
 @query("users.show", input=ShowUser, result=UserShown)
 def show(context: Context, asked: ShowUser) -> UserShown | Refusal:
     """A user with roles, places and providers, the last login, what is logged in, and whether it is locked."""
-    number = context.ids.decode("users", asked.user)
-    condition = users.c.name == asked.user if number is None else users.c.id == number
     row = context.execute(
         sa.select(users, last_logins.c.at, last_logins.c.client)
         .outerjoin(last_logins, last_logins.c.user == users.c.id)
-        .where(condition)
+        .where(named(context, asked.user), within(context))
     ).first()
     if row is None:
         return not_found("user", "user", asked.user)

@@ -14,6 +14,7 @@ from imis_core.errors import Problem, Refusal, invalid, suggestion
 from imis_core.queries import query
 from imis_core.security.caller import OWN
 from imis_core.security.tables import users
+from imis_core.users.reach import within
 
 
 @frozen(kw_only=True)
@@ -58,9 +59,10 @@ class Cell:
 
 
 def _holders(context: Context) -> dict[str, list[tuple[str, bool]]]:
-    """Name and whether disabled of each role's users, by role."""
+    """Name and whether disabled of each role's users within the caller's reach, by role."""
     found: dict[str, list[tuple[str, bool]]] = {}
-    for row in context.execute(sa.select(users.c.name, users.c.disabled, users.c.roles).order_by(users.c.id)):
+    select = sa.select(users.c.name, users.c.disabled, users.c.roles).where(within(context))
+    for row in context.execute(select.order_by(users.c.id)):
         for role in row.roles:
             found.setdefault(role, []).append((row.name, row.disabled))
     return found
