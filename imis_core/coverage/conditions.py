@@ -41,10 +41,18 @@ class Met:
 
 
 def conditions_met(context: Context, asked: Sequence[Asked]) -> list[Met]:
-    """What each meets, in order; at most two statements per package version and day that have conditions."""
+    """What each meets, in order; at most two statements per package version and day that have conditions.
+
+    Whoever asks, the whole household is looked at, also who lives where the caller does not see.
+    """
     with_any = [one for one in asked if one.conditions]
     if not with_any:
         return [Met()] * len(asked)
+    with context.seeing_all():
+        return _met(context, asked, with_any)
+
+
+def _met(context: Context, asked: Sequence[Asked], with_any: Sequence[Asked]) -> list[Met]:
     own = _households(context, {p for one in with_any if one.group is None for p in one.members})
     by_terms: dict[tuple[int, date], list[Asked]] = {}
     for one in with_any:

@@ -91,7 +91,7 @@ class _Late:
 
     row: int
     person: int
-    number: str
+    number: str | None  # None: the caller does not see him or her
     joined_on: date
 
 
@@ -136,14 +136,16 @@ def _late_members(
     if not wanted:
         return {}
     m = coverage_members.c
-    members = context.execute(
-        sa.select(m.id, m.coverage, m.person, persons.c.number, m.joined_on)
-        .join_from(coverage_members, persons, persons.c.id == m.person)
-        .where(m.coverage == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.BigInteger))), context.scoped(persons))
-        .order_by(persons.c.id)
-        .with_for_update(key_share=True, of=persons)
-    )
-    found: dict[int, list[_Late]] = {number: [] for number in wanted}
+    number = sa.case((context.scoped(persons), persons.c.number)).label("number")
+    with context.seeing_all():
+        members = context.execute(
+            sa.select(m.id, m.coverage, m.person, number, m.joined_on)
+            .join_from(coverage_members, persons, persons.c.id == m.person)
+            .where(m.coverage == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.BigInteger))))
+            .order_by(persons.c.id)
+            .with_for_update(key_share=True, of=persons)
+        ).all()
+    found: dict[int, list[_Late]] = {policy: [] for policy in wanted}
     for row in members:
         found[row.coverage].append(_Late(row.id, row.person, row.number, row.joined_on))
     return found

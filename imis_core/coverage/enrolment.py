@@ -25,9 +25,8 @@ from imis_core.coverage.quoting import (
     Candidate,
     QuoteCase,
     lock_groups,
-    lock_persons,
-    memberships_of,
     payment_terms,
+    possible_members,
     quotes_of,
 )
 from imis_core.coverage.states import ACTIVE, IDLE, RENEWABLE, state_on
@@ -257,11 +256,7 @@ def _cases(context: Context, asked: Sequence[_Asked], outcomes: list[Any]) -> li
     """The possible members of every policy asked for; groups and persons are locked, in the order of their keys."""
     group_ids = {a.group for a in asked if a.group is not None}
     group_rows = lock_groups(context, group_ids)
-    listed = memberships_of(context, group_ids)
-    person_ids = {a.person for a in asked if a.person is not None} | {
-        m.person for rows in listed.values() for m in rows
-    }
-    people = lock_persons(context, person_ids)
+    listed, people = possible_members(context, group_ids, {a.person for a in asked if a.person is not None})
     cases = []
     for one in asked:
         if one.group is not None:
@@ -376,23 +371,25 @@ def _already_enrolled(context: Context, holds: Holds, policy: Policy, members: S
     for member in members:
         hold = holds.conflict(policy.package, member.id, policy.starts, policy.ends, policy.enrolled_on)
         if hold is not None:
-            return already_enrolled(context, member.number, hold)
+            return already_enrolled(context, member.number if member.seen else None, hold)
     return None
 
 
-def already_enrolled(context: Context, number: str, hold: Hold) -> Refusal:
-    """`coverage.already_enrolled`, naming the person, the days and, where the caller may see it, the policy."""
-    details = {"number": number}
+def already_enrolled(context: Context, number: str | None, hold: Hold) -> Refusal:
+    """`coverage.already_enrolled`, naming the days and, where the caller may see them, the person and the policy."""
+    details = {} if number is None else {"number": number}
     if hold.state is not None:
         details["coverage"] = context.ids.encode(NOUN, hold.coverage)
+    who = "a member whom you do not see" if number is None else f"person {number!r}"
     message = (
-        f"person {number!r} has a policy of this package from {hold.starts} to {hold.ends}; "
+        f"{who} has a policy of this package from {hold.starts} to {hold.ends}; "
         "renew it, terminate it, or leave the person out"
     )
     return Refusal("coverage.already_enrolled", message, details=details)
 
 
 def _shown(context: Context, code: str, policy: Policy, members: Sequence[Candidate], paid_minor: int) -> PolicyShown:
+    members = [member for member in members if member.seen]
     identities = context.ids.encode_all("persons", [m.id for m in members])
     first = policy.effective_from
     listed = [Member(id=i, number=m.number, effective_from=first) for i, m in zip(identities, members, strict=True)]

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
@@ -32,6 +32,7 @@ class Candidate:
     died: date | None
     attributes: Mapping[str, Any]
     relationship: str | None = None
+    seen: bool = True  # by the caller; who is not is counted and covered like the others, and not named in answers
 
 
 @frozen(kw_only=True)
@@ -109,12 +110,26 @@ def lock_groups(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, 
     return {row.id: row.attributes for row in rows}
 
 
-def memberships_of(context: Context, group_ids: Iterable[int]) -> dict[int, list[Any]]:
-    """Memberships by group, in order of registration, ended ones too: enrolment may be of an earlier day."""
+def possible_members(
+    context: Context, group_ids: Iterable[int], person_ids: Iterable[int]
+) -> tuple[dict[int, list[Any]], dict[int, Candidate]]:
+    """Memberships by group in order of registration, ended ones too; and their persons, and these others, locked.
+
+    Ended memberships too, since enrolment may be of an earlier day. What a policy counts does not depend on who asks:
+    members who live where the caller does not see are among them. Persons are locked in the order of their keys.
+    """
+    seen = context.scoped(persons)  # of the caller, before everything is in sight
+    with context.seeing_all():
+        listed = _memberships_of(context, group_ids)
+        wanted = {*person_ids, *(row.person for rows in listed.values() for row in rows)}
+        return listed, _lock_persons(context, wanted, seen)
+
+
+def _memberships_of(context: Context, group_ids: Iterable[int]) -> dict[int, list[Any]]:
     m = memberships.c
     rows = context.execute(
         sa.select(m.group, m.person, m.relationship, m.joined_on, m.left_on)
-        .where(m.group == _any(group_ids), context.scoped(memberships))
+        .where(m.group == _any(group_ids))
         .order_by(m.group, m.ordinal, m.id)
     )
     found: dict[int, list[Any]] = defaultdict(list)
@@ -123,16 +138,15 @@ def memberships_of(context: Context, group_ids: Iterable[int]) -> dict[int, list
     return found
 
 
-def lock_persons(context: Context, ids: Iterable[int]) -> dict[int, Candidate]:
-    """Persons by key, locked in the order of their keys."""
+def _lock_persons(context: Context, ids: Iterable[int], seen: sa.ColumnElement[bool]) -> dict[int, Candidate]:
     p = persons.c
     rows: Iterable[Any] = context.execute(
-        sa.select(p.id, p.number, p.birth_date, p.death_date, p.attributes)
-        .where(p.id == _any(ids), context.scoped(persons))
+        sa.select(p.id, p.number, p.birth_date, p.death_date, p.attributes, seen.label("seen"))
+        .where(p.id == _any(ids))
         .order_by(p.id)
         .with_for_update(key_share=True)
     )
-    return {row.id: Candidate(*row) for row in rows}
+    return {row.id: evolve(Candidate(*row[:5]), seen=row.seen) for row in rows}
 
 
 def _any(ids: Iterable[int]) -> Any:
