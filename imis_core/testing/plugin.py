@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from datetime import date
@@ -29,7 +28,7 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     from imis_core.database import embedded
     from imis_core.database.embedded import EmbeddedServerError
     from imis_core.database.server import ThrowAway
-    from imis_core.opening import THROW_AWAY_SETTINGS, Playground
+    from imis_core.opening import THROW_AWAY_SETTINGS, Playground, throw_away_folder
 
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID", str(os.getpid()))
     worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
@@ -41,7 +40,7 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
         ground.close()
         return
     # A folder that another account can reach: as root the server does not run as root.
-    folder = Path(tempfile.gettempdir()) / f"imis-tests-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
+    folder = throw_away_folder() / f"imis-tests-{hashlib.sha256(run.encode()).hexdigest()[:12]}"
     folder.mkdir(mode=0o755, exist_ok=True)
     lease = embedded.acquire(folder, settings={**THROW_AWAY_SETTINGS, "max_connections": "200"})
     try:
