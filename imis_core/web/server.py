@@ -145,13 +145,15 @@ def serve(
         stack.enter_context(_until_told_to_stop())
         app = stack.enter_context(open_application(folder))
         logs.configure(app.settings.logs.level, app.settings.logs.format)
+        # Made before the worker starts: it hangs its counters on the connections, which no thread may use meanwhile.
+        asgi = make_asgi(app) if workers == 1 else None
         if worker_inside:
             worker = Worker(app)
             worker.start()
             stack.callback(lambda: ended.append(worker.stop()))
         ready = partial(_announce, announce, host, listener.getsockname()[1], worker_inside)
-        if workers == 1:
-            _Server(web_config(make_asgi(app), 1, app.settings.security), ready).run(sockets=[listener])
+        if asgi is not None:
+            _Server(web_config(asgi, 1, app.settings.security), ready).run(sockets=[listener])
         else:
             stack.enter_context(_shared_figures())
             servers = _Servers(
