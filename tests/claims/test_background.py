@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from decimal import Decimal
 from itertools import pairwise
 from typing import Any
 
@@ -107,7 +108,7 @@ def test_a_policy_beyond_the_limit_is_worked_on_in_order(
     assert clinic.app.do("jobs.show", {"job": job})["chunks"] == 16
     for person in range(8):
         claims = sorted((clinic.show(f"C{person}-{v}") for v in range(4)), key=lambda c: (c["from"], c["code"]))
-        assert sum(float(c["payable"]) for c in claims) == 450
+        assert sum(Decimal(c["payable"]) for c in claims) == 450
         assert float(claims[0]["payable"]) > 0
         assert [c["payable"] for c in claims][-1] == "0.00"
 
