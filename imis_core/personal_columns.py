@@ -24,7 +24,8 @@ declare(
     claim_current: | scheme
     claim_feedback: note=text | status
     claim_line_checks: | cover_kind
-    claim_line_reviews: justification=text |
+    claim_line_payers: | cover_kind
+    claim_line_reviews: justification=text | cover_kind
     claim_selections: note=text | reason
     claim_states: reason=text |
     claims: | scheme code visit_type facility_level category currency
