@@ -1,4 +1,4 @@
-"""A simulated bank's files: credit transfers read (pain.001), and its reports written (pain.002, camt.053, camt.054)."""
+"""A simulated bank's files: credit transfers read (pain.001), reports written (pain.002, camt.053, camt.054)."""
 
 from __future__ import annotations
 
@@ -42,6 +42,8 @@ def read_transfers(source: IO[bytes]) -> TransferFile:
         return _read(source)
     except (ParseError, DefusedXmlException) as error:
         raise Malformed(f"it is no well-formed XML without entities: {error}") from None
+    except InvalidOperation:
+        raise Malformed("its control sum is no number") from None
 
 
 def _read(source: IO[bytes]) -> TransferFile:
@@ -68,9 +70,8 @@ def _read(source: IO[bytes]) -> TransferFile:
         raise Malformed("it has no message id, or no transfers")
     total = sum((Decimal(minor_text(one.amount_minor, one.currency)) for one in found), Decimal(0))
     if said.get("NbOfTxs") != str(len(found)) or Decimal(said.get("CtrlSum") or total) != total:
-        raise Malformed(
-            f"it announces {said.get('NbOfTxs')} transfers of {said.get('CtrlSum')}, and has {len(found)} of {total}"
-        )
+        announced = f"{said.get('NbOfTxs')} transfers of {said.get('CtrlSum')}"
+        raise Malformed(f"it announces {announced}, and has {len(found)} of {total}")
     return TransferFile(said["MsgId"], said.get("DbtrAcct", ""), unique(found))
 
 

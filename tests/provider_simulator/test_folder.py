@@ -1,4 +1,4 @@
-"""Files to the simulated provider and back: bank files and cash lists as the system writes them, answers as it reads."""
+"""Files to the simulated provider and back: as the system writes them, answered as it reads them."""
 
 from __future__ import annotations
 
