@@ -181,7 +181,7 @@ def _eligibility(url: str, token: str, count: int) -> list[float]:
     times = []
     with _session(url, token) as client:
         for n in itertools.islice(itertools.cycle(range(FAMILIES)), count):
-            asked = {"number": f"{n:07d}0", "provider": "HC01", "items": "I01"}
+            asked = {"number": f"{n:07d}0", "provider": "HC01", "items": "I01", "on": "2021-06-01"}
             started = time.perf_counter()
             client.get("/api/eligibility/check", params=asked).raise_for_status()
             times.append(time.perf_counter() - started)
