@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from imis_core.migrations import online
 
-revision = "core_0018"
-down_revision = "core_0017"
+revision = "core_0019"
+down_revision = "core_0018"
 
 
 def upgrade() -> None:
