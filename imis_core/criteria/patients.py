@@ -12,6 +12,7 @@ from datetime import date
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
@@ -73,7 +74,7 @@ class Patients:
         return clause.outerjoin(self._members.of_each(), sa.true()) if self._members.used else clause
 
 
-def _membership_on(on: sa.ColumnElement[date]) -> sa.Lateral:
+def _membership_on(on: sa.ColumnElement[date]) -> LateralFromClause:
     """The household of a person of the row around on a day: of those not left before, the one that is left first.
 
     One who was entered later than the day counts from the beginning, as the policy does.
