@@ -11,6 +11,7 @@ from imis_core.beneficiaries.merging import PersonMove
 from imis_core.coverage.tables import coverage_members, coverages
 from imis_core.employment.tables import employments, wages
 from imis_core.payments.tables import recipients
+from imis_core.payroll.tables import recoveries
 from imis_core.registry.tables import exclusions
 
 PERSON_MOVES: Final = (
@@ -23,6 +24,7 @@ PERSON_MOVES: Final = (
         "WHERE k.person = n.kept AND k.scheme = t.scheme AND k.active)",
     ),
     PersonMove(coverages, "person"),
+    PersonMove(recoveries, "person"),
     PersonMove(
         coverage_members,
         "person",

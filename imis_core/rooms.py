@@ -132,7 +132,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payroll_background.COMMANDS,
         *notifications_commands.COMMANDS,
         *attachments_commands.COMMANDS,
-        photos.set_photos,
+        *photos.COMMANDS,
         *cards_commands.COMMANDS,
     )
 
@@ -169,6 +169,7 @@ def imis_register_queries() -> Iterable[Query]:
         *payroll_queries.QUERIES,
         *notifications_queries.QUERIES,
         *attachments_queries.QUERIES,
+        *photos.QUERIES,
         *reports_queries.QUERIES,
         *cards_queries.QUERIES,
     )

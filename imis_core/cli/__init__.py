@@ -50,6 +50,7 @@ _COMMANDS: Final = {
     "upgrade": ("upgrade", "upgrade"),
     "openapi": ("openapi", "openapi"),
     "demo": ("demo", "demo"),
+    "provider-simulator": ("provider_simulator", "provider_simulator"),
 }
 
 

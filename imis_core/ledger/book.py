@@ -15,6 +15,7 @@ CASH: Final = "cash"
 RECEIVABLE: Final = "contributions_receivable"
 SUBSIDIES: Final = "subsidies_receivable"
 INCOME: Final = "contributions_income"
+RECOVERIES: Final = "recoveries_receivable"  # what beneficiaries were paid too much and owe back
 
 
 def post(context: Context, scheme: str, purpose: str, amounts: Mapping[str, int]) -> int | None:

@@ -14,6 +14,7 @@ from imis_core.payments.orders import move_orders_of
 from imis_core.payroll.budgets import locked_budgets, move_budgets
 from imis_core.payroll.owing import SOURCE, order, owed_in_all, post_expense
 from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.recovering import taken_by_orders_of, taken_of
 from imis_core.payroll.showing import PayrollShown, find_payroll, set_state, show
 from imis_core.payroll.states import OPEN_SQL, PAYROLL_STATES
 from imis_core.payroll.tables import payrolls
@@ -66,7 +67,7 @@ def _approve(context: Context, name: str) -> PayrollShown | Refusal:
             if refusal is not None:
                 return refusal
         move_budgets(context, {payroll.package: (amount, 0)})
-        post_expense(context, payroll.scheme, amount)
+        post_expense(context, payroll.scheme, amount, taken_by_orders_of(context, payroll.id))
         set_state(context, (payroll.id,), "approved")
         return show(context, payroll.id, payroll.scheme, "approved")
 
@@ -93,8 +94,9 @@ def _reject(context: Context, item: RejectPayroll) -> PayrollShown | Refusal:
         move_orders_of(context, SOURCE, payroll.id, ("submitted", "accepted"), "held", item.reason)
         _end_entitlements(context, payroll.id, item.reason)
         amount = sum(row.amount_minor for row in cancelled)
+        taken = taken_of(context, ((payroll.scheme, payroll.id, row.entitlement) for row in cancelled))
         move_budgets(context, {payroll.package: (-amount, 0)})
-        post_expense(context, payroll.scheme, -amount)
+        post_expense(context, payroll.scheme, -amount, -taken[payroll.scheme])
         set_state(context, (payroll.id,), "rejected", item.reason)
         return show(context, payroll.id, payroll.scheme, "rejected")
 

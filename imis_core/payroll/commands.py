@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from imis_core.payroll import approving, budgets, generating, holding
+from imis_core.payroll import approving, budgets, generating, holding, recoveries
 
-COMMANDS = (*generating.COMMANDS, *approving.COMMANDS, *holding.COMMANDS, *budgets.COMMANDS)
+COMMANDS = (*generating.COMMANDS, *approving.COMMANDS, *holding.COMMANDS, *budgets.COMMANDS, *recoveries.COMMANDS)

@@ -17,6 +17,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.recovering import deducted, lock_open, undeducted
 from imis_core.payroll.runs import REGULAR_SOURCE, CycleRow, PayrollRun
 from imis_core.payroll.showing import PayrollShown
 from imis_core.payroll.tables import (
@@ -27,6 +28,7 @@ from imis_core.payroll.tables import (
     entitlement_states,
     entitlements,
     payrolls,
+    recovery_deductions,
 )
 from imis_core.payroll.versions import packages_named, version_for, versions_of
 from imis_core.places.lookup import places_below, resolve_locations
@@ -185,7 +187,8 @@ def _written(context: Context, run: PayrollRun, reach: _Reach, lines: Sequence[s
     if not lines:
         return PayrollShown(**shown, beneficiaries=0, amount=context.money(0, run.scheme), by_state={})
     context.execute(_WITHOUT_STATISTICS, {"schemas": ["core", *_speakers(context, run.scheme)]})
-    row = context.execute(_insertion(context, run, reach, number, lines)).one()
+    recovered = lock_open(context, run.scheme)
+    row = context.execute(_insertion(context, run, reach, number, lines, recovered)).one()
     context.execute(sa.text("SET LOCAL enable_nestloop TO DEFAULT"))
     states = {"awaiting_approval": row.waiting, "generated": row.entitlements - row.waiting}
     return PayrollShown(
@@ -195,9 +198,17 @@ def _written(context: Context, run: PayrollRun, reach: _Reach, lines: Sequence[s
 
 
 def _insertion(
-    context: Context, run: PayrollRun, reach: _Reach, payroll: int, lines: Sequence[sa.Select[Any]]
+    context: Context,
+    run: PayrollRun,
+    reach: _Reach,
+    payroll: int,
+    lines: Sequence[sa.Select[Any]],
+    recovered: bool,
 ) -> sa.Select[Any]:
-    """All rows of a payroll in one statement, whatever their number; answers the sums that are shown."""
+    """All rows of a payroll in one statement, whatever their number; answers the sums that are shown.
+
+    `recovered`: something of the scheme is being taken back, so each line is looked up among what is.
+    """
     asked = sa.union_all(*[_columns(select, position) for position, select in enumerate(lines)]).subquery("asked")
     within = sa.true() if reach.places is None else asked.c.place == _any(reach.places)
     line = _known_as(asked).where(within).subquery("line")
@@ -208,36 +219,44 @@ def _insertion(
     is_line = sa.func.coalesce(line.c.group, line.c.person).is_not(None)
     # An entitlement that was cancelled with its payroll takes up its place again; every other one stays as it is. New
     # ones are numbered by beneficiary and, for each, in the order of the lines: the order in which they are listed.
-    owed = (
+    unpaid = (
         sa.select(
             existing.c.id.label("moved"),
             (sa.func.coalesce(existing.c.version, 0) + 1).label("version"),
             line.c.person, line.c.group, line.c.place, line.c.source_kind, line.c.source, line.c.once,
-            line.c.package_version, line.c.amount_minor, line.c.steps, line.c.waits, line.c.arrears,
+            line.c.package_version, line.c.amount_minor, line.c.steps, line.c.waits, line.c.arrears, line.c.position,
         )
         .select_from(both)
         .where(is_line, sa.func.coalesce(existing.c.free, True))
-        .order_by(line.c.group, line.c.person, line.c.position, line.c.source)
+        .subquery("unpaid")
+    )  # fmt: skip
+    owed = deducted(run.scheme, unpaid) if recovered else undeducted(unpaid)
+    o = owed.clause.c
+    ordered = (
+        sa.select(
+            o.moved, o.version, o.person, o.group, o.place, o.source_kind, o.source, o.once, o.package_version,
+            o.waits, o.arrears, owed.amount_minor.label("amount_minor"), owed.steps.label("steps"),
+            owed.recovery.label("recovery"), owed.taken_minor.label("taken_minor"),
+        )
+        .order_by(o.group, o.person, o.position, o.source)
         .subquery("owed")
     )  # fmt: skip
-    o = owed.c
     fresh = (
         sa.select(
-            sa.func.coalesce(o.moved, sa.literal_column("nextval('core.entitlements_id_seq')")).label("id"),
-            o.moved.is_not(None).label("moved"),
-            o.version, o.person, o.group, o.place, o.source_kind, o.source, o.once, o.package_version, o.amount_minor,
-            o.steps, o.waits, o.arrears,
+            sa.func.coalesce(ordered.c.moved, sa.literal_column("nextval('core.entitlements_id_seq')")).label("id"),
+            ordered.c.moved.is_not(None).label("moved"),
+            *[column for column in ordered.c if column.name != "moved"],
         )
         .cte("fresh")
         .prefix_with("MATERIALIZED")
-    )  # fmt: skip
+    )
     beneficiaries = sa.select(fresh.c.group, fresh.c.person).distinct().subquery("beneficiaries")
     return sa.select(
         sa.func.count().label("entitlements"),
         sa.func.count().filter(fresh.c.waits).label("waiting"),
         sa.cast(sa.func.coalesce(sa.func.sum(fresh.c.amount_minor), 0), sa.BigInteger).label("amount_minor"),
         sa.select(sa.func.count()).select_from(beneficiaries).scalar_subquery().label("beneficiaries"),
-    ).add_cte(*_writes(context, run, payroll, fresh))
+    ).add_cte(*_writes(context, run, payroll, fresh, recovered))
 
 
 def _columns(select: sa.Select[Any], position: int) -> sa.Select[Any]:
@@ -337,7 +356,7 @@ def _same(line: sa.Subquery, other: sa.Subquery) -> sa.ColumnElement[bool]:
     return sa.and_(*[line.c[name] == other.c[name] for name in _KEYS])
 
 
-def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE) -> list[sa.CTE]:
+def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE, recovered: bool) -> list[sa.CTE]:
     """The rows of every table of a payroll's entitlements."""
     state = sa.case((fresh.c.waits, sa.literal_column("'awaiting_approval'")), else_=sa.literal_column("'generated'"))
     audit = sa.cast(context.audit, sa.BigInteger)
@@ -376,7 +395,10 @@ def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE) -> l
         .cte("again")
     )
     made_good = {"cycle": sa.func.unnest(fresh.c.arrears), "entitlement": fresh.c.id, "payroll": number}
-    return [
+    taken = {
+        "payroll": number, "entitlement": fresh.c.id, "recovery": fresh.c.recovery, "amount_minor": fresh.c.taken_minor
+    }  # fmt: skip
+    writes = [
         insertion("identified", entitlements, identity, new),
         insertion("computed", entitlement_amounts, computed),
         insertion("stated", entitlement_states, moved),
@@ -384,6 +406,9 @@ def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE) -> l
         again,
         insertion("made_good", entitlement_arrears, made_good, fresh.c.arrears.is_not(None)),
     ]
+    if recovered:
+        writes.append(insertion("recovered", recovery_deductions, taken, fresh.c.recovery.is_not(None)))
+    return writes
 
 
 def _array(numbers: Sequence[int]) -> sa.ColumnElement[Any]:

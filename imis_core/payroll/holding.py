@@ -25,6 +25,7 @@ from imis_core.payroll.owing import (
     post_expense,
 )
 from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.recovering import taken_by_orders_of, taken_of
 from imis_core.payroll.settling import reconcile
 from imis_core.payroll.showing import locked_payrolls
 from imis_core.payroll.states import ENTITLEMENT_STATES
@@ -216,8 +217,10 @@ def _take_back(context: Context, cancelled: Sequence[_Held]) -> None:
             by_scheme[one.payroll.scheme] += one.amount_minor
     with whole_payrolls(context):
         move_budgets(context, {package: (-amount, 0) for package, amount in by_package.items()})
+        ordered = [(one.payroll.scheme, one.payroll.id, one.number) for one in cancelled if one.order is not None]
+        taken = taken_of(context, ordered)
         for scheme, amount in sorted(by_scheme.items()):
-            post_expense(context, scheme, -amount)
+            post_expense(context, scheme, -amount, -taken[scheme])
         reconcile(context, {one.payroll.id for one in cancelled})
 
 
@@ -284,7 +287,7 @@ def _ordered(
                     context, payroll.scheme, payroll.id, states, chosen={one.number: one.reason for one in accepted}
                 )
                 move_budgets(context, {payroll.package: (amount, 0)})
-                post_expense(context, payroll.scheme, amount)
+                post_expense(context, payroll.scheme, amount, taken_by_orders_of(context, payroll.id))
     return outcomes
 
 

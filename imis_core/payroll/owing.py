@@ -10,7 +10,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import memberships, persons
 from imis_core.context import Context
-from imis_core.ledger.book import EXPENSE, PAYABLE, post
+from imis_core.ledger.book import EXPENSE, PAYABLE, RECOVERIES, post
 from imis_core.payments.orders import place_orders_from
 from imis_core.payroll.states import ENTITLEMENT_STATES
 from imis_core.payroll.tables import entitlement_current, entitlement_states, entitlements
@@ -19,9 +19,13 @@ SOURCE: Final = "payroll"  # the kind of source under which payments know payrol
 NO_RECIPIENT: Final = "no_recipient"  # why an entitlement is held when nobody can be paid for it
 
 
-def post_expense(context: Context, scheme: str, amount_minor: int) -> None:
-    """Benefits that are owed from now on; a negative amount takes them back (contract.md, ledger accounts)."""
-    post(context, scheme, context.command, {EXPENSE: amount_minor, PAYABLE: -amount_minor})
+def post_expense(context: Context, scheme: str, amount_minor: int, taken_minor: int = 0) -> None:
+    """Benefits that are owed from now on; a negative amount takes them back (contract.md, ledger accounts).
+
+    `taken_minor` was deducted before for recoveries: it is a benefit as well, which pays what the beneficiary owes.
+    """
+    benefit = amount_minor + taken_minor
+    post(context, scheme, context.command, {EXPENSE: benefit, PAYABLE: -amount_minor, RECOVERIES: -taken_minor})
 
 
 def _recipient() -> sa.ColumnElement[Any]:

@@ -13,7 +13,7 @@ from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
 from imis_core.errors import Refusal
-from imis_core.payroll import budgets, reporting
+from imis_core.payroll import budgets, recovery_queries, reporting
 from imis_core.payroll.approving import NamePayroll
 from imis_core.payroll.showing import PayrollShown, find_payroll, show, show_all
 from imis_core.payroll.tables import (
@@ -153,4 +153,11 @@ def list_payrolls(context: Context, asked: ListPayrolls) -> Listing | Refusal:
     return Listing(select, (payrolls.c.id,), build)
 
 
-QUERIES = (show_payroll, list_entitlements, list_payrolls, *budgets.QUERIES, *reporting.QUERIES)
+QUERIES = (
+    show_payroll,
+    list_entitlements,
+    list_payrolls,
+    *budgets.QUERIES,
+    *reporting.QUERIES,
+    *recovery_queries.QUERIES,
+)

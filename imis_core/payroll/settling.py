@@ -19,6 +19,7 @@ from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payroll.budgets import move_budgets
 from imis_core.payroll.owing import SOURCE, move_entitlements, paid_to, post_expense
 from imis_core.payroll.reach import whole_payrolls
+from imis_core.payroll.recovering import recovered_orders, taken_of
 from imis_core.payroll.showing import find_payroll, locked_payrolls, set_state
 from imis_core.payroll.states import AGREED, OPEN_SQL, PAYROLL_STATES
 from imis_core.payroll.tables import entitlements
@@ -51,6 +52,7 @@ def settle(context: Context, settled: Sequence[Settled]) -> None:
         move_entitlements(context, [(s.entitlement, _BECOMES[s.state], reasons.get(s.state)) for s in settled])
         budgets: dict[int, tuple[int, int]] = {}
         taken_back: Counter[str] = Counter()
+        given_up: list[tuple[str, int, int]] = []
         for one in settled:
             package = payrolls[one.source].package
             reserved, spent = (1, 0) if _retry(one) else _RESERVED_AND_SPENT.get(one.state, (0, 0))
@@ -58,9 +60,11 @@ def settle(context: Context, settled: Sequence[Settled]) -> None:
             budgets[package] = (before[0] + reserved * one.amount_minor, before[1] + spent * one.amount_minor)
             if one.state in ("cancelled", "reversed"):
                 taken_back[one.scheme] += one.amount_minor
+                given_up.append((one.scheme, one.source, one.entitlement))
         move_budgets(context, budgets)
+        taken = taken_of(context, given_up)
         for scheme, amount in sorted(taken_back.items()):
-            post_expense(context, scheme, -amount)
+            post_expense(context, scheme, -amount, -taken[scheme])
         again = {s.source for s in settled if _retry(s) and payrolls[s.source].state == "reconciled"}
         if again:
             set_state(context, again, "paying")
@@ -103,8 +107,14 @@ def refusals(context: Context, wanted: Sequence[Settled]) -> Mapping[int, Refusa
     """`payroll.wrong_state` for moves that a payroll does not allow any more: it is closed, or was rejected."""
     with whole_payrolls(context):
         payrolls = locked_payrolls(context, {move.source for move in wanted})
+        reversals = [move.order for move in wanted if move.state == "reversed"]
+        recovered = recovered_orders(context, reversals) if reversals else set()
     refused: dict[int, Refusal] = {}
     for move in wanted:
+        if move.order in recovered:
+            message = "the order is being taken back from later payments already; it cannot be reversed as well"
+            refused[move.order] = Refusal("payroll.wrong_state", message)
+            continue
         state = payrolls[move.source].state
         if state not in (_MAY_RETRY if _retry(move) else _MAY_MOVE[move.state]):
             message = f"the payroll is {state}; its orders cannot become {move.state} any more"

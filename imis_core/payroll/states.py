@@ -40,3 +40,8 @@ ENTITLEMENT_STATES: Final = StateTable(
 # States of which something is still expected: it is paid, fails or is given up. An SQL list, because an index of these
 # states answers only for states that the planner reads.
 OPEN_SQL: Final = ", ".join(f"'{state}'" for state in ENTITLEMENT_STATES.before("cancelled"))
+# An ended recovery is deducted no more. It may be ended once more: what a payroll gave back later is given up then.
+RECOVERY_STATES: Final = StateTable("payroll", {"open": ("ended",), "ended": ("ended",)})
+# States of entitlements that do not count for a recovery: what is given up gives its instalment back.
+GIVEN_UP: Final = ("cancelled", "reversed")
+GIVEN_UP_SQL: Final = ", ".join(f"'{state}'" for state in GIVEN_UP)

@@ -136,3 +136,43 @@ budgets = Table(
     minor("reserved_minor", server_default="0"),
     minor("spent_minor", server_default="0"),
 )
+
+# What a beneficiary owes back. It is taken from later entitlements of the scheme, whatever package they are of.
+recoveries = edited(
+    "recoveries",
+    metadata,
+    identity(),
+    text("scheme"),
+    text("code"),
+    foreign("group", "groups", nullable=True),
+    foreign("person", "persons", nullable=True),
+    Column("place", sa.BigInteger, nullable=True),  # the beneficiary's when it was opened: who may see it
+    foreign("order", "orders", nullable=True),  # the payment that it takes back
+    minor("amount_minor"),
+    text("currency"),
+    # At most so much of an entitlement: an amount, a share in hundredths of a percent, or the lower of both.
+    minor("instalment_minor", nullable=True),
+    Column("share_hundredths", sa.Integer, nullable=True),
+    text("reason"),
+    text("state"),
+    minor("written_off_minor", server_default="0"),  # given up when it was ended
+    day("opened_on"),
+    CheckConstraint('("group" IS NULL) <> (person IS NULL)', name="one_beneficiary"),
+    CheckConstraint("instalment_minor IS NOT NULL OR share_hundredths IS NOT NULL", name="instalment"),
+    UniqueConstraint("code"),
+    Index("ix_recoveries_open", "scheme", postgresql_where=sa.text("state = 'open'")),
+    Index("ix_recoveries_order", "order", postgresql_where=sa.text('"order" IS NOT NULL')),
+    noun="recoveries",
+    **by_place(),
+)
+
+# What a payroll took of an entitlement for a recovery. It counts while the entitlement stands in that payroll and is
+# neither cancelled nor reversed: what is given up gives its instalment back.
+recovery_deductions = mass(
+    "recovery_deductions",
+    metadata,
+    foreign("payroll", "payrolls", primary_key=True),
+    foreign("entitlement", "entitlements", primary_key=True),
+    foreign("recovery", "recoveries", index=True),
+    minor("amount_minor"),
+)

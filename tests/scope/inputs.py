@@ -65,6 +65,7 @@ NAMES: Final[Mapping[str, tuple[str, ...]]] = {
     "payroll": ("@payroll", "@payroll_approved", "@payroll_waiting"),
     "person": ("@P1", "P1-{q}"),
     "persons": ("P1-{q}", "@P1"),
+    "recovery": ("RV-{q}",),
     "reporter": ("P1-{q}",),
     "request": ("@request",),
 }  # fmt: skip
@@ -257,6 +258,9 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "jobs.show": {"job": "@job"},
     "payroll.generate": {"scheme": "safe", "package": "CASH", "cycle": "C6", "location": "PLACE-{q}"},
     "payroll.reject": {"payroll": "@payroll_approved"},
+    "payroll.recover": {
+        "scheme": "safe", "code": "RV-NEW", "group": "F2-{q}", "amount": "1", "instalment": "1", "reason": "so"},
+    "payroll.recoveries": {"scheme": "safe"},
     "payroll.set_budget": {"amount": "10"},
     "providers.change": {"provider": "HC-{q}", "name": "Other"},
     "providers.close": {"provider": "HC-{q}", "on": "2024-06-30"},

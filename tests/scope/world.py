@@ -265,6 +265,8 @@ class _Side:
         self.second("targeting.approve", enrolment=enrolment["id"])
         clerk = self.app.as_user(f"clerk-{q}", "place", places=[self.place])
         waiting = do("targeting.enrol", clerk, scheme="safe", package="CASH", groups=[f"F3-{q}"])
+        do("payroll.recover", scheme="safe", code=f"RV-{q}", group=f"F1-{q}", amount=f"8.{self.cents}", instalment="1",
+           reason=f"too much {q}")  # fmt: skip
         for number in (f"P1-{q}", f"P4-{q}"):
             do("payments.enrol_recipient", number=number, provider="POST", scheme="safe", account=f"ACC-{q}-{number}")
         runs = {}

@@ -39,6 +39,7 @@ _CURRENCIES: Final = Check(
 # What each row of the rooms means, in minor units: what was accrued, given up again, and paid out.
 # - A claim is owed once it was valuated; its order says whether that was paid, or given up (cancelled, reversed).
 # - An entitlement is owed once it was approved, that is: has an order in its payroll.
+#   What was deducted of it for a recovery was accrued as well, and paid at once what was owed back.
 # - Orders of other kinds of sources are taken to be owed from their first attempt on.
 DEBTS: Final = """
     last_orders AS (
@@ -66,6 +67,20 @@ DEBTS: Final = """
                CASE WHEN state IN ('paid', 'reversed') THEN amount_minor ELSE 0 END
         FROM last_orders WHERE source_kind NOT IN ('claims', 'payroll'))
 """
+# What beneficiaries owe back: what was opened, less what was given up and what entitlements that are owed paid of it.
+# It was an expense before, or stood in the payable account where its payment had been reversed.
+_RECOVERED: Final = """
+    opened AS (
+        SELECT r.scheme, r.amount_minor, r.written_off_minor, coalesce(t.state = 'reversed', false) AS reversed
+        FROM core.recoveries r LEFT JOIN core.order_current t ON t."order" = r."order"),
+    deducted AS (
+        SELECT e.scheme, d.amount_minor FROM core.recovery_deductions d
+        JOIN core.entitlement_current t ON t.entitlement = d.entitlement AND t.payroll = d.payroll
+        JOIN core.entitlements e ON e.id = d.entitlement
+        WHERE t.state IN ('approved', 'paid', 'failed') OR (t.state = 'held' AND EXISTS (
+            SELECT FROM core.orders o WHERE o.source_kind = 'payroll' AND o.source = d.payroll
+               AND o.entitlement = d.entitlement)))
+"""
 # What members owe: a terminated policy owes nothing any more, so that its due is what was paid for it.
 _DUES: Final = """
     contributed AS (SELECT coverage, sum(amount_minor) AS paid FROM core.contributions GROUP BY coverage),
@@ -79,7 +94,7 @@ _DUES: Final = """
 _ACCOUNTS: Final = Check(
     "ledger.account",
     f"""
-    WITH {DEBTS}, {_DUES},
+    WITH {DEBTS}, {_RECOVERED}, {_DUES},
     meant AS (
         SELECT scheme, 'contributions_receivable' AS account, due AS amount FROM dues
         UNION ALL SELECT scheme, 'contributions_receivable', -amount_minor FROM core.contributions
@@ -87,6 +102,12 @@ _ACCOUNTS: Final = Check(
         UNION ALL SELECT scheme, 'contributions_income', -(due + subsidy) FROM dues
         UNION ALL SELECT scheme, 'benefits_expense', accrued - given_up FROM debts
         UNION ALL SELECT scheme, 'benefits_payable', paid + given_up - accrued FROM debts
+        UNION ALL SELECT scheme, 'benefits_expense', written_off_minor FROM opened
+        UNION ALL SELECT scheme, CASE WHEN reversed THEN 'benefits_payable' ELSE 'benefits_expense' END, -amount_minor
+                  FROM opened
+        UNION ALL SELECT scheme, 'recoveries_receivable', amount_minor - written_off_minor FROM opened
+        UNION ALL SELECT scheme, 'recoveries_receivable', -amount_minor FROM deducted
+        UNION ALL SELECT scheme, 'benefits_expense', amount_minor FROM deducted
         UNION ALL SELECT scheme, 'cash', amount_minor FROM core.contributions
         UNION ALL SELECT o.scheme, 'cash', -o.amount_minor FROM core.orders o
                   JOIN core.order_current t ON t."order" = o.id WHERE t.state IN ('paid', 'reversed')),

@@ -17,7 +17,7 @@ from imis_core.claims.states import CLAIM_STATES, NUMBERS
 from imis_core.coverage.states import COVERAGES
 from imis_core.notifications.outbox import STATES as NOTIFICATION_STATES
 from imis_core.payments.orders import ORDER_STATES
-from imis_core.payroll.states import ENTITLEMENT_STATES, PAYROLL_STATES
+from imis_core.payroll.states import ENTITLEMENT_STATES, PAYROLL_STATES, RECOVERY_STATES
 from imis_core.registry.duplicates import STATES as DUPLICATE_STATES
 from imis_core.registry.imports import STATES as IMPORT_STATES
 from imis_core.registry.periods import STATES as PERIOD_STATES
@@ -114,6 +114,7 @@ EDITED: Final[Mapping[str, tuple[StateTable, tuple[str, ...]]]] = {
     "duplicates": (DUPLICATE_STATES, ("open",)),
     "merges": (MERGE_STATES, ("done",)),
     "payment_requests": (REQUEST_STATES, ("requested",)),
+    "recoveries": (RECOVERY_STATES, ("open",)),
     "payrolls": (PAYROLL_STATES, ("generating", "awaiting_approval")),
     "registration_periods": (PERIOD_STATES, ("opened",)),
     "registry_imports": (IMPORT_STATES, ("awaiting_approval",)),
