@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from imis_core.migrations import online
 
-revision = "core_0019"
-down_revision = "core_0018"
+revision = "core_0020"
+down_revision = "core_0019"
 
 
 def upgrade() -> None:
