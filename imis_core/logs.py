@@ -1,13 +1,12 @@
 """Logs of the processes: a line an event on standard error, as text or JSON, with the identifiers of its work.
 
 Whatever is logged while a request, a command, a job or a delivery runs carries its identifiers, by whomever it is
-logged. No line holds an input or a person; passwords in addresses are masked.
+logged. No line holds an input or a person, nor a secret (`redaction`).
 """
 
 from __future__ import annotations
 
 import logging
-import re
 import sys
 import time
 from collections.abc import Iterator, MutableMapping
@@ -18,8 +17,8 @@ import structlog
 from structlog.contextvars import bind_contextvars, clear_contextvars, get_contextvars, merge_contextvars
 
 from imis_core.errors import ImisError
+from imis_core.redaction import redact
 
-_PASSWORD: Final = re.compile(r"(\w+://[^\s:/@]*:)[^\s@]+(@)|(\bpassword=)('[^']*'|\S+)", re.IGNORECASE)
 # Libraries that tell of every step; what matters of theirs is a warning.
 _TALKATIVE: Final = (
     "procrastinate",
@@ -52,7 +51,7 @@ def configure(level: str, form: str, stream: IO[str] | None = None) -> None:
         after.append(structlog.processors.format_exc_info)
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=[*after, _without_passwords, renderer])
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=before, processors=[*after, _without_secrets, renderer])
     )
     root = logging.getLogger()
     for old in root.handlers[:]:
@@ -65,10 +64,10 @@ def configure(level: str, form: str, stream: IO[str] | None = None) -> None:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
 
 
-def _without_passwords(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _without_secrets(_: object, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in line.items():
-        if isinstance(value, str) and ("://" in value or "password=" in value.lower()):
-            line[key] = _PASSWORD.sub(lambda m: f"{m[1] or m[3]}***{m[2] or ''}", value)
+        if isinstance(value, str):
+            line[key] = redact(value)
     return line
 
 

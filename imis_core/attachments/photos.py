@@ -1,11 +1,10 @@
-"""The command `beneficiaries.set_photo`: a person's photo is an attachment, its day stands with the person.
+"""Photos of persons, set and read: a photo is an attachment, its day stands with the person.
 
 Who may see the person may see the photo; earlier ones stay. Source: health_insurance.md 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import date
 from typing import Any, Final, Literal
 
@@ -22,8 +21,10 @@ from imis_core.beneficiaries.memberships import person_reference
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.queries import query
 
 NAME: Final = "photo"
+PERSONS_MAX: Final = 1_000  # of one question
 # How files of these kinds begin.
 _BEGINS: Final = {"image/jpeg": b"\xff\xd8\xff", "image/png": b"\x89PNG\r\n\x1a\n"}
 
@@ -69,34 +70,67 @@ def set_photos(context: Context, items: tuple[SetPhoto, ...]) -> list[PhotoSet |
             outcomes.append(None)
             taken.append((position, item, person))
     files = [NewFile(NAME, item.media_type, item.content, ("persons", person.id)) for _, item, person in taken]
-    photos = context.ids.encode_all("attachments", store_files(context, files))
+    stored = context.ids.encode_all("attachments", store_files(context, files))
     days = {person.id: item.on or context.today for _, item, person in taken}
     if days:
         context.execute(_SET, {"ids": sorted(days), "days": [days[number] for number in sorted(days)]})
     people = context.ids.encode_all("persons", [person.id for _, _, person in taken])
-    for (position, item, person), photo, identity in zip(taken, photos, people, strict=True):
+    for (position, item, person), photo, identity in zip(taken, stored, people, strict=True):
         outcomes[position] = PhotoSet(id=identity, number=person.number, photo=photo, photo_on=item.on or context.today)
     return outcomes
 
 
-def newest_photos(context: Context, persons: Sequence[int]) -> dict[int, bytes]:
-    """The photo of each of these persons that was set last, for whoever may see it; one statement. Others are left out.
+@frozen(kw_only=True)
+class AskPhotos:
+    """`persons`: numbers or ids, at most 1,000."""
+
+    persons: tuple[str, ...]
+
+
+@frozen(kw_only=True)
+class Photo:
+    """`content`: the picture as base64."""
+
+    person: str
+    number: str
+    media_type: str
+    content: bytes = field(repr=False)
+
+
+@query("beneficiaries.photos", input=AskPhotos, result=Photo, listing=True)
+def photos(context: Context, asked: AskPhotos) -> list[Photo] | Refusal:
+    """The newest photo of each of these persons, for whoever may see it; who has none is left out.
 
     Raises `attachments.missing` or `attachments.damaged` for one that the disk has lost.
     """
+    if len(asked.persons) > PERSONS_MAX:
+        message = f"{len(asked.persons)} persons are named; ask for at most {PERSONS_MAX} at once"
+        return invalid(Problem("persons", "too_many", message))
+    found = {person.id: person.number for person in resolve_persons(context, asked.persons).values()}
     of_persons = (
         attachments.c.about_noun == "persons",
-        attachments.c.about == sa.any_(sa.literal(sorted(set(persons)), ARRAY(sa.BigInteger))),
+        attachments.c.about == sa.any_(sa.literal(sorted(found), ARRAY(sa.BigInteger))),
         attachments.c.name == NAME,
         seen(context),
     )
     rows = context.execute(
-        sa.select(attachments.c.about, attachments.c.digest)
+        sa.select(attachments.c.about, attachments.c.digest, attachments.c.media_type)
         .ext(distinct_on(attachments.c.about))
         .where(*of_persons)
         .order_by(attachments.c.about, attachments.c.id.desc())
     ).all()
-    return {row.about: read_content(context.app.var / FOLDER, row.digest) for row in rows}
+    people = context.ids.encode_all("persons", [row.about for row in rows])
+    return [
+        Photo(
+            person=identity, number=found[row.about], media_type=row.media_type,
+            content=read_content(context.app.var / FOLDER, row.digest),
+        )
+        for identity, row in zip(people, rows, strict=True)
+    ]  # fmt: skip
+
+
+COMMANDS: Final = (set_photos,)
+QUERIES: Final = (photos,)
 
 
 def _problem(item: SetPhoto, today: date) -> Problem | None:

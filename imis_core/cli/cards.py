@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from imis_core.cards.issuing import IssuedCard
     from imis_core.security.caller import Caller
 
+PHOTOS_AT_ONCE: Final = 100
 FILE_CARDS: Final = 1000  # of one PDF; typesetting keeps all of a file in memory
 _out = click.Path(dir_okay=False, path_type=Path)
 _in = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -70,9 +71,9 @@ def print_cards(
             while len(found) >= FILE_CARDS or (last and found):
                 part, found[:FILE_CARDS] = found[:FILE_CARDS], []
                 path = output if not files else output.with_stem(f"{output.stem}-{files + 1}")
-                put_in_place(
-                    path, io.BytesIO(pdf(part, app.settings.name, app.settings.deployment.languages[0], sheets=sheets))
-                )
+                language = app.settings.deployment.languages[0]
+                photos = _photos(app, part, caller)
+                put_in_place(path, io.BytesIO(pdf(part, app.settings.name, language, sheets=sheets, photos=photos)))
                 files, printed = files + 1, printed + len(part)
                 click.echo(f"{path}: {len(part)} cards")
 
@@ -103,13 +104,14 @@ def _issue(app: Any, asked: dict[str, Any], caller: Any) -> Any:
 
 def _photos(app: Application, cards: Sequence[IssuedCard], caller: Caller) -> dict[str, bytes]:
     """The photos of the cards' persons, by the persons' ids."""
-    from imis_core.attachments.photos import newest_photos
-    from imis_core.context import Context
+    from imis_core.queries import run_query
 
-    numbers = {number: card.person for card in cards if (number := app.ids.decode("persons", card.person))}
-    with app.database.query(caller) as connection:
-        context = Context(app, connection, caller, app.clock.now(), app.clock.today())
-        return {numbers[number]: content for number, content in newest_photos(context, list(numbers)).items()}
+    found = {}
+    for start in range(0, len(cards), PHOTOS_AT_ONCE):
+        persons = [card.person for card in cards[start : start + PHOTOS_AT_ONCE]]
+        photos = run_query(app, "beneficiaries.photos", {"persons": persons}, caller)
+        found.update({photo["person"]: base64.b64decode(photo["content"]) for photo in photos})
+    return found
 
 
 @cards.command()

@@ -359,7 +359,8 @@ def _programs_for(server: Server) -> Path:
     programs = server.programs or programs_folder()
     if server.account.can_run(programs / "postgres"):
         return programs
-    if server.programs is not None:
+    own = programs_folder()
+    if programs.parents[1] != own.parents[1]:  # not of the wheel: nobody knows what else they need
         message = f"the account {server.account.name} cannot run the programs in {programs}: put them where it can"
         raise EmbeddedServerError("database.no_programs", message)
     place = server.place
@@ -369,8 +370,9 @@ def _programs_for(server: Server) -> Path:
         if not place.is_dir():
             place.mkdir(parents=True)
             place.chmod(0o755)  # whatever the umask: the account must pass
-    copy = place / f"server-{importlib.metadata.version(PACKAGE)}"
     installed = programs.parent  # its libraries are found by their place relative to it
+    of_major = "" if programs == own else f"-{installed.name}"  # an older one, for an upgrade
+    copy = place / f"server-{importlib.metadata.version(PACKAGE)}{of_major}"
     if not copy.exists():
         if place is server.place:
             for old in place.glob("server-*"):

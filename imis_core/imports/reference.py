@@ -198,6 +198,10 @@ def drift(app: Application, paths: Sequence[Path]) -> list[str]:
 
 def _package_drift(app: Application, path: Path, definition: Mapping[str, Any]) -> str | None:
     name = f"{path.name}: {definition.get('scheme')}/{definition.get('code')}"
+    scheme = definition.get("scheme")
+    if scheme not in app.settings.schemes:
+        known = ", ".join(app.settings.schemes) or "none"
+        return f"{name} is of a scheme that imis.toml does not have (it has: {known}); it is left alone"
     first_day = _as_stored(definition.get("valid_from"))
     asked = {"scheme": definition.get("scheme"), "package": definition.get("code"), "on": first_day}
     try:

@@ -19,6 +19,8 @@ from typing import Any, Final, Literal
 from attrs import frozen
 
 from imis_core.application import Composition
+from imis_core.cards.keys import FILE as CARD_KEYS
+from imis_core.cards.keys import KeyRing
 from imis_core.database import embedded
 from imis_core.database.server import EMBEDDED
 from imis_core.deployment import Settings, load_settings
@@ -112,32 +114,46 @@ def _account(folder: Path) -> Iterator[Finding]:
 
 
 def _keys(folder: Path, *, in_use: bool) -> Iterator[Finding]:
-    """The two keys that the deployment rests on, and whether others can read any."""
+    """The keys that the deployment rests on, and whether others can read any."""
     for name, length, lost in (
-        ("ids", KEY_BYTES, "a new key changes every outside id"),
-        ("seals", SEALS_KEY_BYTES, "with a new key the seals of the audit prove nothing"),
+        ("ids.key", KEY_BYTES, "a new key changes every outside id"),
+        ("seals.key", SEALS_KEY_BYTES, "with a new key the seals of the audit prove nothing"),
     ):
-        path = folder / "keys" / f"{name}.key"
-        if not path.exists():
-            if in_use:
-                remedy = f"put it back from the backup before anything starts: {lost}"
-                message = f"{path} is missing, but the database is in use"
-                yield Finding("keys", "error", "keys.missing", message, remedy)
-            else:
-                yield Finding("keys", "note", "keys.not_made", f"{path} is made at the first start")
-            continue
-        try:
-            good = len(bytes.fromhex(path.read_text("ascii").strip())) == length
-        except (ValueError, OSError):
-            good = False
-        mode = stat.S_IMODE(path.stat().st_mode)
-        if not good:
-            yield Finding("keys", "error", "keys.invalid", f"{path} is damaged", "put it back from the backup")
-        elif mode & 0o077:
-            message = f"{path} can be read by others (mode {mode:04o})"
-            yield Finding("keys", "error", "keys.readable", message, f"chmod 600 {path}")
+        path = folder / "keys" / name
+        if path.exists():
+            yield _key(path, good=_is_key(path, length))
+        elif in_use:
+            remedy = f"put it back from the backup before anything starts: {lost}"
+            yield Finding("keys", "error", "keys.missing", f"{path} is missing, but the database is in use", remedy)
         else:
-            yield Finding("keys", "ok", "keys.right", f"{path} is there and private")
+            yield Finding("keys", "note", "keys.not_made", f"{path} is made at the first start")
+    cards = folder / "keys" / CARD_KEYS
+    if cards.exists():  # made with the first card; that cards were issued without it, `cards.issue` says
+        yield _key(cards, good=_are_card_keys(cards))
+
+
+def _is_key(path: Path, length: int) -> bool:
+    try:
+        return len(bytes.fromhex(path.read_text("ascii").strip())) == length
+    except (ValueError, OSError):
+        return False
+
+
+def _are_card_keys(path: Path) -> bool:
+    try:
+        return KeyRing(path.parent).signing() is not None
+    except (ImisError, OSError):
+        return False
+
+
+def _key(path: Path, *, good: bool) -> Finding:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if not good:
+        return Finding("keys", "error", "keys.invalid", f"{path} is damaged", "put it back from the backup")
+    if mode & 0o077:
+        message = f"{path} can be read by others (mode {mode:04o})"
+        return Finding("keys", "error", "keys.readable", message, f"chmod 600 {path}")
+    return Finding("keys", "ok", "keys.right", f"{path} is there and private")
 
 
 def _disk(folder: Path, settings: Settings) -> Iterator[Finding]:

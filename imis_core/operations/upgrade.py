@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import make_url
 
-from imis_core.database.embedded_server import programs_folder
+from imis_core.database.embedded_server import program_version, programs_folder
 from imis_core.database.embedded_upgrade import Upgraded
 from imis_core.database.embedded_upgrade import upgrade as change
 from imis_core.database.engine import Roles
@@ -60,7 +60,11 @@ def upgrade(folder: Path, old_programs: Path | None, told: Told) -> Upgraded | N
 
 def _old_programs(major: int, given: Path | None) -> Path:
     """Where the programs of the old major are: given, beside the new ones in the wheel, or where Debian has them."""
-    beside = sorted(programs_folder().parent.parent.glob(f"pginstall{major}*/bin"))
+    beside = [
+        folder
+        for folder in sorted(programs_folder().parent.parent.glob("pginstall*/bin"))
+        if (folder / "postgres").exists() and program_version(folder).partition(".")[0] == str(major)
+    ]
     for place in (given, *beside, Path(f"/usr/lib/postgresql/{major}/bin")):
         if place is not None and (place / "postgres").exists():
             return place

@@ -60,12 +60,16 @@ def main() -> int:
         print("\n".join([SCALE_HEAD, *in_process(suite.scale, arguments.scale, arguments.older)]))
         return 0
     cases = (suite.persons, suite.families, suite.claims, suite.payroll)
-    figures = [figure for case in cases for figure in in_process(case, arguments.small, arguments.runs)]
+    figures = []
+    for case in cases:
+        figures += in_process(case, arguments.small, arguments.runs)
+        print(figures[-1].line(), file=sys.stderr)  # what was measured is not lost if a later case fails
     per_batch = in_process(suite.statements, arguments.small, arguments.runs)
     per_families = in_process(suite.family_statements, arguments.small, arguments.runs)
     per_payroll = in_process(suite.payroll_statements, arguments.small, arguments.runs)
     shares = in_process(suite.shares, arguments.small, arguments.runs)
     delays = in_process(suite.delays, arguments.small, arguments.runs)
+    print(*per_batch, *per_families, *per_payroll, *shares, delays, sep="\n", file=sys.stderr)
     text = "\n".join(
         [
             "# Performance",
@@ -110,7 +114,7 @@ def main() -> int:
             "",
             *goals(),
             "",
-            "Required: import of persons at least 0.25 x COPY, claims at least 0.2 x COPY, a payroll of 100,000",
+            "Required: import of persons at least 0.25 x COPY, claims at least 0.25 x COPY, a payroll of 100,000",
             "generated at least 0.3 x INSERT..SELECT in a constant number of statements. Goal: 1,000 families/s with",
             "cover and contribution. `claims.process` works in",
             "chunks of 20,000 claims with the same number of statements each.",

@@ -102,7 +102,7 @@ def shares(at: Bench, batch: int) -> list[str]:
             _share("audit", f"{SINGLE} persons, one by one", single, commands, "write_entry"),
             _share("audit", f"{batch:,} persons at once", set_based, commands, "write_entry"),
             _share("outbox", "one claim valuated", processed(1), commands, "write_events"),
-            _share("outbox", "100 claims valuated at once", processed(100), commands, "write_events"),
+            _share("outbox", "1,000 claims valuated at once", processed(1000), commands, "write_events"),
             _share("log of reads", f"{SINGLE} persons shown, one by one", shown, queries, "log_reads"),
             _share("log of reads", "all persons listed", listed, queries, "log_reads"),
         ]

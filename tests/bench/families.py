@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Final
 
 from imis_core.testing.app import TestApp
-from tests.bench.cases import BATCH, insure, places
+from tests.bench.cases import BATCH, enrol, insure, pay, places, register
 from tests.bench.measure import Bench, Figure, compare
 
 PACKAGE: Final = {
@@ -36,7 +37,14 @@ def statements(at: Bench) -> list[str]:
         prepared = _prepared(at)
         with at.app(prepared) as app:
             insure(app, 0, 1)  # terms are parsed once
-            counts = insure(app, 1, 1 + size)
+            steps = [app.database.statements]
+            groups = register(app, 1, 1 + size)
+            steps.append(app.database.statements)
+            enrolled = enrol(app, groups)
+            steps.append(app.database.statements)
+            pay(app, groups, enrolled)
+            steps.append(app.database.statements)
+            counts = [after - before for before, after in pairwise(steps)]
             lines.append(f"| {size:,} | {' | '.join(str(count) for count in counts)} |")
         at.drop(prepared)
     return lines

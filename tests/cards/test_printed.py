@@ -13,12 +13,10 @@ import pytest
 import zxingcpp
 from PIL import Image
 
-from imis_core.attachments.photos import newest_photos
 from imis_core.cards.issuing import CardsIssued, IssuedCard
 from imis_core.cards.keys import read_key_set
 from imis_core.cards.printing import pdf
 from imis_core.cli import main
-from imis_core.context import Context
 from imis_core.parsing import parse
 from imis_core.testing.app import TestApp
 
@@ -51,12 +49,10 @@ def test_the_photo_is_on_the_card_and_not_in_the_code(insured: TestApp) -> None:
         data = {"number": number, "content": base64.b64encode(content).decode()}
         insured.do("beneficiaries.set_photo", data)
     cards = issued(insured)[:2]
-    with insured.database.query(insured.system) as connection:
-        context = Context(insured, connection, insured.system, insured.clock.now(), insured.clock.today())
-        numbers = {insured.ids.decode("persons", card.person): card.person for card in cards}
-        found = newest_photos(context, [number for number in numbers if number is not None])
-    photos = {numbers[number]: content for number, content in found.items()}
+    told = insured.do("beneficiaries.photos", {"persons": [card.person for card in cards]})
+    photos = {photo["person"]: base64.b64decode(photo["content"]) for photo in told}
     assert list(photos) == [cards[0].person]
+    assert "beneficiaries.photos" in {read["query"] for read in insured.do("audit.reads", {"person": "11"})}
     pages = pypdfium2.PdfDocument(pdf(cards, "Mutuelle", "en", sheets=False, photos=photos))
     reds = []
     for page in pages:

@@ -181,6 +181,15 @@ def test_names_of_files_tell_their_kind(deployed: TestApp, folder: Path) -> None
     assert caught.value.code == "files.not_found"
 
 
+def test_drift_of_a_scheme_that_is_switched_off(deployed: TestApp, folder: Path) -> None:
+    """A package of a scheme that imis.toml does not have is named, and nobody is told to load it."""
+    load_paths(deployed, paths(folder))
+    (folder / "packages" / "other.toml").write_text(PACKAGE.replace('scheme = "chf"', 'scheme = "gone"'))
+    (told,) = drift(deployed, paths(folder))
+    assert told.startswith("other.toml: gone/BASIC is of a scheme that imis.toml does not have")
+    assert "imis load" not in told
+
+
 def test_drift_tells_what_is_not_in_the_database(deployed: TestApp, folder: Path) -> None:
     """Before the first load everything; after it nothing; then each file whose rows or terms are others."""
     told = drift(deployed, paths(folder))

@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
+from imis_core.cards.keys import KeyRing
 from imis_core.database.engine import driver_url
 from imis_core.deployment import load_settings
 from imis_core.operations import doctor
@@ -142,6 +143,17 @@ def test_keys_disk_and_backups(living: Path, tmp_path: Path, monkeypatch: pytest
     key.unlink()
     assert (keys(), keys(in_use=False)) == (["keys.missing"], ["keys.not_made"])
     assert [f.code for f in doctor._keys(copied, in_use=True) if "seals.key" in f.message] == ["keys.right"]
+
+    def cards() -> list[str]:
+        return [f.code for f in doctor._keys(copied, in_use=True) if "cards.json" in f.message]
+
+    assert cards() == []  # no card was issued: there is no key yet
+    KeyRing(copied / "keys").first(date(2021, 1, 1))
+    assert cards() == ["keys.right"]
+    (copied / "keys" / "cards.json").chmod(0o640)
+    assert cards() == ["keys.readable"]
+    (copied / "keys" / "cards.json").write_text("{}")
+    assert cards() == ["keys.invalid"]
 
     settings = load_settings(living)
     usage = shutil.disk_usage(tmp_path)

@@ -1,7 +1,7 @@
 """`imis upgrade`: an embedded cluster of an older major becomes one of the installed, whole, or stays as it was.
 
-One major is installed here. A cluster is told to be of an older one, and the programs of that one are a wrapper around
-the installed: what is proved is the order of steps, not that an older PostgreSQL's data can be read.
+The wheel carries an older major as well, whose cluster is carried over for real. The tests of the order of steps tell a
+cluster to be of the major before; the programs of that one are a wrapper around the installed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from imis_core.database import embedded_server
 from imis_core.database.embedded_server import program_version, programs_folder
 from imis_core.errors import ImisError
 from imis_core.operations import upgrade as upgrading
@@ -23,6 +24,16 @@ WRAPPER = """#!/bin/sh
 if [ "$1" = --version ]; then echo "postgres (PostgreSQL) {old}.9"; exit 0; fi
 echo {new} > "$2/PG_VERSION"
 exec {programs}/postgres "$@"
+"""
+
+
+# Majors before 17 have no locale provider of their own; `C` sorts as ours does.
+OLDER_INITDB = """#!/bin/sh
+for argument; do
+    shift
+    case $argument in --locale-provider=*|--builtin-locale=*) ;; *) set -- "$@" "$argument" ;; esac
+done
+exec "$0-itself" "$@"
 """
 
 
@@ -83,6 +94,40 @@ def test_an_older_cluster_is_carried_over(
     assert (kept / "base").is_dir()
     assert not cluster(aged).with_name("upgrading").exists()
     assert "nothing to do" in imis("-C", aged, "upgrade").out
+
+
+def test_a_cluster_that_an_older_postgresql_made(
+    base: Path, archive: Path, living: Path, imis: Callable[..., Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Made, filled and used by the older major of the wheel, it is refused at first, then carried over by one call."""
+    found = programs_folder().parent.parent.glob("pginstall*/bin")
+    programs = next(folder for folder in found if folder != programs_folder())
+    before = program_version(programs).partition(".")[0]
+    assert int(before) < major()
+    package = programs.parents[1]
+    older = base / "wheel" / package.name / programs.parent.name
+    shutil.copytree(programs.parent, older)
+    libraries = package.with_name(f"{package.name}.libs")  # the programs find them beside their package
+    shutil.copytree(libraries, base / "wheel" / libraries.name)
+    (older / "bin" / "initdb").rename(older / "bin" / "initdb-itself")
+    (older / "bin" / "initdb").write_text(OLDER_INITDB)
+    (older / "bin" / "initdb").chmod(0o755)
+    folder = base / "older"
+    folder.mkdir()
+    there = claims(living)
+    with monkeypatch.context() as patched:
+        patched.setattr(embedded_server, "programs_folder", lambda: older / "bin")
+        restored(folder, archive)
+        assert claims(folder) == there
+    assert (cluster(folder) / "PG_VERSION").read_text().strip() == before
+    with pytest.raises(ImisError, match="`imis upgrade`"), opened(folder):
+        pass
+    answer = imis("-C", folder, "upgrade")
+    assert (answer.code, f"PostgreSQL {before} -> {major()}" in answer.out) == (0, True), answer
+    assert claims(folder) == there
+    assert (cluster(folder) / "PG_VERSION").read_text().strip() == str(major())
+    assert imis("-C", folder, "audit", "verify").code == 0
+    assert (cluster(folder).with_name(f"pg.{before}") / "PG_VERSION").read_text().strip() == before
 
 
 def test_a_failed_upgrade_leaves_the_old_cluster(

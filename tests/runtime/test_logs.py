@@ -70,7 +70,7 @@ def test_passwords_of_addresses_are_masked(lines: Any) -> None:
     except RuntimeError:
         log.exception("failed", extra={"url": "postgresql://imis:hunter2@host/db"})
     assert "hunter2" not in json.dumps(lines())
-    assert "postgresql://imis:***@host/db" in lines()[0]["event"]
+    assert "postgresql://imis:[hidden]@host/db" in lines()[0]["event"]
     assert "Traceback" in lines()[1]["exception"]
 
 
