@@ -6,6 +6,7 @@ meet the same fate in every run.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Final
 
@@ -66,9 +67,9 @@ class Behaviour:
         wanted = getattr(self, share)
         return bool(wanted > 0 and self.chance(share, *about) < wanted)
 
-    def reason(self, request: str) -> str:
+    def reason(self, request: str, reasons: Sequence[str] = REASONS) -> str:
         """Why a payment that fails does."""
-        return REASONS[int(self.chance("reason", request) * len(REASONS))]
+        return reasons[int(self.chance("reason", request) * len(reasons))]
 
     def changed(self, **more: object) -> Behaviour:
         """Another behaviour with some fields changed; raises ImisError (`input.invalid`) for shares and times that

@@ -37,6 +37,7 @@ CREATE INDEX IF NOT EXISTS payments_due ON payments (due_at) WHERE status = 'IN_
 CREATE INDEX IF NOT EXISTS payments_request ON payments (request_id);
 CREATE TABLE IF NOT EXISTS vouchers (
     serial TEXT PRIMARY KEY, payment INTEGER NOT NULL UNIQUE, secret TEXT NOT NULL, group_code TEXT, state INTEGER);
+CREATE TABLE IF NOT EXISTS files (batch INTEGER PRIMARY KEY, name TEXT NOT NULL, told INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS callbacks (
     number INTEGER PRIMARY KEY, url TEXT NOT NULL, correlation TEXT NOT NULL, body BLOB NOT NULL, nonce TEXT NOT NULL,
     state TEXT NOT NULL, due_at REAL NOT NULL, tries INTEGER NOT NULL DEFAULT 0, answer TEXT);

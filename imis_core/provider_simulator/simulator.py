@@ -29,6 +29,7 @@ from imis_core.provider_simulator import vouchers
 from imis_core.provider_simulator.behaviour import NO_ACCOUNT, Behaviour
 from imis_core.provider_simulator.books import FAILED, PAID, PENDING, Books, NewBatch, transaction_id
 from imis_core.provider_simulator.callbacks import Sender, callbacks_of, number, posted
+from imis_core.provider_simulator.folder import Folder
 from imis_core.provider_simulator.http import Answer, Request, Server, Silence
 from imis_core.provider_simulator.taking import Malformed, bulk_instructions, decided, read_json, take
 from imis_core.values import minor_text
@@ -290,6 +291,8 @@ async def run(options: Options, announce: Callable[[str], object]) -> None:
             message = f"cannot listen at {options.host} port {options.port}: {error}; choose others"
             raise Unavailable(Refusal("serve.address", message)) from None
         works = [_clockwork(simulator), Sender(books, options.secret.encode()).run()]
+        if options.watch is not None:
+            works.append(Folder(books, options.watch).run())
         tasks: list[asyncio.Task[Any]] = [asyncio.create_task(work) for work in works]
         waiting: asyncio.Task[Any] = asyncio.create_task(stop.wait())
         announce(_json({"url": f"http://{options.host}:{port}", "folder": str(options.folder)}).decode())

@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from attrs import frozen
 
-from imis_core.provider_simulator.behaviour import NO_ACCOUNT, Behaviour
+from imis_core.provider_simulator.behaviour import NO_ACCOUNT, REASONS, Behaviour
 from imis_core.provider_simulator.books import FAILED, PAID, Books, NewBatch, NewPayment
 from imis_core.values import MINOR_UNITS, NotExact, to_minor
 
@@ -101,11 +101,13 @@ def party(one: Mapping[str, Any], name: str, place: int) -> str:
     raise Malformed(f"instruction {place}: {name} names no {' or '.join(ACCOUNT_KEYS)}")
 
 
-def decided(behaviour: Behaviour, asked: Sequence[Instruction], now: float) -> list[NewPayment]:
-    """What comes of each payment, and when."""
+def decided(
+    behaviour: Behaviour, asked: Sequence[Instruction], now: float, reasons: Sequence[str] = REASONS
+) -> list[NewPayment]:
+    """What comes of each payment, and when; one that fails has one of the reasons."""
     found = []
     for one in asked:
-        outcome, reason = fate(behaviour, one)
+        outcome, reason = fate(behaviour, one, reasons)
         found.append(
             NewPayment(
                 one.request_id, one.account, one.amount_minor, one.currency, one.text, outcome, reason,
@@ -115,12 +117,12 @@ def decided(behaviour: Behaviour, asked: Sequence[Instruction], now: float) -> l
     return found
 
 
-def fate(behaviour: Behaviour, one: Instruction) -> tuple[str, str | None]:
+def fate(behaviour: Behaviour, one: Instruction, reasons: Sequence[str] = REASONS) -> tuple[str, str | None]:
     """Whether a payment arrives, and if not the reason."""
     if behaviour.falls("unknown_accounts", one.account):
         return FAILED, NO_ACCOUNT
     if behaviour.falls("failures", one.request_id):
-        return FAILED, behaviour.reason(one.request_id)
+        return FAILED, behaviour.reason(one.request_id, reasons)
     return PAID, None
 
 

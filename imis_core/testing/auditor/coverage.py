@@ -110,14 +110,17 @@ _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
 CHECKS: Final = (_DATES, _BALANCES, _SUBSIDIES, _SUSPENSIONS, _OVERLAPS)
 
 _COUNTER: Final = """
-    SELECT l.cover_kind, l.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,
+    SELECT p.cover_kind, p.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,
            '{name}.' || CASE WHEN lim.{name}_general IS NOT NULL THEN 'general'
                              WHEN h.hospital THEN 'inpatient' ELSE 'outpatient' END AS counter,
            r.{amount} AS used
     FROM counted t JOIN core.claims c ON c.id = t.claim
     JOIN core.claim_line_checks l ON l.claim = t.claim
+    LEFT JOIN core.claim_line_reviews v ON v.claim = t.claim AND v.line = l.line AND v.review = t.review
     JOIN core.claim_results r ON r.claim = t.claim AND r.line = l.line AND r.valuation = t.valuation
-    JOIN limits lim ON lim.package_version = l.package_version AND lim.cover_kind = l.cover_kind
+    CROSS JOIN LATERAL (SELECT coalesce(v.cover_kind, l.cover_kind) AS cover_kind, coalesce(v.cover, l.cover) AS cover,
+                               coalesce(v.package_version, l.package_version) AS package_version) p
+    JOIN limits lim ON lim.package_version = p.package_version AND lim.cover_kind = p.cover_kind
     CROSS JOIN LATERAL (SELECT CASE
         WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = ANY(CAST(:hospitals AS text[])), false)
         ELSE c.from_date <> c.to_date END AS hospital) h
@@ -129,7 +132,7 @@ _COUNTER: Final = """
 _NOT_EXCLUDED: Final = """
       AND NOT EXISTS (
         SELECT FROM excluded x JOIN core.claim_lines i ON i.claim = l.claim AND i.line = l.line AND i.item = x.item
-        WHERE x.package_version = l.package_version AND x.cover_kind = l.cover_kind AND x.visit_type = c.visit_type
+        WHERE x.package_version = p.package_version AND x.cover_kind = p.cover_kind AND x.visit_type = c.visit_type
           AND x.adult = c.adult
           AND (x.ceiling_exclusion = 'both' OR (x.ceiling_exclusion = 'hospital') = h.hospital))
 """
@@ -173,7 +176,7 @@ def usage_check(kinds: Iterable[SchemeType], hospitals: Sequence[str]) -> Check 
         "coverage.usage",
         f"""
         WITH limits AS ({limits_sql}), excluded AS ({excluded_sql}),
-        counted AS (SELECT claim, valuation FROM core.claim_current WHERE state IN (4, 5)),
+        counted AS (SELECT claim, valuation, review FROM core.claim_current WHERE state IN (4, 5)),
         taken AS ({deductible} UNION ALL {ceiling}),
         should AS (
             SELECT cover_kind, cover, person, counter, sum(used) AS used FROM taken
