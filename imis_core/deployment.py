@@ -19,6 +19,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
+from imis_core.gateway_settings import GatewayTable, gateway_problems
 from imis_core.notification_settings import NotificationsTable, notification_problems
 from imis_core.parsing import InvalidInput, parse
 from imis_core.protection import SecurityTable, security_problems
@@ -173,6 +174,7 @@ class Settings:
     logs: LogsTable = field(factory=LogsTable)
     retention: RetentionTable = field(factory=RetentionTable)
     notifications: NotificationsTable = field(factory=NotificationsTable)
+    payment_gateways: dict[str, GatewayTable] = field(factory=dict)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -298,6 +300,7 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *security_problems(_table(data, "security")),
         *_day_problems(data),
         *notification_problems(_table(data, "notifications")),
+        *gateway_problems(_table(data, "payment_gateways"), _table(data, "deployment").get("currency")),
     ]
 
 

@@ -172,7 +172,8 @@ class Queue:
     def enqueue_due(self) -> int:
         """Enqueue the jobs whose scheduled time has come by the clock; safe in many processes at once."""
         app = self._app
-        schedules = {name: kind.when for name, kind in app.jobs.items() if isinstance(kind, Job) and kind.when}
+        jobs = {name: kind for name, kind in app.jobs.items() if isinstance(kind, Job) and kind.wanted(app)}
+        schedules = {name: kind.when for name, kind in jobs.items() if kind.when}
         if not schedules:
             return 0
         with app.database.command(app.system) as (connection, audit):

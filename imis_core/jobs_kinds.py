@@ -25,12 +25,16 @@ class NoInput:
     """The input of a job that needs none."""
 
 
+def _always(_: Application) -> bool:
+    return True
+
+
 @frozen
 class Job:
     """A kind of background work. `handler(app, input)` opens its own transactions, runs at least once, is idempotent.
 
-    `schedule` says when it comes by itself, by the application's clock; `daily` is short for each day. Of jobs that
-    wait, one of higher `priority` is taken first.
+    `schedule` says when it comes by itself, by the application's clock; `daily` is short for each day; `wanted` whether
+    it does so in this deployment. Of jobs that wait, one of higher `priority` is taken first.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Job:
     daily: bool = False
     schedule: Schedule | None = field(default=None, kw_only=True)
     priority: int = field(default=0, kw_only=True)
+    wanted: Callable[[Application], bool] = field(default=_always, kw_only=True)
 
     @property
     def when(self) -> Schedule | None:

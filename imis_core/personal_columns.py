@@ -26,7 +26,8 @@ declare(
     claim_current: | scheme
     claim_feedback: note=text | status
     claim_line_checks: | cover_kind
-    claim_line_reviews: justification=text |
+    claim_line_payers: | cover_kind
+    claim_line_reviews: justification=text | cover_kind
     claim_selections: note=text | reason
     claim_states: reason=text |
     claims: | scheme code visit_type facility_level category currency
@@ -76,6 +77,7 @@ declare(
     package_versions: | name terms digest
     packages: | scheme code currency
     pay_points: | code name hours
+    payment_lines: reason=text | state
     payment_providers: debtor_name=text debtor_account=shape | code name channel debtor_bank
     payment_requests: reason=text | scheme state currency
     payrolls: reason=text | scheme currency state
@@ -85,6 +87,8 @@ declare(
     price_lists: | code currency
     providers: | code name kind level sub_level legal_form care_type
     reads: | query
+    provider_message_outcomes: detail=text | outcome
+    provider_messages: body=blank | nonce digest
     recipients: account=shape | scheme
     reconciliation_rows: file=text reference=shape reason=text | order_named status amount outcome
     recoveries: reason=text | scheme code currency state
@@ -94,6 +98,10 @@ declare(
     schedules: | job
     subsidy_accounts: | scheme category
     tokens: *
+    transmission_current: batch=shape reason=text | state
+    transmission_orders: account=shape told=text |
+    transmission_states: reason=text | state
+    transmissions: | scheme currency source_kind correlation
     users: name=login password=drop | roles
     wage_declarations: | scheme class currency
     wages: | scheme currency

@@ -48,6 +48,7 @@ from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
 from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
+from imis_core.payments.transmitting import follow_up, running
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycles
@@ -185,6 +186,8 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *coverage_reminders.JOBS,
         *claims_background.JOBS,
         *payroll_background.JOBS,
+        *running.JOBS,
+        *follow_up.JOBS,
     )
 
 

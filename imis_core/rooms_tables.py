@@ -18,6 +18,7 @@ from imis_core.imports import tables as imports_tables
 from imis_core.ledger import tables as ledger_tables
 from imis_core.notifications import tables as notifications_tables
 from imis_core.payments import tables as payments_tables
+from imis_core.payments.transmitting import tables as transmitting_tables
 from imis_core.payroll import tables as payroll_tables
 from imis_core.places import tables as places_tables
 from imis_core.registry import tables as registry_tables
@@ -27,7 +28,7 @@ ROOMS = (
     runtime_tables, security_tables, jobs_tables, places_tables, catalogue_tables, beneficiaries_tables,
     benefit_packages_tables, coverage_tables, claims_tables, payments_tables, ledger_tables, imports_tables,
     registry_tables, employment_tables, payroll_tables, notifications_tables, attachments_tables, cards_tables,
-    retention_tables,
+    retention_tables, transmitting_tables,
 )  # fmt: skip
 
 import_module("imis_core.personal_columns")  # declares the columns of all of these

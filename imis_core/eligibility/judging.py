@@ -98,8 +98,12 @@ def judge_covered(
     asked_minor: int | None,
     history: History,
     earlier_thousandths: int = 0,
+    reviewed_minor: int | None = None,
 ) -> Judged:
-    """The verdict on a line that has passed 2, 10 and 4: what packages and the person's other claims say of it."""
+    """The verdict on a line that has passed 2, 10 and 4: what packages and the person's other claims say of it.
+
+    `reviewed_minor`: the price that a reviewer set, which decides who pays.
+    """
     found = covering(case.covers, case.terms, item.id, case.visit_type, case.adult)
     if not found:
         return Judged(Rejection.NOT_COVERED, 0)
@@ -118,7 +122,8 @@ def judge_covered(
         return Judged(reason, 0, first=found[0])
     if _too_soon(item, case.on, history.days_of(case.person, item.id)):
         return Judged(Rejection.FREQUENCY, 0, passed=passed, first=found[0])
-    return Judged(None, quantity, paying_cover(passed, listed_minor, asked_minor), passed, found[0])
+    payer = paying_cover(passed, listed_minor, asked_minor, reviewed_minor)
+    return Judged(None, quantity, payer, passed, found[0])
 
 
 def _refusal(

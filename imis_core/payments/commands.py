@@ -13,6 +13,7 @@ from imis_core.payments.orders import locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
 from imis_core.payments.submitting import submit_orders
+from imis_core.payments.transmitting.placing import limits, place_transmissions, providers_with_service
 
 
 @frozen(kw_only=True)
@@ -43,7 +44,10 @@ def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
     kind, source = batch
     if not source.approved:
         return Refusal(f"{kind}.wrong_state", "only an approved batch is sent, and this one is not (or no longer)")
-    submitted, failed = submit_orders(context, kind, source.number)
+    providers = providers_with_service(context)
+    submitted, failed = submit_orders(context, kind, source.number, limits(context, providers))
+    if submitted:
+        place_transmissions(context, kind, source.number, providers)
     tell = context.app.sources[kind].submitted
     if submitted and tell is not None:
         tell(context, source.number)

@@ -1,23 +1,29 @@
-"""Sending a batch's orders, each through its recipient's enrolment; it transmits nothing (see `channels`)."""
+"""Sending a batch's orders, each through its recipient's enrolment; it transmits nothing (see `transmitting`)."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.context import Context
 from imis_core.payments.tables import order_current, order_states, orders, recipients
+from imis_core.payments.transmitting.placing import Limit
 
 NO_ACCOUNT: Final = "no_account"
+ABOVE_LIMIT: Final = "above_limit"  # of one order, and of all of a day
+ABOVE_DAY_LIMIT: Final = "above_day_limit"
 
 
-def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int, int]:
-    """Send a batch's approved orders through their recipients' enrolments, in one statement; (sent, without one).
+def submit_orders(context: Context, source_kind: str, source: int, limits: Sequence[Limit] = ()) -> tuple[int, int]:
+    """Send a batch's approved orders through their recipients' enrolments, in one statement; (sent, not sent).
 
     The recipient's own enrolment for the scheme wins over the one for every scheme. Who was merged into another person
-    since is paid as that one. An order without any enrolment stays approved, with the reason `no_account`.
+    since is paid as that one. An order without any enrolment stays approved, with the reason `no_account`; one beyond a
+    provider's limits with `above_limit` or, once the day's amount is reached, `above_day_limit`.
     """
     merged = merged_persons()
     # Not `coalesce`: under row security PostgreSQL takes it for leaky, and finds no enrolment by an index then.
@@ -38,6 +44,8 @@ def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int,
     chosen = (
         sa.select(
             orders.c.id,
+            orders.c.amount_minor,
+            orders.c.currency,
             sa.func.coalesce(*[e.c.id for e in enrolments]).label("recipient"),
             sa.func.coalesce(*[e.c.payment_provider for e in enrolments]).label("payment_provider"),
         )
@@ -53,15 +61,16 @@ def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int,
         .cte("chosen")
         .prefix_with("MATERIALIZED")
     )
+    judged, why = _judged(context, chosen, limits)
     sent = (
         sa.update(order_current)
-        .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_not(None))
+        .where(order_current.c.order == judged.c.id, why.is_(None))
         .values(
             state="submitted",
             version=order_current.c.version + 1,
             reason=None,
-            payment_provider=chosen.c.payment_provider,
-            recipient=chosen.c.recipient,
+            payment_provider=judged.c.payment_provider,
+            recipient=judged.c.recipient,
         )
         .returning(order_current.c.order, order_current.c.version)
         .cte("sent")
@@ -75,8 +84,8 @@ def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int,
     kept = sa.insert(order_states).from_select(["order", "version", "state", "audit"], sa.select(*written)).cte("kept")
     waiting = (
         sa.update(order_current)
-        .where(order_current.c.order == chosen.c.id, chosen.c.recipient.is_(None))
-        .values(reason=NO_ACCOUNT)
+        .where(order_current.c.order == judged.c.id, why.is_not(None))
+        .values(reason=why)
         .returning(order_current.c.order)
         .cte("waiting")
     )
@@ -86,3 +95,40 @@ def submit_orders(context: Context, source_kind: str, source: int) -> tuple[int,
     ).add_cte(kept)
     counted: Any = context.execute(told).one()
     return counted[0], counted[1]
+
+
+def _judged(context: Context, chosen: sa.CTE, limits: Sequence[Limit]) -> tuple[sa.CTE, sa.ColumnElement[Any]]:
+    """The chosen orders with why each is not sent: NULL for those that are."""
+    nobody = sa.case((chosen.c.recipient.is_(None), NO_ACCOUNT))
+    if not limits:
+        return chosen, nobody
+    bounds = sa.func.unnest(
+        sa.cast([one.provider for one in limits], ARRAY(sa.BigInteger)),
+        sa.cast([one.order for one in limits], ARRAY(sa.BigInteger)),
+        sa.cast([one.day for one in limits], ARRAY(sa.BigInteger)),
+    ).table_valued("payment_provider", "most", "left", name="bounds")
+    # Only orders that could go count for the day, in the order in which they were made.
+    too_large = sa.and_(
+        chosen.c.currency == context.settings.deployment.currency, chosen.c.amount_minor > bounds.c.most
+    )
+    so_far = sa.func.sum(
+        sa.case(
+            (too_large, 0),
+            (chosen.c.currency == context.settings.deployment.currency, chosen.c.amount_minor),
+            else_=0,
+        )
+    ).over(partition_by=chosen.c.payment_provider, order_by=chosen.c.id, rows=(None, 0))
+    judged = (
+        sa.select(
+            chosen,
+            sa.case(
+                (chosen.c.recipient.is_(None), NO_ACCOUNT),
+                (too_large, ABOVE_LIMIT),
+                (so_far > bounds.c.left, ABOVE_DAY_LIMIT),
+            ).label("why"),
+        )
+        .select_from(chosen.outerjoin(bounds, bounds.c.payment_provider == chosen.c.payment_provider))
+        .cte("judged")
+        .prefix_with("MATERIALIZED")
+    )
+    return judged, judged.c.why

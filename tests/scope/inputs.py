@@ -182,6 +182,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "claims.process": {"scheme": "chf", "claims": ["CL5-{q}"]},
     "claims.request_payment": {"scheme": "chf", "provider": "HC-{q}", "from": "2024-04-01", "to": "2024-05-31"},
     "claims.review": {"claim": "CL4-{q}", "lines": [{"line": 1, "reject": True, "justification": "so"}]},
+    "claims.withdraw": {"claim": "CL4-{q}", "reason": "so"},
     "cards.issue": {"coverage": "@coverage-F1"},
     "claims.submit": {
         "scheme": "chf", "code": "CL-NEW", "provider": "HC-{q}", "number": "P1-{q}", "from": "2024-06-20",

@@ -1,0 +1,193 @@
+"""Orders that were just sent are put into transmissions, in the transaction that sends them; nothing leaves here.
+
+A constant number of statements, whatever the number of orders, and one per transmission for its job.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from typing import Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_core.context import Context
+from imis_core.database.bulk import insert_rows, take_ids
+from imis_core.payments.transmitting.gateways import Reached, reached
+from imis_core.payments.transmitting.lines import lock_line
+from imis_core.payments.transmitting.tables import transmission_current, transmission_states, transmissions
+from imis_core.values import NotExact, to_minor
+
+TRANSMIT: Final = "payments.transmit"  # the job of `transmitting.running`
+CORRELATION: Final = 12  # characters: what every message of the specification has room for
+# Only what this command sent, so that what was told outside before a provider had a service is not sent once more.
+_CHOSEN: Final = """
+    WITH chosen AS (
+        SELECT o.id, o.scheme, o.currency, o.entitlement, o.amount_minor, t.payment_provider, r.account,
+               (row_number() OVER (PARTITION BY t.payment_provider, o.scheme ORDER BY o.id) - 1) / n.most AS part
+        FROM core.orders o
+        JOIN core.order_current t ON t."order" = o.id
+        JOIN core.order_states s ON s."order" = o.id AND s.version = t.version
+        JOIN unnest(CAST(:providers AS bigint[]), CAST(:most AS bigint[])) AS n(payment_provider, most)
+             ON n.payment_provider = t.payment_provider
+        JOIN core.recipients r ON r.id = t.recipient
+        WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'submitted' AND s.audit = :audit)
+"""
+_PARTS: Final = sa.text(
+    f"""{_CHOSEN}
+    SELECT payment_provider, scheme, currency, part, count(*) AS orders, CAST(sum(amount_minor) AS bigint) AS amount,
+           encode(sha256(convert_to(
+               string_agg(concat_ws(':', id, entitlement, amount_minor, account), ',' ORDER BY id), 'UTF8')), 'hex')
+               AS content
+    FROM chosen GROUP BY payment_provider, scheme, currency, part ORDER BY payment_provider, scheme, part
+    """
+)
+_PLACE: Final = sa.text(
+    f"""{_CHOSEN}
+    INSERT INTO core.transmission_orders ("order", transmission, account)
+    SELECT c.id, p.transmission, c.account FROM chosen c
+    JOIN unnest(CAST(:part_providers AS bigint[]), CAST(:schemes AS text[]), CAST(:parts AS bigint[]),
+                CAST(:transmissions AS bigint[])) AS p(payment_provider, scheme, part, transmission)
+         ON p.payment_provider = c.payment_provider AND p.scheme = c.scheme AND p.part = c.part
+    ORDER BY c.id
+    """
+)
+
+
+def place_transmissions(context: Context, kind: str, source: int, providers: Sequence[Reached]) -> None:
+    """Put the orders of a batch that this command sent to these providers into transmissions, each with its job."""
+    if not providers:
+        return
+    chosen: dict[str, Any] = {
+        "kind": kind,
+        "source": source,
+        "audit": context.audit,
+        "providers": [one.provider for one in providers],
+        "most": [one.gateway.settings.orders_per_transmission for one in providers],
+    }
+    parts = context.execute(_PARTS, chosen).all()
+    if not parts:
+        return
+    numbers = take_ids(context.connection, transmissions, len(parts))
+    _write(context, kind, source, parts, numbers)
+    context.execute(
+        _PLACE,
+        chosen
+        | {
+            "part_providers": [part.payment_provider for part in parts],
+            "schemes": [part.scheme for part in parts],
+            "parts": [part.part for part in parts],
+            "transmissions": numbers,
+        },
+    )
+    for number in numbers:
+        transmit_later(context, number)
+
+
+def transmit_later(context: Context, transmission: int) -> None:
+    """Let a worker take a transmission's next step, once this transaction has committed."""
+    context.defer(TRANSMIT, {"transmission": transmission}, lock=f"transmission {transmission}")
+
+
+def _write(context: Context, kind: str, source: int, parts: Sequence[Any], numbers: Sequence[int]) -> None:
+    count = len(parts)
+    insert_rows(
+        context.connection,
+        transmissions,
+        {
+            "id": list(numbers),
+            "payment_provider": [part.payment_provider for part in parts],
+            "scheme": [part.scheme for part in parts],
+            "currency": [part.currency for part in parts],
+            "source_kind": [kind] * count,
+            "source": [source] * count,
+            "orders": [part.orders for part in parts],
+            "amount_minor": [part.amount for part in parts],
+            "correlation": [_correlation(context, kind, source, part) for part in parts],
+            "placed_on": [context.today] * count,
+            "audit": [context.audit] * count,
+        },
+    )
+    states: list[Any] = ["waiting"] * count
+    insert_rows(
+        context.connection,
+        transmission_states,
+        {
+            "transmission": list(numbers),
+            "version": [1] * count,
+            "state": states,
+            "at": [context.now] * count,
+            "audit": [context.audit] * count,
+        },
+    )
+    insert_rows(
+        context.connection,
+        transmission_current,
+        {
+            "transmission": list(numbers),
+            "payment_provider": [part.payment_provider for part in parts],
+            "state": states,
+            "version": [1] * count,
+            "attempts": [0] * count,
+            "tries": [0] * count,
+            "due_at": [context.now] * count,
+        },
+    )
+
+
+def _correlation(context: Context, kind: str, source: int, part: Any) -> str:
+    """Our name for a transmission: made from what it says, with the deployment's key.
+
+    The same orders always have the same name: a database that was restored from a backup, and has forgotten that it
+    sent them, sends them again under the name that the provider knows already.
+    """
+    sealed = bytes.fromhex(context.ids.seal(f"transmission {part.payment_provider} {kind} {source} {part.content}"))
+    # A letter first: what is all digits names an order.
+    return "T" + base64.b32encode(sealed).decode("ascii")[: CORRELATION - 1]
+
+
+@frozen
+class Limit:
+    """What may go to a provider, in minor units: of one order, and today altogether from now on; None: any amount."""
+
+    provider: int
+    order: int | None
+    day: int | None
+
+
+_TODAY: Final = sa.text(
+    "SELECT CAST(coalesce(sum(amount_minor), 0) AS bigint) FROM core.transmissions "
+    "WHERE payment_provider = :provider AND placed_on = :today AND currency = :currency"
+)
+
+
+def limits(context: Context, providers: Sequence[Reached]) -> list[Limit]:
+    """The limits of amounts as they stand; those of a day are locked until the transaction ends."""
+    currency, found = context.settings.deployment.currency, []
+    for one in sorted(providers, key=lambda p: p.provider):
+        settings = one.gateway.settings
+        if settings.order_amount_max is None and settings.day_amount_max is None:
+            continue
+        day = None
+        if settings.day_amount_max is not None:
+            lock_line(context, one.provider)  # of two that send at once, the second sees what the first one sent
+            spent = context.execute(
+                _TODAY, {"provider": one.provider, "today": context.today, "currency": currency}
+            ).scalar_one()
+            day = _minor(settings.day_amount_max, currency) - spent
+        order = None if settings.order_amount_max is None else _minor(settings.order_amount_max, currency)
+        found.append(Limit(one.provider, order, day))
+    return found
+
+
+def _minor(amount: Any, currency: str) -> int:
+    try:
+        return to_minor(amount, currency)
+    except NotExact:  # the settings are checked when they are read
+        raise AssertionError(f"{amount} is no amount in {currency}") from None
+
+
+def providers_with_service(context: Context) -> list[Reached]:
+    """The providers that orders are transmitted to."""
+    return list(reached(context).values())

@@ -1,0 +1,343 @@
+"""A transmission's next step: sent, or asked about. Whatever dies in between, nothing is sent that may have arrived.
+
+    waiting  -> `sending` is committed before the first byte leaves; then the answer decides
+    sending  -> nothing while the sender may live; afterwards it may have arrived: unknown
+    unknown  -> the provider is asked by our name for it: it has it (accepted), or it never had it (waiting, sent again
+                under the same name). No answer: asked again later. It is never sent without that answer
+    accepted -> the provider is asked what came of the orders
+
+A plain job: it opens its own transactions, holds none while it waits for a provider, and may run twice at once.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+from attrs import frozen
+
+from imis_core.context import Context
+from imis_core.database.engine import retried
+from imis_core.jobs_kinds import Job
+from imis_core.payments.transmitting.gateways import Reached, reach
+from imis_core.payments.transmitting.lines import NotNow, lock_line, take_turn, went_ill, went_well
+from imis_core.payments.transmitting.placing import TRANSMIT, transmit_later
+from imis_core.payments.transmitting.service import Instruction, NotKnown, Outgoing, Page, Sent, Unanswered
+from imis_core.payments.transmitting.states import MARGIN, OPEN, TRIES_MAX, pause_after
+from imis_core.payments.transmitting.store import (
+    accept_orders,
+    locked_transmission,
+    look_later,
+    move,
+    open_orders,
+    orders_to_send,
+    read_transmission,
+    refuse_orders,
+    transaction,
+)
+from imis_core.payments.transmitting.taking import take_told
+from imis_core.values import Money
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
+
+STEPS_MAX: Final = 4  # of one job: given up, asked, sent
+_log = logging.getLogger(__name__)
+
+
+@frozen(kw_only=True)
+class Transmit:
+    transmission: int
+
+
+def transmit(app: Application, asked: Transmit) -> None:
+    """Take a transmission's next steps, as far as they go now."""
+    for _ in range(STEPS_MAX):
+        row = read_transmission(app, asked.transmission)
+        one = None if row is None else reach(app, _provider(row))
+        if row is None or row.state not in OPEN or row.due_at > app.clock.now():
+            return
+        if one is None:
+            _postpone(app, row.id, f"imis.toml has no [payment_gateways.{row.code}] any more, or its channel changed")
+            return
+        if not _step(app, row, one):
+            return
+
+
+def _provider(row: Any) -> Any:
+    return _Provider(row.payment_provider, row.code, row.channel)
+
+
+@frozen
+class _Provider:
+    id: int
+    code: str
+    channel: str
+
+
+def _step(app: Application, row: Any, one: Reached) -> bool:
+    """One step; whether there is another one to take at once."""
+    try:
+        if row.state == "waiting":
+            return _send(app, row, one)
+        if row.state == "sending":
+            return retried(partial(_given_up, app, row.id))
+        return _ask(app, row, one)
+    except NotNow as wait:
+        retried(partial(_wait, app, row.id, wait))
+        return False
+
+
+# --- sending
+
+
+def _send(app: Application, row: Any, one: Reached) -> bool:
+    begun = retried(partial(_begin, app, row.id, one))
+    if begun is None:
+        return False
+    attempt, outgoing = begun
+    try:
+        sent = one.service.send(one.gateway, outgoing)
+    except Exception as error:  # a plugin's service: whatever it did, the batch may have arrived
+        _log.exception("the payment provider %s cannot be sent to", one.gateway.provider)
+        sent = Sent("unknown", reason=f"sending broke off ({type(error).__name__})", ill=True)
+    retried(partial(_note, app, one, sent))
+    if sent.outcome == "refused":
+        return _refused(app, row, one, attempt, sent)
+    return retried(partial(_finish, app, row.id, attempt, sent))
+
+
+def _begin(app: Application, number: int, one: Reached) -> tuple[int, Outgoing] | None:
+    """Commit that the transmission is being sent, before anything leaves; None: not now, or nothing is left to send."""
+    settings = one.gateway.settings
+    with transaction(app, TRANSMIT) as context:
+        lock_line(context, one.provider)
+        row = locked_transmission(context, number)
+        if row.state != "waiting":
+            return None  # another worker has it
+        under_way = context.execute(_UNDER_WAY, {"provider": one.provider, "now": context.now}).scalar_one()
+        if under_way >= settings.transmissions_at_once:
+            return None  # whoever ends one begins the next
+        take_turn(context, one)
+        instructions = [
+            Instruction(o.order, o.account, Money(o.amount_minor, o.currency)) for o in orders_to_send(context, number)
+        ]
+        if not instructions:
+            move(context, row, "reported", due_at=context.now, reason="none of its orders was to be sent any more")
+            return None
+        lease = timedelta(seconds=settings.timeout_seconds) + MARGIN
+        move(context, row, "sending", due_at=context.now + lease, attempts=row.attempts + 1)
+        return row.attempts + 1, Outgoing(row.correlation, row.scheme, instructions)
+
+
+_UNDER_WAY: Final = sa.text(
+    "SELECT count(*) FROM core.transmission_current "
+    "WHERE payment_provider = :provider AND state = 'sending' AND due_at > :now"
+)
+
+
+def _note(app: Application, one: Reached, sent: Sent) -> None:
+    with transaction(app, TRANSMIT) as context:
+        if sent.ill:
+            went_ill(context, one, sent.reason or "it failed", sent.pause_seconds)
+        else:
+            went_well(context, one)
+
+
+def _finish(app: Application, number: int, attempt: int, sent: Sent) -> bool:
+    """What the answer means, unless somebody else has found it out meanwhile."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if sent.outcome == "accepted":
+            # True whoever says so, and however late.
+            if row.state in ("waiting", "sending", "unknown", "parked"):
+                _accepted(context, row, sent.batch)
+        elif row.state == "sending" and row.attempts == attempt:
+            pause = max(pause_after(row.tries), timedelta(seconds=min(sent.pause_seconds or 0, 3600)))
+            state = "waiting" if sent.outcome == "not_taken" else "unknown"
+            move(context, row, state, due_at=context.now + pause, reason=sent.reason)
+        _begin_next(context, row.payment_provider)
+    return False
+
+
+def _refused(app: Application, row: Any, one: Reached, attempt: int, sent: Sent) -> bool:
+    """The provider says that it took nothing. Nobody is told so before it has said, asked by name, that it has nothing:
+    an order that fails may be ordered again."""
+    try:
+        for page in _pages(app, row, one):
+            return retried(partial(_finish, app, row.id, attempt, Sent("accepted", batch=page.batch)))
+    except NotKnown:
+        return retried(partial(_refuse, app, row.id, attempt, sent))
+    except (Unanswered, NotNow):
+        pass  # nothing is known
+    unknown = Sent("unknown", reason=f"{sent.reason}; whether it has the batch is asked")
+    return retried(partial(_finish, app, row.id, attempt, unknown))
+
+
+def _refuse(app: Application, number: int, attempt: int, sent: Sent) -> bool:
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state == "sending" and row.attempts == attempt:
+            reason = sent.reason or "refused"
+            move(context, row, "refused", due_at=context.now, reason=reason)
+            refuse_orders(context, number, reason)
+        _begin_next(context, row.payment_provider)
+    return False
+
+
+def _given_up(app: Application, number: int) -> bool:
+    """Whoever was sending has not said in time what came of it: it may have arrived."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state != "sending" or row.due_at > context.now:
+            return False
+        move(context, row, "unknown", due_at=context.now, reason="whoever was sending it died")
+        return True
+
+
+def _accepted(context: Context, row: Any, batch: str | None) -> None:
+    settings = context.settings.payment_gateways.get(row.code)
+    pause = timedelta(seconds=60 if settings is None else settings.ask_after_seconds)
+    move(context, row, "accepted", due_at=context.now + pause, batch=batch)
+    accept_orders(context, row.id)
+
+
+_NEXT: Final = sa.text(
+    "SELECT transmission FROM core.transmission_current "
+    "WHERE payment_provider = :provider AND state = 'waiting' AND due_at <= :now ORDER BY transmission LIMIT 1"
+)
+
+
+def _begin_next(context: Context, provider: int) -> None:
+    """Let the next transmission to this provider begin; several of them go at once, as many as it allows."""
+    number = context.execute(_NEXT, {"provider": provider, "now": context.now}).scalar()
+    if number is not None:
+        transmit_later(context, number)
+
+
+# --- asking
+
+
+def _pages(app: Application, row: Any, one: Reached) -> Any:
+    """The provider's list about a transmission; each request waits for its turn, and the line hears how it went."""
+
+    def turn() -> None:
+        def take() -> None:
+            with transaction(app, TRANSMIT) as context:
+                take_turn(context, one)
+
+        retried(take)
+
+    try:
+        for page in one.service.ask(one.gateway, row.correlation, row.batch, turn):
+            retried(partial(_note, app, one, Sent("accepted")))
+            yield page
+    except NotKnown:
+        retried(partial(_note, app, one, Sent("accepted")))
+        raise
+    except Unanswered as error:
+        retried(partial(_note, app, one, Sent("unknown", reason=str(error), ill=True)))
+        raise
+
+
+def _ask(app: Application, row: Any, one: Reached) -> bool:
+    news, unreadable = 0, 0
+    first: Page | None = None
+    try:
+        for page in _pages(app, row, one):
+            if first is None:
+                first = page
+                retried(partial(_known, app, row.id, page.batch))
+            counted = take_told(app, row, page.rows, TRANSMIT)
+            news += sum(counted.values())
+            unreadable += page.unreadable
+    except NotKnown:
+        return retried(partial(_not_known, app, row.id))
+    except Unanswered as error:
+        # What pages came before it is taken; the rest is asked for again.
+        retried(partial(_asked, app, row.id, str(error), news, whole=False))
+        return False
+    told = f"{unreadable} rows of the provider's list say nothing that can be read" if unreadable else None
+    retried(partial(_asked, app, row.id, told, news, whole=True))
+    return False
+
+
+def _known(app: Application, number: int, batch: str | None) -> None:
+    """The provider has it."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state in ("unknown", "parked"):
+            _accepted(context, row, batch)
+
+
+def _not_known(app: Application, number: int) -> bool:
+    """The provider says that it never had it; whether it is sent now."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state == "unknown":
+            if open_orders(context, number).paid:
+                reason = "the provider says that it never had it, and has reported payments of it: ask the provider"
+                move(context, row, "parked", due_at=context.now, reason=reason)
+                return False
+            move(context, row, "waiting", due_at=context.now, reason="the provider never had it; it is sent again")
+            return True
+        if row.state == "accepted":
+            # It said that it took it. It is never sent again for that.
+            _without_news(context, row, "the provider does not know any more what it accepted")
+        return False
+
+
+def _asked(app: Application, number: int, reason: str | None, news: int, *, whole: bool) -> None:
+    """After asking: all reported, or when to ask again."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state == "accepted" and whole and not open_orders(context, number).open:
+            move(context, row, "reported", due_at=context.now, reason=reason)
+        elif row.state in ("accepted", "unknown"):
+            if news:
+                look_later(context, row, context.now + _first_pause(context, row), reason, 0)
+            else:
+                _without_news(context, row, reason or "the provider has not said of every order what came of it")
+
+
+def _first_pause(context: Context, row: Any) -> timedelta:
+    settings = context.settings.payment_gateways.get(row.code)
+    return timedelta(seconds=60 if settings is None else settings.ask_after_seconds)
+
+
+def _without_news(context: Context, row: Any, reason: str) -> None:
+    if row.tries + 1 >= TRIES_MAX:
+        move(context, row, "parked", due_at=context.now, reason=reason)
+    else:
+        look_later(context, row, context.now + pause_after(row.tries), reason, row.tries + 1)
+
+
+# --- waiting
+
+
+def _wait(app: Application, number: int, wait: NotNow) -> None:
+    """The line is not open: looked at again when it is. That counts as no try."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state in ("waiting", "unknown", "accepted"):
+            look_later(context, row, wait.until, wait.reason, row.tries)
+
+
+def _postpone(app: Application, number: int, reason: str) -> None:
+    def later() -> None:
+        with transaction(app, TRANSMIT) as context:
+            row = locked_transmission(context, number)
+            if row.state in ("waiting", "unknown", "accepted"):
+                _without_news(context, row, reason)
+
+    retried(later)
+
+
+Step = Callable[["Application", Any, Reached], bool]
+JOBS: Final = (
+    Job(TRANSMIT, Transmit, transmit, "Send a transmission to its payment provider, or ask what came of it"),
+)

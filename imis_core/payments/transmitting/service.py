@@ -1,0 +1,151 @@
+"""What a payment provider's service is to us, whatever it speaks: send a batch, ask what came of it, read what it says.
+
+A channel brings a `Service`; what must hold of money (sent once, asked before sent again, one path of reconciliation)
+is the business of those who call it, so a service holds no state and touches no database.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal
+from typing import Literal
+
+from attrs import field, frozen
+
+from imis_core.gateway_settings import CALLBACKS, GatewayTable
+from imis_core.values import Money
+
+REFERENCE_MAX = 200  # characters of a provider's reference or reason that are kept
+
+
+@frozen
+class Gateway:
+    """A provider's service as the settings tell of it. `provider` is the provider's code."""
+
+    provider: str
+    settings: GatewayTable
+
+    @property
+    def callback_url(self) -> str:
+        """Where the provider tells us by itself; empty: it cannot."""
+        base = self.settings.callback_url.rstrip("/")
+        return f"{base}{CALLBACKS}/{self.provider}" if base else ""
+
+    def token(self) -> str | None:
+        """The token that we show; None where none is asked for. Raises `NoSecret`."""
+        return _secret(self.settings.token_variable)
+
+    def signing_secret(self) -> str | None:
+        """The secret that signs callbacks; None: callbacks are refused. Raises `NoSecret`."""
+        return _secret(self.settings.secret_variable)
+
+
+class NoSecret(Exception):
+    """The environment variable that the settings name is not set."""
+
+
+def _secret(variable: str | None) -> str | None:
+    if variable is None:
+        return None
+    value = os.environ.get(variable)
+    if not value:
+        raise NoSecret(f"the environment variable {variable} is not set")
+    return value
+
+
+@frozen
+class Instruction:
+    """One order of a batch: its number, what it is paid to (None: nothing), and how much."""
+
+    order: int
+    account: str | None = field(repr=False)
+    amount: Money
+
+
+@frozen
+class Outgoing:
+    """A batch as it is sent: `correlation` names it for ever, also when it is sent again."""
+
+    correlation: str
+    scheme: str
+    instructions: Sequence[Instruction] = field(repr=False)
+
+
+@frozen
+class Sent:
+    """What became of sending.
+
+    `accepted`: the provider has it, and calls it `batch`. `refused`: it read it and took nothing of it.
+    `not_taken`: it never got it (no connection, or it said so); sending again is safe. `unknown`: it may have it.
+    `ill`: the line itself failed, which the circuit breaker counts. `pause_seconds`: how long it asks to be left alone.
+    """
+
+    outcome: Literal["accepted", "refused", "not_taken", "unknown"]
+    batch: str | None = None
+    reason: str | None = None
+    ill: bool = False
+    pause_seconds: int | None = None
+
+
+@frozen
+class Told:
+    """What a provider says of one instruction, as it says it; `order` names it. `pending`: not decided yet."""
+
+    order: str
+    status: Literal["paid", "failed", "pending"]
+    amount: Decimal | None
+    currency: str | None = None
+    reference: str | None = None
+    reason: str | None = None
+
+
+@frozen
+class Page:
+    """A part of a provider's list about a batch. `unreadable`: rows that say nothing that we understand."""
+
+    batch: str | None
+    rows: Sequence[Told] = field(repr=False)
+    unreadable: int = 0
+
+
+class NotKnown(Exception):
+    """The provider says that it never had this batch."""
+
+
+class Unanswered(Exception):
+    """The provider gave no answer that tells anything; nothing is known by it."""
+
+
+@frozen
+class Notice:
+    """What a provider says by itself.
+
+    `told`: about one instruction. `about`: a batch of which it says something, by our name or by its own; it is asked
+    for the details. `checked`: the result of an account check, as (instruction, reason) of those that failed.
+    """
+
+    told: Told | None = None
+    about: Sequence[str] = ()
+    checked: Sequence[tuple[str, str]] | None = None
+
+
+class Unreadable(Exception):
+    """A message that cannot be read; the text says why, without what it says."""
+
+
+Turn = Callable[[], None]  # called before each request: it may raise, and then nothing is asked
+
+
+@frozen
+class Service:
+    """How providers of a channel are spoken to.
+
+    `send(gateway, outgoing)` sends a batch in one request and never raises for what the provider does.
+    `ask(gateway, correlation, batch, turn)` gives the pages of the provider's list; raises `NotKnown`, `Unanswered`.
+    `read(body)` reads a message that came by itself; raises `Unreadable`.
+    """
+
+    send: Callable[[Gateway, Outgoing], Sent]
+    ask: Callable[[Gateway, str, str | None, Turn], Iterator[Page]]
+    read: Callable[[bytes], Notice]

@@ -1,0 +1,40 @@
+"""The states of a transmission, and how long one waits between looks at it.
+
+waiting   nobody at the provider has it; it may be sent
+sending   it is being sent, or whoever sent it died: it may have arrived
+unknown   it may have arrived; the provider is asked, and nothing is sent before it has answered
+accepted  the provider has it
+reported  the provider has said of every order what came of it
+refused   the provider took nothing of it, and confirmed that it has nothing
+parked    tried too often: somebody looks at it, and has it asked about again
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Final
+
+from imis_core.states import StateTable
+
+TRANSMISSION_STATES: Final = StateTable(
+    "transmissions",
+    {
+        "waiting": ("sending", "accepted", "reported", "parked"),
+        "sending": ("accepted", "unknown", "refused", "waiting", "parked"),
+        "unknown": ("accepted", "waiting", "refused", "parked"),
+        "accepted": ("reported", "parked"),
+        "parked": ("unknown", "accepted"),
+        "reported": (),
+        "refused": (),
+    },
+)
+OPEN: Final = ("waiting", "sending", "unknown", "accepted")  # states in which something is still to be done by itself
+TRIES_MAX: Final = 60  # looks without any news before a transmission is parked: about two days
+FIRST_PAUSE: Final = timedelta(seconds=15)
+PAUSE_MAX: Final = timedelta(hours=1)
+MARGIN: Final = timedelta(seconds=15)  # beyond the time-out, until whoever is sending is taken for dead
+
+
+def pause_after(tries: int, first: timedelta = FIRST_PAUSE) -> timedelta:
+    """How long to wait after so many looks without news: twice as long each time, an hour at most."""
+    return min(first * (1 << min(max(tries, 0), 12)), PAUSE_MAX)

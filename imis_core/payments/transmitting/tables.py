@@ -1,0 +1,121 @@
+"""Tables of transmissions: what goes to payment providers and what they say, and how each provider's line stands."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
+
+from imis_core.database.tables import day, identity, instant, mass, metadata, minor, reference, text
+
+# Orders that go to a provider together, in one request. `correlation` names them to the provider for ever.
+transmissions = mass(
+    "transmissions",
+    metadata,
+    identity(),
+    reference("payment_provider", "payment_providers"),
+    text("scheme"),
+    text("currency"),
+    text("source_kind"),
+    Column("source", sa.BigInteger, nullable=False),
+    Column("orders", sa.Integer, nullable=False),
+    minor("amount_minor"),
+    text("correlation"),
+    day("placed_on"),
+    Column("audit", sa.BigInteger, nullable=False),
+    UniqueConstraint("correlation"),
+    Index(None, "payment_provider", "placed_on"),
+    noun="transmissions",
+)
+
+transmission_states = mass(
+    "transmission_states",
+    metadata,
+    reference("transmission", "transmissions", primary_key=True),
+    Column("version", sa.Integer, primary_key=True),
+    text("state"),
+    text("reason", nullable=True),
+    instant("at"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
+# `attempts`: how often it was sent; `tries`: what was tried since it last moved. `due_at`: when somebody looks again;
+# of one that is being sent, from when on whoever sends it is taken for dead.
+transmission_current = Table(
+    "transmission_current",
+    metadata,
+    reference("transmission", "transmissions", primary_key=True),
+    reference("payment_provider", "payment_providers"),
+    text("state"),
+    Column("version", sa.Integer, nullable=False),
+    Column("attempts", sa.Integer, nullable=False),
+    Column("tries", sa.Integer, nullable=False),
+    text("batch", nullable=True),  # what the provider calls it
+    text("reason", nullable=True),
+    instant("due_at"),
+    Index(
+        "ix_transmission_current_open",
+        "payment_provider",
+        "state",
+        postgresql_where=sa.text("state IN ('waiting', 'sending', 'unknown', 'accepted', 'parked')"),
+    ),
+)
+
+# An order goes into one transmission and never into another: it could be paid twice. `account` is what it is paid to,
+# whatever becomes of the recipient's enrolment; `told` what the provider's list last said of it.
+transmission_orders = Table(
+    "transmission_orders",
+    metadata,
+    reference("order", "orders", primary_key=True),
+    reference("transmission", "transmissions", index=True),
+    text("account", nullable=True),
+    Column("left_out", sa.Boolean, nullable=False, server_default=sa.false()),
+    text("told", nullable=True),
+)
+
+# The line to a provider, shared by all workers: whether it is open for us (a circuit breaker), and this minute's count.
+payment_lines = Table(
+    "payment_lines",
+    metadata,
+    reference("payment_provider", "payment_providers", primary_key=True),
+    text("state"),  # closed: all is well; open: nothing goes out; half_open: one request tries whether it is well again
+    Column("failures", sa.Integer, nullable=False),  # one after the other
+    Column("openings", sa.Integer, nullable=False),  # since it was last well: each pause is longer than the one before
+    instant("until", nullable=True),  # of the pause, or of the request that tries
+    instant("minute", nullable=True),
+    Column("requests", sa.Integer, nullable=False),  # in that minute
+    text("reason", nullable=True),
+    instant("changed_at", nullable=True),
+    CheckConstraint("state IN ('closed', 'open', 'half_open')", name="state"),
+)
+
+# What providers send by themselves, word for word. A nonce is taken once.
+provider_messages = mass(
+    "provider_messages",
+    metadata,
+    identity(),
+    reference("payment_provider", "payment_providers"),
+    text("nonce"),
+    text("digest"),
+    Column("body", sa.LargeBinary, nullable=False),
+    instant("received_at"),
+    UniqueConstraint("payment_provider", "nonce"),
+    Index(None, "payment_provider", "digest"),
+    noun="provider_messages",
+)
+
+# Messages that nobody has read yet.
+provider_messages_waiting = Table(
+    "provider_messages_waiting",
+    metadata,
+    reference("message", "provider_messages", primary_key=True),
+)
+
+# What became of each: taken (a row of reconciliation), asked (its transmission is asked about), repeated, ...
+provider_message_outcomes = mass(
+    "provider_message_outcomes",
+    metadata,
+    reference("message", "provider_messages", primary_key=True),
+    text("outcome"),
+    text("detail", nullable=True),
+    Column("audit", sa.BigInteger, nullable=False),
+)
