@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0018"
-down_revision = "core_0017"
+revision = "core_0021"
+down_revision = "core_0020"
 
 
 def upgrade() -> None:
