@@ -42,7 +42,7 @@ from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
 from imis_core.notifications.gateways import KERNEL_NOTIFIERS
-from imis_core.payments import cash_lists, recipients, reconciling, reconciling_files
+from imis_core.payments import cash_lists, comparing, comparing_queries, recipients, reconciling, reconciling_files
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
@@ -124,6 +124,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payments_moving.COMMANDS,
         *reconciling.COMMANDS,
         *reconciling_files.COMMANDS,
+        *comparing.COMMANDS,
         *cash_lists.COMMANDS,
         *bank_files.COMMANDS,
         *registry_commands.COMMANDS,
@@ -163,6 +164,7 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_explaining.QUERIES,
         *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
+        *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
         *employment_queries.QUERIES,

@@ -247,6 +247,8 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "payments.enrol_recipient": {"number": "P1-{q}", "provider": "POST", "account": "ACC"},
     "payments.orders": {"payroll": "@payroll"},
     "payments.recipients": {"provider": "POST"},
+    "payments.compare_books": {"provider": "BANK", "name": "r.csv", "content": "@report"},
+    "payments.book_differences": {"comparison": "@comparison", "code": None},
     "payments.reconcile": {"provider": "BANK", "rows": [{"order": "@claim_order", "status": "failed", "amount": "1"}]},
     "payments.reconcile_file": {"provider": "BANK", "name": "r.csv", "content": "@report"},
     "payments.reconciliation": {"provider": "POST"},
