@@ -11,6 +11,9 @@ from imis_core.database.tables import metadata
 declare(
     metadata,
     """
+    account_check_current: reason=text | state
+    account_check_rows: account=shape failure=text |
+    account_checks: | correlation
     approvals: *
     attachments: name=file digest=file | media_type about_noun
     attribute_values: value=shape | of attribute
