@@ -51,7 +51,7 @@ from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payments.transmitting import follow_up, running
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
-from imis_core.payroll import cycles
+from imis_core.payroll import cycle_reports, cycles
 from imis_core.payroll import queries as payroll_queries
 from imis_core.payroll.settling import PAYROLL_SOURCE
 from imis_core.person_moves import PERSON_MOVES
@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.queries import Query
+    from imis_core.reports.reports import Report
     from imis_core.routes import Route
 
 
@@ -194,6 +195,11 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
 @hookimpl
 def imis_register_routes() -> Iterable[Route]:
     return cards_publishing.ROUTES
+
+
+@hookimpl
+def imis_register_reports() -> Iterable[Report]:
+    return cycle_reports.REPORTS
 
 
 @hookimpl
