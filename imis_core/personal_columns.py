@@ -17,6 +17,8 @@ declare(
     audit_entries: digest=blank input=drop | command
     audit_seals: *
     bank_files: | source_kind currency digest
+    book_comparisons: file=file | digest
+    book_differences: order_named=text reference=text | code here there currency amount_there currency_there
     card_revocations: reason=text |
     cards: | serial
     cash_lists: | source_kind digest

@@ -42,7 +42,7 @@ from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
 from imis_core.notifications.gateways import KERNEL_NOTIFIERS
-from imis_core.payments import cash_lists, recipients, reconciling, reconciling_files
+from imis_core.payments import cash_lists, comparing, comparing_queries, recipients, reconciling, reconciling_files
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
@@ -51,7 +51,7 @@ from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payments.transmitting import follow_up, running
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
-from imis_core.payroll import cycles
+from imis_core.payroll import cycle_reports, cycles
 from imis_core.payroll import queries as payroll_queries
 from imis_core.payroll.settling import PAYROLL_SOURCE
 from imis_core.person_moves import PERSON_MOVES
@@ -82,6 +82,7 @@ if TYPE_CHECKING:
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.queries import Query
+    from imis_core.reports.reports import Report
     from imis_core.routes import Route
 
 
@@ -123,6 +124,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payments_moving.COMMANDS,
         *reconciling.COMMANDS,
         *reconciling_files.COMMANDS,
+        *comparing.COMMANDS,
         *cash_lists.COMMANDS,
         *bank_files.COMMANDS,
         *registry_commands.COMMANDS,
@@ -162,6 +164,7 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_explaining.QUERIES,
         *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
+        *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
         *employment_queries.QUERIES,
@@ -192,6 +195,11 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
 @hookimpl
 def imis_register_routes() -> Iterable[Route]:
     return cards_publishing.ROUTES
+
+
+@hookimpl
+def imis_register_reports() -> Iterable[Report]:
+    return cycle_reports.REPORTS
 
 
 @hookimpl

@@ -227,6 +227,11 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "payments.missed": {"scheme": "safe", "cycles": 2},
     "payments.release": {"order": "@order_held"},
     "payroll.funds": {"payroll": "@payroll"},
+    **{f"payroll.{name}": {"payroll": "@payroll", "level": None}
+       for name in ("funds_request", "results", "credited", "not_credited")},
+    **{f"reports.{name}": {"payroll": "@payroll", "level": None}
+       for name in ("funds_request", "cycle_results", "payments_credited", "payments_not_credited")},
+    "reports.payments_missed": {"scheme": "safe", "cycles": 2},
     "payroll.release": {"entitlement": "@entitlement_held"},
     "grievances.assign": {"grievance": "@grievance", "owner": "place-{side}"},
     "grievances.move": {"grievance": "@grievance", "status": "open"},
@@ -242,6 +247,8 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "payments.enrol_recipient": {"number": "P1-{q}", "provider": "POST", "account": "ACC"},
     "payments.orders": {"payroll": "@payroll"},
     "payments.recipients": {"provider": "POST"},
+    "payments.compare_books": {"provider": "BANK", "name": "r.csv", "content": "@report"},
+    "payments.book_differences": {"comparison": "@comparison", "code": None},
     "payments.reconcile": {"provider": "BANK", "rows": [{"order": "@claim_order", "status": "failed", "amount": "1"}]},
     "payments.reconcile_file": {"provider": "BANK", "name": "r.csv", "content": "@report"},
     "payments.reconciliation": {"provider": "POST"},

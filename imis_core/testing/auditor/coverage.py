@@ -29,19 +29,49 @@ _DATES: Final = Check(
        OR (state = 'terminated') <> (terminated_on IS NOT NULL)
     """,
 )
+# What was paid for policies: contributions that were not taken back, and credits that came from or went to another one.
+PAID: Final = """
+    receipts AS (
+        SELECT c.scheme, c.coverage, c.category, c.amount_minor FROM core.contributions c
+        WHERE NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)),
+    paid AS (
+        SELECT coverage, sum(minor) AS paid FROM (
+            SELECT coverage, amount_minor AS minor FROM receipts WHERE coverage IS NOT NULL
+            UNION ALL SELECT taken_by, minor FROM core.coverage_credits
+            UNION ALL SELECT given_by, -minor FROM core.coverage_credits) p
+        GROUP BY coverage)
+"""
 _BALANCES: Final = Check(
     "coverage.balance",
-    """
-    WITH paid AS (SELECT coverage, sum(amount_minor) AS paid FROM core.contributions GROUP BY coverage)
+    f"""
+    WITH {PAID}
     SELECT 'coverage ' || c.id AS location, CASE
              WHEN c.value_minor <> c.subsidy_minor + c.due_minor
                   OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
                THEN 'its value ' || c.value_minor || ' is not subsidy ' || c.subsidy_minor || ' + due ' || c.due_minor
-             WHEN coalesce(p.paid, 0) > c.due_minor THEN 'paid ' || p.paid || ' is more than its due ' || c.due_minor
+             WHEN coalesce(p.paid, 0) < 0 THEN 'it gave away ' || -p.paid || ' more than was paid for it'
              ELSE 'it is idle though paid in full' END AS what
     FROM core.coverages c LEFT JOIN paid p ON p.coverage = c.id
     WHERE c.value_minor <> c.subsidy_minor + c.due_minor OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
-       OR coalesce(p.paid, 0) > c.due_minor OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
+       OR coalesce(p.paid, 0) < 0 OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
+    """,
+)
+_SUBSIDIES: Final = Check(
+    "coverage.subsidies",
+    """
+    WITH owed AS (
+        SELECT c.scheme, s.category, sum(s.amount_minor) AS minor FROM core.coverage_subsidies s
+        JOIN core.coverages c ON c.id = s.coverage GROUP BY c.scheme, s.category),
+    settled AS (
+        SELECT scheme, category, sum(amount_minor) AS minor FROM core.contributions c
+        WHERE category IS NOT NULL
+          AND NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)
+        GROUP BY scheme, category)
+    SELECT 'scheme ' || scheme || ', category ' || category AS location,
+           'owed ' || a.owed_minor || ' and settled ' || a.settled_minor || ', the rows say '
+           || coalesce(owed.minor, 0) || ' and ' || coalesce(settled.minor, 0) AS what
+    FROM core.subsidy_accounts a LEFT JOIN owed USING (scheme, category) LEFT JOIN settled USING (scheme, category)
+    WHERE a.owed_minor <> coalesce(owed.minor, 0) OR a.settled_minor <> coalesce(settled.minor, 0)
     """,
 )
 _SUSPENSIONS: Final = Check(
@@ -77,7 +107,7 @@ _OVERLAPS: Final = Check(
     """,
 )
 _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
-CHECKS: Final = (_DATES, _BALANCES, _SUSPENSIONS, _OVERLAPS)
+CHECKS: Final = (_DATES, _BALANCES, _SUBSIDIES, _SUSPENSIONS, _OVERLAPS)
 
 _COUNTER: Final = """
     SELECT p.cover_kind, p.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,
