@@ -86,8 +86,14 @@ from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payments.tables import order_current, orders
-from imis_core.payroll.runs import CycleRow, PayrollRun
-from imis_core.payroll.tables import cycles, entitlement_amounts, entitlement_current, entitlements
+from imis_core.payroll.runs import CycleRow, HoldRule, PayrollHolds, PayrollRun
+from imis_core.payroll.tables import (
+    cycles,
+    entitlement_amounts,
+    entitlement_current,
+    entitlement_states,
+    entitlements,
+)
 from imis_core.payroll.versions import version_for, versions_of
 from imis_core.places.lookup import resolve_locations
 from imis_core.places.tables import locations, providers
@@ -149,6 +155,7 @@ __all__ = [
     "ExpressionError",
     "FlatPackage",
     "GroupRow",
+    "HoldRule",
     "ImisError",
     "Invalid",
     "InvalidInput",
@@ -172,6 +179,7 @@ __all__ = [
     "Outgoing",
     "PaymentChannel",
     "PaymentTerms",
+    "PayrollHolds",
     "PayrollRun",
     "Percent",
     "PersonMove",
@@ -221,6 +229,7 @@ __all__ = [
     "employments",
     "entitlement_amounts",
     "entitlement_current",
+    "entitlement_states",
     "entitlements",
     "equals",
     "expression_problems",

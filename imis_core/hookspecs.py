@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
-    from imis_core.payroll.runs import PayrollRun
+    from imis_core.payroll.runs import HoldRule, PayrollHolds, PayrollRun
     from imis_core.plugins import Manifest
     from imis_core.queries import Query
     from imis_core.reports.reports import Report
@@ -163,4 +163,14 @@ def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:  # type
     leaves out what has an entitlement already and inserts the rest in one statement. What has a source is known by it
     alone: one line for each source and kind, whoever it is paid to by then. Regular lines of persons who were merged
     into others are left out; the others have theirs.
+    """
+
+
+@hookspec
+def imis_payroll_hold_sql(holds: PayrollHolds) -> Sequence[HoldRule]:  # type: ignore[empty-body]
+    """Which entitlements are held when somebody agrees to them: conditions over `holds.entitlements`, with a reason.
+
+    Asked of the plugins that speak for the scheme, once for each payroll that is approved and once for the single
+    entitlements of a scheme that are. An entitlement for which any of the conditions holds is held instead of approved,
+    in the same statement; it is ordered once somebody releases it.
     """

@@ -34,7 +34,7 @@ KERNEL_NOUNS: Final[dict[str, int]] = {
     "jobs": 24, "audit": 25, "events": 26, "registry_imports": 27, "duplicates": 28, "merges": 29, "employers": 30,
     "employments": 31, "cycles": 32, "payrolls": 33, "entitlements": 34, "notifications": 35, "attachments": 36,
     "registration_periods": 37, "cards": 60, "bank_files": 61, "transmissions": 62, "provider_messages": 63,
-    "account_checks": 64, "recoveries": 66,
+    "account_checks": 64, "recoveries": 66, "book_comparisons": 75,
     "logins": 38,
 }  # fmt: skip
 

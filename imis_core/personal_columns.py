@@ -20,6 +20,8 @@ declare(
     audit_entries: digest=blank input=drop | command
     audit_seals: *
     bank_files: | source_kind currency digest
+    book_comparisons: file=file | digest
+    book_differences: order_named=text reference=text | code here there currency amount_there currency_there
     card_revocations: reason=text |
     cards: | serial
     cash_lists: | source_kind digest
@@ -27,7 +29,8 @@ declare(
     claim_current: | scheme
     claim_feedback: note=text | status
     claim_line_checks: | cover_kind
-    claim_line_reviews: justification=text |
+    claim_line_payers: | cover_kind
+    claim_line_reviews: justification=text | cover_kind
     claim_selections: note=text | reason
     claim_states: reason=text |
     claims: | scheme code visit_type facility_level category currency

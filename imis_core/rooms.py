@@ -42,7 +42,7 @@ from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
 from imis_core.notifications.gateways import KERNEL_NOTIFIERS
-from imis_core.payments import cash_lists, recipients, reconciling, reconciling_files
+from imis_core.payments import cash_lists, comparing, comparing_queries, recipients, reconciling, reconciling_files
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
@@ -53,7 +53,7 @@ from imis_core.payments.transmitting import commands as transmitting_commands
 from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
-from imis_core.payroll import cycles
+from imis_core.payroll import cycle_reports, cycles
 from imis_core.payroll import queries as payroll_queries
 from imis_core.payroll.settling import PAYROLL_SOURCE
 from imis_core.person_moves import PERSON_MOVES
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
     from imis_core.queries import Query
+    from imis_core.reports.reports import Report
     from imis_core.routes import Route
 
 
@@ -125,6 +126,7 @@ def imis_register_commands() -> Iterable[Command]:
         *payments_moving.COMMANDS,
         *reconciling.COMMANDS,
         *reconciling_files.COMMANDS,
+        *comparing.COMMANDS,
         *cash_lists.COMMANDS,
         *bank_files.COMMANDS,
         *transmitting_commands.COMMANDS,
@@ -167,6 +169,7 @@ def imis_register_queries() -> Iterable[Query]:
         *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
         *transmitting_queries.QUERIES,
+        *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
         *employment_queries.QUERIES,
@@ -199,6 +202,11 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
 @hookimpl
 def imis_register_routes() -> Iterable[Route]:
     return (*cards_publishing.ROUTES, *webhook.ROUTES)
+
+
+@hookimpl
+def imis_register_reports() -> Iterable[Report]:
+    return cycle_reports.REPORTS
 
 
 @hookimpl

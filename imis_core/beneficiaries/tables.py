@@ -84,6 +84,7 @@ memberships = edited(
     day("left_on", nullable=True),  # the last day in the group
     text("left_reason", nullable=True),
     Index("uq_memberships_person_kind", "person", "kind", unique=True, postgresql_where=sa.text("left_on IS NULL")),
+    Index("ix_memberships_left", "person", postgresql_where=sa.text("left_on IS NOT NULL")),  # who lived where before
     noun="memberships",
     part_of={"column": "group", "as": "members", "by": "person"},  # their changes stand in the group's trail
     scope=lambda table, caller: caller.sees_person_of(table.c.person),

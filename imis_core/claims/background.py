@@ -16,6 +16,7 @@ from imis_core.claims.commands import scheme_problem
 from imis_core.claims.inputs import ProcessedClaims
 from imis_core.claims.processing import process_checked
 from imis_core.claims.states import CHECKED, NUMBERS
+from imis_core.claims.verdicts import COVER, COVER_KIND, LINES_IN_FORCE
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal
@@ -40,12 +41,11 @@ def process_in_background(context: Context, items: tuple[ProcessInBackground, ..
 
 # Of all lines, rejected ones too: a review may have brought one back.
 _COVERS: Final = sa.text(
-    """
-    SELECT t.claim, array_agg(DISTINCT k.cover_kind || ' ' || k.cover) FILTER (WHERE k.cover IS NOT NULL) AS covers
-    FROM core.claim_current t JOIN core.claims c ON c.id = t.claim
-    JOIN core.claim_line_checks k ON k.claim = t.claim
+    f"""
+    SELECT k.claim, array_agg(DISTINCT {COVER_KIND} || ' ' || {COVER}) FILTER (WHERE {COVER} IS NOT NULL) AS covers
+    FROM {LINES_IN_FORCE} JOIN core.claims c ON c.id = k.claim
     WHERE t.scheme = :scheme AND t.state = :checked AND NOT t.awaits_review
-    GROUP BY t.claim, c.target_date, c.code ORDER BY c.target_date, c.code
+    GROUP BY k.claim, c.target_date, c.code ORDER BY c.target_date, c.code
     """
 )
 

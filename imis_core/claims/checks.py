@@ -13,6 +13,7 @@ from datetime import date
 from attrs import field, frozen
 
 from imis_core.claims.entry import EnteredClaim
+from imis_core.claims.payers import Payer
 from imis_core.claims.states import CHECKED, REJECTED
 from imis_core.context import Context
 from imis_core.eligibility.copayments import Visit, matching_copayments
@@ -28,14 +29,13 @@ from imis_core.eligibility.terms import LimitsKey, read_rules
 
 @frozen
 class LineVerdict:
-    """A line after the checks; `cover` pays for it if it passed."""
+    """A line after the checks; `payer` pays for it if it passed, `payers` are all that let it pass if several did."""
 
     rejection: Rejection | None
     quantity_thousandths: int
     list_price_minor: int | None
-    cover: Cover | None
-    copayment: int | None = None
-    members: int | None = None
+    payer: Payer | None = None
+    payers: tuple[Payer, ...] = ()
 
 
 @frozen
@@ -57,6 +57,17 @@ class _Prepared:
     prices: Prices
     members: Mapping[CoverKey, int]  # of covers whose ceiling depends on them
     copayments: Mapping[LimitsKey, int]  # which holds, by package
+    _payers: dict[CoverKey, Payer] = field(factory=dict)
+
+    def payer(self, cover: Cover) -> Payer:
+        """A cover as the lines keep it; made once for all of them."""
+        key = cover.kind, cover.id
+        found = self._payers.get(key)
+        if found is None:
+            copayment = self.copayments.get((cover.package_version, cover.kind))
+            found = Payer(cover.kind, cover.id, cover.package_version, copayment, self.members.get(key))
+            self._payers[key] = found
+        return found
 
 
 @frozen
@@ -132,7 +143,7 @@ def _members_of(covers: Sequence[Cover], on: date, members: Mapping[DayOfCover, 
 def _judge(claim: EnteredClaim, prepared: _Prepared, history: History) -> Verdict:
     case = prepared.case
     if prepared.rejection is not None:
-        lines = tuple(LineVerdict(prepared.rejection, 0, None, None) for _ in claim.lines)
+        lines = tuple(LineVerdict(prepared.rejection, 0, None) for _ in claim.lines)
         return Verdict(REJECTED, prepared.rejection, case.adult, lines)
     judged = []
     approved: dict[int, int] = {}  # by item: earlier lines of the claim count for provisions, never for frequency
@@ -142,12 +153,10 @@ def _judge(claim: EnteredClaim, prepared: _Prepared, history: History) -> Verdic
         found = judge(case, line.item, line.quantity_thousandths, listed, line.price_minor, history, earlier)
         if found.rejection is None:
             approved[line.item.id] = earlier + found.quantity_thousandths
-        cover = found.paid[0] if found.paid is not None else None
-        members = copayment = None
-        if cover is not None:
-            members = prepared.members.get((cover.kind, cover.id))
-            copayment = prepared.copayments.get((cover.package_version, cover.kind))
-        judged.append(LineVerdict(found.rejection, found.quantity_thousandths, listed, cover, copayment, members))
+        payer = None if found.paid is None else prepared.payer(found.paid[0])
+        several = found.rejection is None and len(found.passed) > 1
+        payers = tuple(prepared.payer(cover) for cover, _ in found.passed) if several else ()
+        judged.append(LineVerdict(found.rejection, found.quantity_thousandths, listed, payer, payers))
     if not approved:
         return Verdict(REJECTED, Rejection.ALL_LINES_REJECTED, case.adult, tuple(judged))
     history.add_claim(case.person, case.category, case.on)

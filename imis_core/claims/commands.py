@@ -11,10 +11,18 @@ from imis_core.claims.checks import Checking, Verdict, prepare
 from imis_core.claims.entry import EnteredClaim, References, cases, default_scheme, enter, resolve
 from imis_core.claims.feedback import ask_by_chance
 from imis_core.claims.inputs import CheckedLine, ProcessClaims, ProcessedClaims, SubmitClaim, SubmittedClaim
+from imis_core.claims.payers import columns_of
 from imis_core.claims.processing import process_scheme
 from imis_core.claims.selecting import select_claims
 from imis_core.claims.states import CHECKED, NUMBERS
-from imis_core.claims.tables import claim_current, claim_line_checks, claim_lines, claim_states, claims
+from imis_core.claims.tables import (
+    claim_current,
+    claim_line_checks,
+    claim_line_payers,
+    claim_lines,
+    claim_states,
+    claims,
+)
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import Columns, insert_returning, insert_together
@@ -140,20 +148,25 @@ def _lines(kept: Kept) -> tuple[tuple[sa.Table, Columns], ...]:
         "quantity_thousandths": [r[2].quantity_thousandths for r in rows],
         "price_minor": [r[2].price_minor for r in rows],
     }
-    covers = [r[3].cover for r in rows]
+    payers = [r[3].payer for r in rows]
     checked: Columns = {
         "claim": claim_numbers,
         "line": positions,
         "rejection": [None if r[3].rejection is None else int(r[3].rejection) for r in rows],
         "quantity_thousandths": [r[3].quantity_thousandths for r in rows],
         "list_price_minor": [r[3].list_price_minor for r in rows],
-        "cover_kind": [None if c is None else c.kind for c in covers],
-        "cover": [None if c is None else c.id for c in covers],
-        "package_version": [None if c is None else c.package_version for c in covers],
-        "copayment": [r[3].copayment for r in rows],
-        "members": [r[3].members for r in rows],
+        **columns_of(payers),
     }
-    return (claim_lines, lines), (claim_line_checks, checked)
+    several = [(number, line, n, p) for number, line, _, v in rows for n, p in enumerate(v.payers)]
+    if not several:
+        return (claim_lines, lines), (claim_line_checks, checked)
+    others: Columns = {
+        "claim": [row[0] for row in several],
+        "line": [row[1] for row in several],
+        "ordinal": [row[2] for row in several],
+        **columns_of([row[3] for row in several]),
+    }
+    return (claim_lines, lines), (claim_line_checks, checked), (claim_line_payers, others)
 
 
 def _states(context: Context, kept: Kept) -> tuple[tuple[sa.Table, Columns], ...]:

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.claims.inputs import ShownClaim
-from imis_core.claims.verdicts import LINES_IN_FORCE, REVIEWED_PRICE
+from imis_core.claims.verdicts import COVER_KIND, LINES_IN_FORCE, MEMBERS, PACKAGE_VERSION, REVIEWED_PRICE
 from imis_core.context import Context
 from imis_core.eligibility.terms import NO_LIMITS, Limit, PackageLimits, read_rules
 from imis_core.values import Money
@@ -43,12 +43,13 @@ class LineFacts:
 _LINES: Final = sa.text(
     f"""
     SELECT k.line, l.item, i.frequency_days, k.list_price_minor, {REVIEWED_PRICE} AS reviewed_price_minor,
-           k.cover_kind, k.package_version, g.code AS package, w.valid_from AS version_from, c.currency, c.adult,
+           {COVER_KIND} AS cover_kind, {PACKAGE_VERSION} AS package_version,
+           g.code AS package, w.valid_from AS version_from, c.currency, c.adult,
            c.visit_type, c.facility_level, c.from_date <> c.to_date AS overnight, c.target_date,
-           k.members, list.code AS list_code, list.valid_from AS list_from
+           {MEMBERS} AS members, list.code AS list_code, list.valid_from AS list_from
     FROM {LINES_IN_FORCE} JOIN core.claims c ON c.id = k.claim
     JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line JOIN core.items i ON i.id = l.item
-    LEFT JOIN core.package_versions w ON w.id = k.package_version LEFT JOIN core.packages g ON g.id = w.package
+    LEFT JOIN core.package_versions w ON w.id = {PACKAGE_VERSION} LEFT JOIN core.packages g ON g.id = w.package
     LEFT JOIN LATERAL (
         SELECT p.code, d.valid_from FROM core.provider_price_lists f
         JOIN core.price_lists p ON p.id = f.price_list AND p.currency = c.currency

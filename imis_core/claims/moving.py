@@ -17,13 +17,14 @@ from imis_core.eligibility.rejections import Rejection
 
 @frozen
 class Move:
-    """A claim's next state. `reason`: what the user said, where a move has one."""
+    """A claim's next state. `reason`: what the user said, where a move has one. `valuation`: the one valid from now."""
 
     claim: int
     version: int
     state: str
     rejection: Rejection | None
     review: int
+    valuation: int
     reason: str | None
 
 
@@ -37,21 +38,24 @@ class ClaimRow:
     state: str
     version: int
     review: int
+    valuation: int
 
     def moved(self, state: str, rejection: Rejection | None = None, reason: str | None = None) -> Move:
         """Note the move here and give it, to be written with the others."""
         self.state, self.version = state, self.version + 1
-        return Move(self.id, self.version, state, rejection, self.review, reason)
+        return Move(self.id, self.version, state, rejection, self.review, self.valuation, reason)
 
 
 _LOCK: Final = sa.text(
-    "SELECT claim, state, version, review FROM core.claim_current WHERE claim = ANY(:claims) ORDER BY claim FOR UPDATE"
+    "SELECT claim, state, version, review, valuation FROM core.claim_current WHERE claim = ANY(:claims) "
+    "ORDER BY claim FOR UPDATE"
 )
 _MOVE: Final = sa.text(
     """
-    UPDATE core.claim_current t SET state = n.state, version = n.version, review = n.review, awaits_review = false
+    UPDATE core.claim_current t SET state = n.state, version = n.version, review = n.review, valuation = n.valuation,
+        awaits_review = false
     FROM unnest(CAST(:claims AS bigint[]), CAST(:states AS smallint[]), CAST(:versions AS int[]),
-                CAST(:reviews AS int[])) AS n(claim, state, version, review)
+                CAST(:reviews AS int[]), CAST(:valuations AS int[])) AS n(claim, state, version, review, valuation)
     WHERE t.claim = n.claim
     """
 )
@@ -67,7 +71,8 @@ def locked_claims(context: Context, names: Iterable[str]) -> dict[str, ClaimRow]
     rows: dict[int, ClaimRow] = {}
     for _, row in found:
         now: Any = stand[row.id]
-        rows.setdefault(row.id, ClaimRow(row.id, row.code, row.scheme, NAMES[now.state], now.version, now.review))
+        stands = ClaimRow(row.id, row.code, row.scheme, NAMES[now.state], now.version, now.review, now.valuation)
+        rows.setdefault(row.id, stands)
     return {name: rows[row.id] for name, row in found}
 
 
@@ -95,5 +100,6 @@ def move_claims(context: Context, moves: Sequence[Move]) -> None:
             "states": [NUMBERS[move.state] for move in last.values()],
             "versions": [move.version for move in last.values()],
             "reviews": [move.review for move in last.values()],
+            "valuations": [move.valuation for move in last.values()],
         },
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -149,8 +149,14 @@ def _free_claims(context: Context, item: RequestPayment, provider: int | None) -
         claim_current.c.scheme == item.scheme, claims.c.target_date.between(item.from_, item.to), context.scoped(claims)
     )
     locked = context.execute(wanted if provider is None else wanted.where(claims.c.provider == provider)).all()
-    taken = set(context.execute(_IN_OPEN_REQUESTS, {"claims": [row.id for row in locked]}).scalars())
+    taken = in_open_requests(context, (row.id for row in locked))
     return [row for row in locked if row.id not in taken]
+
+
+def in_open_requests(context: Context, numbers: Iterable[int]) -> set[int]:
+    """Which claims a payment request holds, one that was not rejected; asked after they are locked."""
+    wanted = list(numbers)
+    return set(context.execute(_IN_OPEN_REQUESTS, {"claims": wanted}).scalars()) if wanted else set()
 
 
 def _locked(context: Context, name: str, wanted: str) -> Any:
@@ -289,4 +295,4 @@ def find_batch(context: Context, name: str) -> Batch | None:
 CLAIMS_SOURCE: Final = SourceKind(SOURCE, find_batch, settle)
 COMMANDS = (request_payment, approve_payment, reject_payment)
 
-__all__ = ["CLAIMS_SOURCE", "COMMANDS", "SOURCE", "settle"]
+__all__ = ["CLAIMS_SOURCE", "COMMANDS", "SOURCE", "in_open_requests", "settle"]

@@ -7,12 +7,13 @@ their keys, so that two workers never both spend the last unit. What is computed
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 import numpy as np
 import sqlalchemy as sa
 
+from imis_core.claims.counters import lock_usage, write_usage
 from imis_core.claims.inputs import ProcessedClaims
 from imis_core.claims.states import CHECKED, CLAIM_STATES, NAMES, NUMBERS, VALUATED
 from imis_core.claims.stored_lines import StoredLines, read_lines
@@ -21,7 +22,6 @@ from imis_core.context import Context
 from imis_core.database.numbers import Ints, insert_numbers
 from imis_core.eligibility.drawing import ClaimColumns, Plan, plan_valuation
 from imis_core.eligibility.terms import read_rules
-from imis_core.eligibility.usage import UsageKey
 from imis_core.eligibility.valuation import MILLI, ValuedColumns
 from imis_core.errors import Refusal, not_found
 from imis_core.ledger.book import EXPENSE, PAYABLE, post
@@ -45,24 +45,6 @@ _CHECKED_AMONG: Final = sa.text(
 )
 _NAMED_CLAIMS: Final = sa.text(
     f"SELECT {_COLUMNS} WHERE t.claim = ANY(:claims) ORDER BY c.target_date, c.code FOR UPDATE OF t"
-)
-_LOCK_USAGE: Final = sa.text(
-    """
-    INSERT INTO core.cover_usage AS u (cover_kind, cover, person, counter, used)
-    SELECT k, c, p, n, 0 FROM unnest(CAST(:kinds AS text[]), CAST(:covers AS bigint[]), CAST(:persons AS bigint[]),
-                                     CAST(:counters AS text[])) AS keys(k, c, p, n) ORDER BY 1, 2, 3, 4
-    ON CONFLICT (cover_kind, cover, person, counter) DO UPDATE SET used = u.used
-    RETURNING cover_kind, cover, person, counter, used
-    """
-)
-_SET_USAGE: Final = sa.text(
-    """
-    UPDATE core.cover_usage u SET used = n.used
-    FROM unnest(CAST(:kinds AS text[]), CAST(:covers AS bigint[]), CAST(:persons AS bigint[]),
-                CAST(:counters AS text[]), CAST(:used AS bigint[])) AS n(cover_kind, cover, person, counter, used)
-    WHERE (u.cover_kind, u.cover, u.person, u.counter) = (n.cover_kind, n.cover, n.person, n.counter)
-      AND u.used <> n.used
-    """
 )
 _MOVE: Final = sa.text(
     """
@@ -117,7 +99,7 @@ def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any]
         if name not in known:
             return not_found(f"claims.{index}", "claim", name)
     shown = {row.id: row.code for row in known.values()}
-    rows = context.execute(_NAMED_CLAIMS, {"claims": sorted(shown)}).all()
+    rows = claim_rows(context, shown)
     for row in rows:
         if NAMES[row.state] not in VALUED_FROM:
             return CLAIM_STATES.refusal(f"the claim {shown[row.id]!r}", NAMES[row.state], VALUATED)
@@ -127,13 +109,18 @@ def _named(context: Context, scheme: str, names: Sequence[str]) -> Sequence[Any]
     return rows
 
 
+def claim_rows(context: Context, numbers: Iterable[int]) -> Sequence[Any]:
+    """Claims by number as valuation takes them, in its order, locked."""
+    return context.execute(_NAMED_CLAIMS, {"claims": sorted(numbers)}).all()
+
+
 def _value_chunk(context: Context, scheme: str, rows: Sequence[Any]) -> int:
     if not rows:
         return 0
     stored = read_lines(context, [row.id for row in rows], [row.valuation for row in rows])
     plan = plan_of(context, scheme, rows, stored)
-    valued, used = plan.value(_lock_usage(context, plan.keys))
-    _write_usage(context, used)
+    valued, used = plan.value(lock_usage(context, plan.keys))
+    write_usage(context, used)
     payable = _write_results(context, rows, stored, plan, valued)
     before = int(stored.lines.payable_minor.sum())
     post(context, scheme, "claims.process", {EXPENSE: payable - before, PAYABLE: before - payable})
@@ -149,7 +136,7 @@ def plan_of(context: Context, scheme: str, rows: Sequence[Any], stored: StoredLi
 
 
 def claim_columns(rows: Sequence[Any]) -> ClaimColumns:
-    """Claims as the valuation takes them; those that have been valuated before are computed again, each alone."""
+    """Claims as the valuation takes them; those that have been valuated before are computed again."""
     return ClaimColumns(
         person=np.array([row.person for row in rows], dtype=np.int64),
         visit_type=[row.visit_type for row in rows],
@@ -157,26 +144,8 @@ def claim_columns(rows: Sequence[Any]) -> ClaimColumns:
         adult=[row.adult for row in rows],
         overnight=[row.overnight for row in rows],
         facility_level=[row.facility_level for row in rows],
-        alone=[row.valuation > 0 for row in rows],
-    )
-
-
-def _lock_usage(context: Context, keys: Sequence[UsageKey]) -> dict[UsageKey, int]:
-    """What the counters show, locked until the commit, in the order of their keys."""
-    if not keys:
-        return {}
-    kinds, covers, persons, counters = (list(column) for column in zip(*keys, strict=True))
-    rows = context.execute(_LOCK_USAGE, {"kinds": kinds, "covers": covers, "persons": persons, "counters": counters})
-    return {(r.cover_kind, r.cover, r.person, r.counter): r.used for r in rows}
-
-
-def _write_usage(context: Context, used: Mapping[UsageKey, int]) -> None:
-    if not used:
-        return
-    kinds, covers, persons, counters = (list(column) for column in zip(*used, strict=True))
-    context.execute(
-        _SET_USAGE,
-        {"kinds": kinds, "covers": covers, "persons": persons, "counters": counters, "used": list(used.values())},
+        alone=[False] * len(rows),
+        again=[row.valuation > 0 for row in rows],
     )
 
 
@@ -239,4 +208,4 @@ def _by_claim(of_claim: Ints, amounts: Ints, claims_: int) -> Ints:
     return total
 
 
-__all__ = ["CHUNK", "claim_columns", "plan_of", "process_checked", "process_scheme"]
+__all__ = ["CHUNK", "claim_columns", "claim_rows", "plan_of", "process_checked", "process_scheme"]

@@ -1,7 +1,8 @@
 """The medical review: a person with the knowledge decides on lines that passed the checks, each with a justification.
 
-It lowers quantities and prices or rejects; it never raises what the checks allowed, and values nothing itself.
-Source: health_insurance.md 4 (code -1) and 5.4 (the reviewer's price goes before all others).
+It lowers quantities and prices or rejects; it never raises what the checks allowed, and values nothing itself. Where
+several policies let a line pass, its price decides anew which of them pays.
+Source: health_insurance.md 4 (code -1), 5.1 (the payer) and 5.4 (the reviewer's price goes before all others).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from attrs import define, frozen
 
 from imis_core.claims.inputs import ShownClaim
 from imis_core.claims.moving import ClaimRow, Move, locked_claims, move_claims
+from imis_core.claims.payers import Choices, Payer, columns_of, read_choices
 from imis_core.claims.queries import shown_claims
 from imis_core.claims.states import CHECKED, CLAIM_STATES, REJECTED
 from imis_core.claims.tables import claim_line_reviews, claim_reviews
@@ -62,6 +64,7 @@ class _Line:
     quantity_thousandths: int
     price_minor: int | None
     justification: str | None = None
+    payer: Payer | None = None  # None: the one that the checks chose
 
 
 @frozen
@@ -77,7 +80,8 @@ _LINES: Final = sa.text(
     f"""
     SELECT k.claim, k.line, i.code AS item, l.quantity_thousandths AS asked_thousandths,
            l.price_minor AS asked_price_minor, {REJECTION} AS rejection, {QUANTITY} AS quantity_thousandths,
-           {REVIEWED_PRICE} AS price_minor, v.justification
+           {REVIEWED_PRICE} AS price_minor, v.justification, v.cover_kind, v.cover, v.package_version, v.copayment,
+           v.members
     FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
     JOIN core.items i ON i.id = l.item WHERE k.claim = ANY(:claims) ORDER BY k.claim, k.line
     """
@@ -89,14 +93,16 @@ def review(context: Context, items: tuple[ReviewClaim, ...]) -> list[ShownClaim 
     """Decide on lines of checked claims: quantity, price or rejection, each with a justification."""
     known = locked_claims(context, [item.claim for item in items])
     lines: dict[int, list[_Line]] = {}
-    for row in context.execute(_LINES, {"claims": sorted({claim.id for claim in known.values()})}).mappings():
-        lines.setdefault(row["claim"], []).append(_Line(**{k: v for k, v in row.items() if k != "claim"}))
+    for row in context.execute(_LINES, {"claims": sorted({claim.id for claim in known.values()})}):
+        lines.setdefault(row.claim, []).append(_line(row))
+    repriced = {item.claim for item in items if any(line.price is not None for line in item.lines)}
+    choices = read_choices(context, (known[name].id for name in repriced if name in known))
     reviews: list[_Review] = []
     moves: list[Move] = []
     outcomes: list[Any] = []
     for item in items:
         claim = known.get(item.claim)
-        outcome = _reviewed(context, item, claim, lines)
+        outcome = _reviewed(context, item, claim, lines, choices)
         if isinstance(outcome, Refusal):
             outcomes.append(outcome)
             continue
@@ -111,8 +117,18 @@ def review(context: Context, items: tuple[ReviewClaim, ...]) -> list[ShownClaim 
     return [shown[outcome] if isinstance(outcome, int) else outcome for outcome in outcomes]
 
 
+def _line(row: Any) -> _Line:
+    payer = None
+    if row.cover is not None:
+        payer = Payer(row.cover_kind, row.cover, row.package_version, row.copayment, row.members)
+    return _Line(
+        row.line, row.item, row.asked_thousandths, row.asked_price_minor, row.rejection, row.quantity_thousandths,
+        row.price_minor, row.justification, payer,
+    )  # fmt: skip
+
+
 def _reviewed(
-    context: Context, item: ReviewClaim, claim: ClaimRow | None, lines: dict[int, list[_Line]]
+    context: Context, item: ReviewClaim, claim: ClaimRow | None, lines: dict[int, list[_Line]], choices: Choices
 ) -> list[_Line] | Refusal:
     """The lines of a claim after a review, as copies; or why it is refused."""
     if claim is None:
@@ -127,7 +143,12 @@ def _reviewed(
     for index, said in enumerate(item.lines):
         found = _decide(said, after, context.settings.currency_of(claim.scheme), spoken)
         problems += [problem.at(f"lines.{index}") for problem in found]
-    return invalid(*problems) if problems else after
+    if problems:
+        return invalid(*problems)
+    for line in after:
+        if line.line in spoken and line.price_minor is not None:
+            line.payer = choices.at((claim.id, line.line), line.price_minor) or line.payer
+    return after
 
 
 def _decide(said: ReviewedLine, lines: Sequence[_Line], currency: str, spoken: set[int]) -> list[Problem]:
@@ -225,6 +246,7 @@ def _write(context: Context, reviews: Sequence[_Review], moves: Sequence[Move]) 
             "quantity_thousandths": [line.quantity_thousandths for _, line in rows],
             "price_minor": [line.price_minor for _, line in rows],
             "justification": [line.justification for _, line in rows],
+            **columns_of([line.payer for _, line in rows]),
         },
     )
     move_claims(context, moves)

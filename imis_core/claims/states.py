@@ -22,7 +22,8 @@ CLAIM_STATES: Final = StateTable(
         CHECKED: (CHECKED, PROCESSED, VALUATED, REJECTED, WITHDRAWN),
         REJECTED: (),
         PROCESSED: (VALUATED,),
-        VALUATED: (VALUATED, PAID),  # computed again while unpaid, with the same result
+        # Computed again while unpaid, with the same result; taken back while no payment was asked for.
+        VALUATED: (VALUATED, PAID, WITHDRAWN),
         PAID: (VALUATED,),  # a payment that came back: the debt stands again
         WITHDRAWN: (),
     },

@@ -8,7 +8,17 @@ from typing import Final
 import numpy as np
 from attrs import frozen
 
-from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION, REVIEWED_PRICE
+from imis_core.claims.verdicts import (
+    COPAYMENT,
+    COVER,
+    COVER_KIND,
+    LINES_IN_FORCE,
+    MEMBERS,
+    PACKAGE_VERSION,
+    QUANTITY,
+    REJECTION,
+    REVIEWED_PRICE,
+)
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND
 from imis_core.database.bulk import array_literal
@@ -32,8 +42,8 @@ _NAMES: Final = (
 _LINES: Final = f"""
     SELECT b.position - 1, l.service::int::bigint, k.line::bigint, {QUANTITY}, l.quantity_thousandths, l.price_minor,
            coalesce(k.list_price_minor, -1), coalesce({REVIEWED_PRICE}, -1), l.item,
-           coalesce(array_position(CAST(%(kinds)s AS text[]), k.cover_kind), 0)::bigint - 1, k.cover,
-           k.package_version, coalesce(k.copayment, -1)::bigint, coalesce(k.members, -1)::bigint,
+           coalesce(array_position(CAST(%(kinds)s AS text[]), {COVER_KIND}), 0)::bigint - 1, {COVER},
+           {PACKAGE_VERSION}, coalesce({COPAYMENT}, -1)::bigint, coalesce({MEMBERS}, -1)::bigint,
            coalesce(r.deducted_milli, 0), coalesce(r.payable_minor, 0)
     FROM {LINES_IN_FORCE} JOIN core.claim_lines l ON l.claim = k.claim AND l.line = k.line
     JOIN unnest(CAST(%(claims)s AS bigint[]), CAST(%(valuations)s AS int[]))
@@ -42,7 +52,7 @@ _LINES: Final = f"""
     WHERE {REJECTION} IS NULL
 """
 _KINDS: Final = (
-    "SELECT DISTINCT cover_kind FROM core.claim_line_checks WHERE rejection IS NULL AND claim = ANY(%(claims)s)"
+    f"SELECT DISTINCT {COVER_KIND} FROM {LINES_IN_FORCE} WHERE k.rejection IS NULL AND k.claim = ANY(%(claims)s)"
 )
 
 

@@ -102,6 +102,27 @@ claim_line_reviews = mass(
     Column("quantity_thousandths", sa.BigInteger, nullable=False),  # approved
     minor("price_minor", nullable=True),  # the reviewer's, per unit; null: as the terms say
     text("justification", nullable=True),  # of the last review that spoke of the line; null: none did
+    # The cover that pays at this price, with what the checks keep of theirs; null: the one that the checks chose.
+    text("cover_kind", nullable=True),
+    Column("cover", sa.BigInteger, nullable=True),
+    Column("package_version", sa.BigInteger, nullable=True),
+    Column("copayment", sa.SmallInteger, nullable=True),
+    Column("members", sa.Integer, nullable=True),
+)
+
+# The covers that let a line pass where more than one did, in order of the person's effective date: among them a review
+# that sets a price finds the one that pays (`claims.payers`).
+claim_line_payers = mass(
+    "claim_line_payers",
+    metadata,
+    reference("claim", "claims", primary_key=True),
+    Column("line", sa.SmallInteger, primary_key=True),
+    Column("ordinal", sa.SmallInteger, primary_key=True),
+    text("cover_kind"),
+    Column("cover", sa.BigInteger, nullable=False),
+    Column("package_version", sa.BigInteger, nullable=False),
+    Column("copayment", sa.SmallInteger, nullable=True),
+    Column("members", sa.Integer, nullable=True),
 )
 
 claim_states = mass(

@@ -15,3 +15,9 @@ LINES_IN_FORCE: Final = """
 REJECTION: Final = "(CASE WHEN v.claim IS NULL THEN k.rejection ELSE v.rejection END)"
 QUANTITY: Final = "coalesce(v.quantity_thousandths, k.quantity_thousandths)"  # approved, in thousandths
 REVIEWED_PRICE: Final = "v.price_minor"  # null: the reviewer set none
+# The cover that pays: that of the review, if its price made another one pay, with what goes with it.
+COVER_KIND: Final = "coalesce(v.cover_kind, k.cover_kind)"
+COVER: Final = "coalesce(v.cover, k.cover)"
+PACKAGE_VERSION: Final = "coalesce(v.package_version, k.package_version)"
+COPAYMENT: Final = "(CASE WHEN v.cover IS NULL THEN k.copayment ELSE v.copayment END)"
+MEMBERS: Final = "(CASE WHEN v.cover IS NULL THEN k.members ELSE v.members END)"

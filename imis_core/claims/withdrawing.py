@@ -1,7 +1,8 @@
 """A claim that its maker takes back, and a rejected one that is made anew. Neither changes what was decided before.
 
-A withdrawn claim uses up nothing any more; its code stays taken. A restored claim is a new one with a code of its own,
-checked by today's state, that names the rejected one. Source: health_insurance.md 4 (states).
+A withdrawn claim uses up nothing any more, and owes nothing if it was valuated; its code stays taken. A restored claim
+is a new one with a code of its own, checked by today's state, that names the rejected one.
+Source: health_insurance.md 4 (states).
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from imis_core.claims.commands import take_in
 from imis_core.claims.entry import resolve
 from imis_core.claims.inputs import LineInput, SubmitClaim, SubmittedClaim
 from imis_core.claims.moving import ClaimRow, Move, locked_claims, move_claims
-from imis_core.claims.states import CLAIM_STATES, REJECTED, VOID_NUMBERS, WITHDRAWN
+from imis_core.claims.paying import in_open_requests
+from imis_core.claims.releasing import release
+from imis_core.claims.states import CLAIM_STATES, REJECTED, VALUATED, VOID_NUMBERS, WITHDRAWN
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found
@@ -39,10 +42,17 @@ class WithdrawnClaim:
 
 @command("claims.withdraw", input=WithdrawClaim, result=WithdrawnClaim)
 def withdraw(context: Context, items: tuple[WithdrawClaim, ...]) -> list[WithdrawnClaim | Refusal]:
-    """Take back claims that are not valuated yet, with a reason; what they used up is free again."""
+    """Take back claims that nobody asked the payment of, with a reason; what they used up is free again.
+
+    What valuated ones took of deductibles and ceilings goes back, and what they owed is owed no more; other claims stay
+    as they were valuated.
+    """
     known = locked_claims(context, [item.claim for item in items])
+    valuated = [claim for claim in known.values() if claim.state == VALUATED]
+    asked_for = in_open_requests(context, (claim.id for claim in valuated))
     outcomes: list[WithdrawnClaim | Refusal] = []
     moves: list[Move] = []
+    taken_back: dict[str, list[int]] = {}  # valuated ones by scheme
     for item in items:
         claim = known.get(item.claim)
         if claim is None:
@@ -51,9 +61,17 @@ def withdraw(context: Context, items: tuple[WithdrawClaim, ...]) -> list[Withdra
             outcomes.append(invalid(Problem("reason", "required", "say why the claim is withdrawn")))
         elif not CLAIM_STATES.allows(claim.state, WITHDRAWN):
             outcomes.append(CLAIM_STATES.refusal(f"the claim {claim.code!r}", claim.state, WITHDRAWN))
+        elif claim.id in asked_for:
+            message = f"the payment of the claim {claim.code!r} was asked for; it is free once that request is rejected"
+            outcomes.append(Refusal("claims.payment_requested", message))
         else:
+            if claim.state == VALUATED:
+                taken_back.setdefault(claim.scheme, []).append(claim.id)
+                claim.valuation += 1
             moves.append(claim.moved(WITHDRAWN, reason=item.reason.strip()))
             outcomes.append(WithdrawnClaim(code=claim.code, status=WITHDRAWN))
+    for scheme, numbers in sorted(taken_back.items()):
+        release(context, scheme, numbers)
     move_claims(context, moves)
     return outcomes
 

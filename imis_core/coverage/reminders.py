@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from attrs import frozen
 
+from imis_core.audit import request_digest, write_entry
 from imis_core.benefit_packages.lookup import Version
 from imis_core.context import Context
 from imis_core.coverage.enrolment import Renew, versions_of_renewals
@@ -117,6 +118,7 @@ def _chunk(app: Application, kind: str, first: date, last: date, after: int) -> 
             else [_told(context, policies[n], EXPIRY, of.get(n)) for n in ids]
         )
         _keep(context, told)
+        write_entry(context, len(told), 0, request_digest(REMIND, [kind, ids]), None)
         return int(ids[-1])
 
 

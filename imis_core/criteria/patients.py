@@ -1,7 +1,8 @@
 """Expressions about patients of claims as SQL: a person's names, then the household's, and those of claim and facility.
 
-Each row has a day of its own, the claim's target date, so a household's members are grouped for each row. Everything
-else is as in `compiling`.
+Each row has a day of its own, the claim's target date, so a household's members are grouped for each row. The household
+is the one that the patient lived in on that day, also if he or she left it since or died; its members are those of
+today. Everything else is as in `compiling`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from datetime import date
 from typing import Final
 
 import sqlalchemy as sa
+from sqlalchemy.sql.selectable import LateralFromClause
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
@@ -33,7 +35,7 @@ class Patients:
     def __init__(self, context: Context, on: sa.ColumnElement[date], facts: Mapping[str, Sql]) -> None:
         attributes = context.settings.deployment.attributes
         self._place = locations.alias("patients_place")
-        self._membership = memberships.alias("patients_membership")
+        self._membership = _membership_on(on)
         self._group = groups.alias(_GROUP)
         # By name: the group of the row around the lateral select.
         self._members = Members(context, sa.literal_column(f"ARRAY[{_GROUP}.id]"), "patients_members")
@@ -64,10 +66,25 @@ class Patients:
     def from_clause(self) -> sa.FromClause:
         """Persons with everything that was asked of them; one row per person."""
         m = self._membership
-        own = sa.and_(m.c.person == persons.c.id, m.c.kind == HOUSEHOLD_KIND, m.c.left_on.is_(None))
         clause: sa.FromClause = (
-            persons.outerjoin(m, own)
+            persons.outerjoin(m, sa.true())
             .outerjoin(self._group, self._group.c.id == m.c.group)
             .outerjoin(self._place, self._place.c.id == persons.c.place)
         )
         return clause.outerjoin(self._members.of_each(), sa.true()) if self._members.used else clause
+
+
+def _membership_on(on: sa.ColumnElement[date]) -> LateralFromClause:
+    """The household of a person of the row around on a day: of those not left before, the one that is left first.
+
+    One who was entered later than the day counts from the beginning, as the policy does.
+    """
+    m = memberships.c
+    return (
+        sa.select(m.group, m.relationship, m.recipient)
+        .where(m.person == persons.c.id, m.kind == HOUSEHOLD_KIND, sa.or_(m.left_on.is_(None), m.left_on >= on))
+        .order_by(m.left_on.asc().nulls_last(), m.id)
+        .limit(1)
+        .correlate(persons)
+        .lateral("patients_membership")
+    )

@@ -35,8 +35,8 @@ _SCOPES: Final = ("general", "inpatient", "outpatient")
 class ClaimColumns:
     """Claims, one element each. `alone`: it draws on counters of its own, with what is left of the shared ones.
 
-    So a claim that is computed again takes the same as before: what it left, others could have; where it left nothing,
-    others after it got nothing.
+    `again`: it was valuated before and is alone with just what it took then, whatever others took or gave back since.
+    So it takes the same: lines that were cut take what was left for them, and all others are below that anyhow.
     """
 
     person: Ints
@@ -46,6 +46,7 @@ class ClaimColumns:
     overnight: Sequence[bool]
     facility_level: Sequence[str | None]
     alone: Sequence[bool]
+    again: Sequence[bool]
 
 
 @frozen
@@ -83,9 +84,10 @@ class _Drawn:
     before: Ints
     keys: Sequence[UsageKey | None]  # None: the treatment itself, which nothing else uses up
     alone: Sequence[bool]
+    again: Sequence[bool]
 
     def pool(self, used: Mapping[UsageKey, int]) -> Pool:
-        """With what the counters show. Alone, a claim has what it took before and what is left now."""
+        """With what the counters show. Alone, a claim has what is left now; computed again, what it took before."""
         shown = [0 if key is None else used.get(key, 0) for key in self.keys]
         limit = self.limit
         if any(alone and key is not None for key, alone in zip(self.keys, self.alone, strict=True)):
@@ -98,7 +100,7 @@ class _Drawn:
             for line, counter in enumerate(of_line):
                 if counter >= 0 and self.alone[counter] and self.keys[counter] is not None:
                     left = max(0, limits[line] - shown[counter])
-                    limits[line] = min(took[counter] + left, INT64_MAX)
+                    limits[line] = took[counter] if self.again[counter] else left
             limit = _ints(limits)
             shown = [
                 0 if alone and key is not None else amount
@@ -107,7 +109,7 @@ class _Drawn:
         return Pool(self.of_line, limit, _ints(shown))
 
     def add(self, taken: Ints, used: dict[UsageKey, int]) -> None:
-        """Count what lines took, beyond what they had taken before."""
+        """Count what lines took, beyond what they had taken before: less, if they took more then."""
         more = np.zeros(len(self.keys), dtype=np.int64)
         inside = self.of_line >= 0
         np.add.at(more, self.of_line[inside], (taken - self.before)[inside])
@@ -149,6 +151,13 @@ class Plan:
         self.deductible.add(valued.deducted_milli, after)
         self.ceiling.add(valued.payable_minor, after)
         return valued, after
+
+    def given_back(self, used: Mapping[UsageKey, int]) -> dict[UsageKey, int]:
+        """What is used once the lines take nothing of what they took before."""
+        after, nothing = dict(used), np.zeros(len(self.quantity_thousandths), dtype=np.int64)
+        self.deductible.add(nothing, after)
+        self.ceiling.add(nothing, after)
+        return after
 
 
 def plan_valuation(
@@ -214,7 +223,8 @@ class _Packages:
         count = len(lines.claim)
         self._lines = lines
         self._person = claims.person[lines.claim] if count else lines.claim
-        self._alone = np.array(claims.alone, dtype=bool)[lines.claim]
+        self._again = np.array(claims.again, dtype=bool)[lines.claim]
+        self._alone = np.array(claims.alone, dtype=bool)[lines.claim] | self._again
         self.keep = np.full(count, SHARE_WHOLE, dtype=np.int64)
         self.copaid, self.cap = _none(count), _none(count)
         self._level = {name: np.zeros(count, dtype=np.int64) for name in ("deductible", "ceiling")}
@@ -289,7 +299,8 @@ class _Packages:
                     f"{name}.{_SCOPES[scope[line]]}",
                 )
             )  # fmt: skip
-        return _Drawn(of_line, self._limit[name], before, keys, alone[first].tolist())
+        again = self._again[inside][first].tolist()
+        return _Drawn(of_line, self._limit[name], before, keys, alone[first].tolist(), again)
 
 
 def _distinct(*columns: Ints) -> tuple[Ints, Ints]:

@@ -173,6 +173,7 @@ def _value(
             overnight=[False] * count,
             facility_level=[level] * count,
             alone=[True] * count,
+            again=[False] * count,
         ),
         LinesToValue(
             claim=np.arange(count),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
+from typing import TypeVar
 
 from imis_core.catalogue.lookup import ItemRow
 from imis_core.eligibility.covers import Cover
@@ -64,12 +65,20 @@ def covering(
     return found
 
 
-def paying_cover(found: Sequence[Candidate], listed_minor: int | None, asked_minor: int | None) -> Candidate:
+Who = TypeVar("Who")
+
+
+def paying_cover(
+    found: Sequence[tuple[Who, LineTerms]],
+    listed_minor: int | None,
+    asked_minor: int | None,
+    reviewed_minor: int | None = None,
+) -> tuple[Who, LineTerms]:
     """Of the covers that let a line pass the one that pays, and its terms.
 
     The best share and the best fixed limit are compared at the unit price: of what is asked and of what is listed; one
-    that is left out (nobody asks, as in a question about eligibility) is the other. Among equals the first by the
-    person's effective date. Source: health_insurance.md 5.1.
+    that is left out (nobody asks, as in a question about eligibility) is the other. A reviewer's price goes before
+    both. Among equals the first by the person's effective date. Source: health_insurance.md 5.1, 5.4.
     """
     if len(found) == 1:
         return found[0]
@@ -83,8 +92,8 @@ def paying_cover(found: Sequence[Candidate], listed_minor: int | None, asked_min
         return alone
     if share[1].share_micro == SHARE_WHOLE:
         return share
-    by_limit = unit_price(limit[1], listed_minor, asked_minor)
-    by_share = unit_price(share[1], listed_minor, asked_minor)
+    by_limit = unit_price(limit[1], listed_minor, asked_minor, reviewed_minor)
+    by_share = unit_price(share[1], listed_minor, asked_minor, reviewed_minor)
     # What the patient pays of one unit, in minor units x 100 % x 10**6. A limit above the price leaves nothing.
     at_most = limit[1].fixed_limit_minor or INT64_MAX
     left_by_limit = max(0, by_limit - at_most) * SHARE_WHOLE
@@ -93,11 +102,15 @@ def paying_cover(found: Sequence[Candidate], listed_minor: int | None, asked_min
     return limit if above or left_by_limit < left_by_share else share
 
 
-def unit_price(terms: LineTerms, listed_minor: int | None, asked_minor: int | None) -> int:
-    """The price of one unit: as asked if the terms say so, else the list's, at most what was asked.
+def unit_price(
+    terms: LineTerms, listed_minor: int | None, asked_minor: int | None, reviewed_minor: int | None = None
+) -> int:
+    """The price of one unit: the reviewer's, else what is asked if the terms say so, else the list's, at most as asked.
 
     Source: health_insurance.md 5.4.
     """
+    if reviewed_minor is not None:
+        return reviewed_minor
     if terms.price_origin == "provider" and asked_minor is not None:
         return asked_minor
     return min((price for price in (listed_minor, asked_minor) if price is not None), default=0)

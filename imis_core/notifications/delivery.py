@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 from attrs import frozen
 
+from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.jobs_kinds import Job
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
@@ -97,6 +98,8 @@ def _deliver_chunk(app: Application, attempts: int | None, after: int) -> int | 
                 "audit": audit,
             },
         )
+        digest = request_digest(DELIVER, [[row.id, state] for row, state in zip(rows, states, strict=True)])
+        write_entry(context, len(rows), 0, digest, None)
         waiting = {row.attempts + 1 for row, state in zip(rows, states, strict=True) if state == "queued"}
         for tried in sorted(waiting):
             pause = FIRST_PAUSE * 3 ** (tried - 1)

@@ -188,3 +188,36 @@ bank_file_orders = mass(
     reference("order", "orders", primary_key=True),
     reference("file", "bank_files", index=True),
 )
+
+# Our orders beside the books of a payment provider: what was compared, and every difference.
+book_comparisons = mass(
+    "book_comparisons",
+    metadata,
+    identity(),
+    reference("payment_provider", "payment_providers"),
+    text("file"),
+    text("digest"),
+    Column("rows", sa.Integer, nullable=False),
+    day("compared_on"),
+    Column("audit", sa.BigInteger, nullable=False),
+    noun="book_comparisons",
+)
+
+book_differences = mass(
+    "book_differences",
+    metadata,
+    identity(),
+    reference("comparison", "book_comparisons", index=True),
+    Column("place", sa.Integer, nullable=True),  # of the row in the file, from 1; null: the statement has no row of it
+    text("order_named", nullable=True),
+    Column("order", sa.BigInteger, nullable=True),
+    text("code"),
+    text("here", nullable=True),  # the order's state
+    text("there", nullable=True),  # what the statement says of it
+    minor("amount_minor", nullable=True),
+    text("currency", nullable=True),
+    text("amount_there", nullable=True),
+    text("currency_there", nullable=True),
+    text("reference", nullable=True),
+    Column("audit", sa.BigInteger, nullable=False),
+)

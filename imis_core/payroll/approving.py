@@ -12,7 +12,7 @@ from imis_core.context import Context
 from imis_core.errors import Refusal
 from imis_core.payments.orders import move_orders_of
 from imis_core.payroll.budgets import locked_budgets, move_budgets
-from imis_core.payroll.owing import SOURCE, order, owed_in_all, post_expense
+from imis_core.payroll.owing import SOURCE, hold_rules, order, owed_in_all, post_expense
 from imis_core.payroll.reach import whole_payrolls
 from imis_core.payroll.recovering import taken_by_orders_of, taken_of
 from imis_core.payroll.showing import PayrollShown, find_payroll, set_state, show
@@ -60,10 +60,11 @@ def _approve(context: Context, name: str) -> PayrollShown | Refusal:
         return same_person()
     with whole_payrolls(context):
         budget = locked_budgets(context, (payroll.package,))[payroll.package]
-        amount = order(context, payroll.scheme, payroll.id, _GENERATED, available=budget.limit)
+        rules = hold_rules(context, payroll.scheme)
+        amount = order(context, payroll.scheme, payroll.id, _GENERATED, available=budget.limit, rules=rules)
         if amount == 0 and budget.limit is not None:
             # Nothing was ordered: there was nothing to order, or it is more than the budget has left.
-            refusal = budget.refusal(context, payroll.scheme, owed_in_all(context, payroll.id, _GENERATED))
+            refusal = budget.refusal(context, payroll.scheme, owed_in_all(context, payroll.id, _GENERATED, rules))
             if refusal is not None:
                 return refusal
         move_budgets(context, {payroll.package: (amount, 0)})

@@ -19,6 +19,7 @@ from imis_core.payroll.budgets import Budget, locked_budgets, move_budgets
 from imis_core.payroll.owing import (
     NO_RECIPIENT,
     SOURCE,
+    hold_rules,
     move_entitlements,
     order,
     payable,
@@ -257,16 +258,20 @@ def _ordered(
 ) -> dict[int, EntitlementMoved | Refusal]:
     """Approve entitlements with an order each, as far as the budgets go; the outcomes by position.
 
-    One that nobody can be paid for is held: if it was held before, it stays so, and that is a refusal.
+    One that nobody can be paid for is held: if it was held before, it stays so, and that is a refusal. Whoever releases
+    one that was held has decided against what plugins hold (`imis_payroll_hold_sql`): they are not asked again.
     """
     outcomes: dict[int, EntitlementMoved | Refusal] = {}
     if not chosen:
         return outcomes
     with whole_payrolls(context):
         budgets = locked_budgets(context, {one.payroll.package for _, one in chosen})
+        schemes = set() if "held" in states else {one.payroll.scheme for _, one in chosen}
+        rules = {scheme: hold_rules(context, scheme) for scheme in sorted(schemes)}
         for payroll in {one.payroll.id: one.payroll for _, one in chosen}.values():
             own = [(position, one) for position, one in chosen if one.payroll.id == payroll.id]
-            amounts = payable(context, payroll.id, states, [one.number for _, one in own])
+            own_rules = rules.get(payroll.scheme, ())
+            amounts = payable(context, payroll.id, states, [one.number for _, one in own], own_rules)
             accepted: list[_Held] = []
             for position, one in own:
                 if one.number not in amounts and "held" in states:
@@ -284,7 +289,12 @@ def _ordered(
                 outcomes[position] = EntitlementMoved(state="approved" if one.number in amounts else "held")
             if accepted:
                 amount = order(
-                    context, payroll.scheme, payroll.id, states, chosen={one.number: one.reason for one in accepted}
+                    context,
+                    payroll.scheme,
+                    payroll.id,
+                    states,
+                    chosen={one.number: one.reason for one in accepted},
+                    rules=own_rules,
                 )
                 move_budgets(context, {payroll.package: (amount, 0)})
                 post_expense(context, payroll.scheme, amount, taken_by_orders_of(context, payroll.id))

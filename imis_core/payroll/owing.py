@@ -8,10 +8,12 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_core import hookspecs
 from imis_core.beneficiaries.tables import memberships, persons
 from imis_core.context import Context
 from imis_core.ledger.book import EXPENSE, PAYABLE, RECOVERIES, post
 from imis_core.payments.orders import place_orders_from
+from imis_core.payroll.runs import HoldRule, PayrollHolds
 from imis_core.payroll.states import ENTITLEMENT_STATES
 from imis_core.payroll.tables import entitlement_current, entitlement_states, entitlements
 
@@ -57,12 +59,35 @@ def paid_to(context: Context, wanted: Sequence[int]) -> dict[int, int]:
     return {row.id: row.person for row in context.execute(select) if row.person is not None}
 
 
-def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> sa.Select[Any]:
-    """Entitlements of a payroll with whom to pay."""
+def hold_rules(context: Context, scheme: str) -> tuple[HoldRule, ...]:
+    """What keeps entitlements of a scheme from being approved now, as its plugins say; each is asked once."""
+    app = context.app
+    holds = PayrollHolds(
+        scheme=scheme, currency=context.settings.currency_of(scheme), today=context.today, entitlements=entitlements,
+        context=context,
+    )  # fmt: skip
+    spec = hookspecs.imis_payroll_hold_sql
+    return tuple(
+        rule for name in app.speaking(spec, scheme) for rule in app.plugins.call_for(name, HoldRule, spec, holds)
+    )
+
+
+def _held_for(rules: Sequence[HoldRule]) -> sa.ColumnElement[Any]:
+    """Why an entitlement is held rather than approved: the first rule that holds; NULL: nothing speaks against it."""
+    nothing = sa.cast(sa.null(), sa.Text)
+    return sa.case(*[(rule.condition, rule.reason) for rule in rules], else_=nothing) if rules else nothing
+
+
+def _owed(
+    payroll: int, states: Sequence[str], chosen: Sequence[int] | None, rules: Sequence[HoldRule]
+) -> sa.Select[Any]:
+    """Entitlements of a payroll with whom to pay, and why not: `person` is NULL where `held_for` says a reason."""
+    recipient, held_for = _recipient(), _held_for(rules)
     select = (
         sa.select(
             entitlements.c.id.label("entitlement"),
-            _recipient().label("person"),
+            (sa.case((held_for.is_(None), recipient), else_=None) if rules else recipient).label("person"),
+            held_for.label("held_for"),
             entitlement_current.c.amount_minor,
         )
         .join(entitlement_current, entitlement_current.c.entitlement == entitlements.c.id)
@@ -75,16 +100,18 @@ def _owed(payroll: int, states: Sequence[str], chosen: Sequence[int] | None) -> 
     return select if chosen is None else select.where(entitlements.c.id == sa.any_(_array(chosen)))
 
 
-def payable(context: Context, payroll: int, states: Sequence[str], chosen: Sequence[int]) -> dict[int, int]:
-    """Of the chosen entitlements those that somebody can be paid for, with their amounts in minor units."""
-    owed = _owed(payroll, states, chosen).subquery()
+def payable(
+    context: Context, payroll: int, states: Sequence[str], chosen: Sequence[int], rules: Sequence[HoldRule] = ()
+) -> dict[int, int]:
+    """Of the chosen entitlements those that somebody can be paid for and nothing holds, with their amounts."""
+    owed = _owed(payroll, states, chosen, rules).subquery()
     rows = context.execute(sa.select(owed.c.entitlement, owed.c.amount_minor).where(owed.c.person.is_not(None)))
     return {row.entitlement: row.amount_minor for row in rows}
 
 
-def owed_in_all(context: Context, payroll: int, states: Sequence[str]) -> int:
-    """The sum of a payroll's entitlements in these states that somebody can be paid for, in minor units."""
-    owed = _owed(payroll, states, None).subquery()
+def owed_in_all(context: Context, payroll: int, states: Sequence[str], rules: Sequence[HoldRule]) -> int:
+    """The sum of a payroll's entitlements in these states that would be ordered, in minor units."""
+    owed = _owed(payroll, states, None, rules).subquery()
     total = sa.cast(sa.func.coalesce(sa.func.sum(owed.c.amount_minor), 0), sa.BigInteger)
     return int(context.execute(sa.select(total).where(owed.c.person.is_not(None))).scalar_one())
 
@@ -97,17 +124,21 @@ def order(
     *,
     chosen: Mapping[int, str | None] | None = None,
     available: int | None = None,
+    rules: Sequence[HoldRule] = (),
 ) -> int:
     """Approve a payroll's entitlements in `states` (or the chosen ones) and order their payment; what they sum up to.
 
     One statement, whatever their number; `chosen` gives the reason that is kept with each. An entitlement that nobody
-    can be paid for is held instead. If the sum is above `available` nothing is written. Amounts in minor units.
+    can be paid for, or that one of `rules` holds, is held instead, with that reason. If the sum is above `available`
+    nothing is written. Amounts in minor units.
     Raises ValueError for a state from which the state table does not lead to `approved`.
     """
     wrong = [state for state in states if not ENTITLEMENT_STATES.allows(state, "approved")]
     if wrong:
         raise ValueError(f"an entitlement that is {wrong[0]} cannot become approved")
-    owed = _owed(payroll, states, None if chosen is None else list(chosen)).cte("owed").prefix_with("MATERIALIZED")
+    owed = (
+        _owed(payroll, states, None if chosen is None else list(chosen), rules).cte("owed").prefix_with("MATERIALIZED")
+    )
     total = sa.func.coalesce(sa.func.sum(owed.c.amount_minor).filter(owed.c.person.is_not(None)), 0)
     fits: sa.ColumnElement[bool] = sa.true()
     if available is not None:
@@ -120,11 +151,17 @@ def order(
             state=sa.case((nobody, sa.literal_column("'held'")), else_=sa.literal_column("'approved'")),
             version=entitlement_current.c.version + 1,
         )
-        .returning(entitlement_current.c.entitlement, entitlement_current.c.version, entitlement_current.c.state)
+        .returning(
+            entitlement_current.c.entitlement,
+            entitlement_current.c.version,
+            entitlement_current.c.state,
+            owed.c.held_for,
+        )
         .cte("approved_now")
     )
     given = _reasons(chosen or {})
-    why = sa.case((moved.c.state == "held", NO_RECIPIENT), else_=given.c.reason)
+    unpaid = sa.case((moved.c.state == "held", NO_RECIPIENT), else_=given.c.reason)
+    why = sa.func.coalesce(moved.c.held_for, unpaid)
     history = sa.select(
         moved.c.entitlement, moved.c.version, moved.c.state, why, sa.cast(context.audit, sa.BigInteger)
     ).select_from(moved.outerjoin(given, given.c.entitlement == moved.c.entitlement))

@@ -23,7 +23,7 @@ from imis_core.values import Money
 
 MISSED_MAX: Final = 100  # cycles in a row
 # What is owed but did not arrive. A reversed one was paid by mistake, a cancelled one is owed no more.
-_UNPAID: Final = ("awaiting_approval", "approved", "held", "failed")
+UNPAID: Final = ("awaiting_approval", "approved", "held", "failed")
 
 
 @frozen(kw_only=True)
@@ -54,7 +54,7 @@ def missed(context: Context, asked: AskMissed) -> list[Missed] | Refusal:
     of_cycle = (
         sa.select(
             latest.c.line, latest.c.code, latest.c.starts, entitlements.c.group, entitlements.c.person,
-            sa.func.bool_or(sa.and_(state.in_(_UNPAID), agreed.c.stands)).label("unpaid"),
+            sa.func.bool_or(sa.and_(state.in_(UNPAID), agreed.c.stands)).label("unpaid"),
             sa.func.bool_or(state == "paid").label("paid"),
         )
         .select_from(latest)
@@ -157,7 +157,7 @@ class Funds:
 @query("payroll.funds", input=AskFunds, result=Funds)
 def funds(context: Context, asked: AskFunds) -> Funds | Refusal:
     """What was asked of payment providers, what was credited and what was not, with reasons, per provider and place."""
-    chosen = _chosen(context, asked)
+    chosen = chosen_payrolls(context, asked)
     if isinstance(chosen, Refusal):
         return chosen
     numbers, currency = chosen
@@ -172,7 +172,7 @@ def funds(context: Context, asked: AskFunds) -> Funds | Refusal:
     )  # fmt: skip
 
 
-def _chosen(context: Context, asked: AskFunds) -> tuple[list[int], str] | Refusal:
+def chosen_payrolls(context: Context, asked: AskFunds) -> tuple[list[int], str] | Refusal:
     """The payrolls that are asked for, and their currency."""
     if asked.payroll is not None and asked.scheme is None and asked.cycle is None:
         payroll = find_payroll(context, asked.payroll)

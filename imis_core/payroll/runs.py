@@ -89,3 +89,31 @@ class PayrollRun:
         )
         both = sa.union_all(own, made_good).subquery("entitled")
         return sa.select(both.c.cycle, both.c.group, both.c.person)
+
+
+@frozen(kw_only=True)
+class PayrollHolds:
+    """Entitlements of one scheme that somebody agrees to now, for `imis_payroll_hold_sql`.
+
+    `entitlements` has the columns of `core.entitlements`: `id`, `scheme`, `package`, `cycle`, `group`, `person`,
+    `place`, `source_kind`, `source`, `once`. The statement runs over everything that is stored, whatever the approver
+    may see.
+    """
+
+    scheme: str
+    currency: str
+    today: date
+    entitlements: sa.FromClause
+    context: Context
+
+
+@frozen
+class HoldRule:
+    """Entitlements for which `condition` holds are held instead of approved; `reason` is a short name that is kept.
+
+    The condition is one column of a statement over all entitlements of a payroll: what depends on other tables is
+    `column.in_(select)`, which the database reads once, not a look-up for each.
+    """
+
+    reason: str
+    condition: sa.ColumnElement[bool] | Any

@@ -142,9 +142,11 @@ def _judge_claim(
             continue
         item = past.items[columns["item"][line]]
         earlier = approved.get(item.id, 0)
+        reviewed = columns["reviewed_price"][line]
         verdict = judge_covered(
-            case, item, columns["asked"][line], columns["list_price"][line], columns["price"][line], history, earlier
-        )
+            case, item, columns["asked"][line], columns["list_price"][line], columns["price"][line], history, earlier,
+            reviewed if reviewed >= 0 else None,
+        )  # fmt: skip
         rejection, quantity = verdict.rejection, verdict.quantity_thousandths
         if rejection is None and columns["reviewed_rejection"][line] == int(Rejection.REVIEWER):
             rejection = Rejection.REVIEWER

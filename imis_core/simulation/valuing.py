@@ -31,7 +31,9 @@ _EARLIER: Final = sa.text(
            coalesce(p.merged_into, p.id) AS person, c.adult, c.facility_level, t.valuation
     FROM core.claims c JOIN core.claim_current t ON t.claim = c.id JOIN core.persons p ON p.id = c.person
     WHERE c.scheme = :scheme AND c.target_date < :starts AND t.valuation > 0 AND t.state <> ALL(:void)
-      AND EXISTS (SELECT FROM core.claim_line_checks k WHERE k.claim = c.id AND k.cover = ANY(:covers))
+      AND (EXISTS (SELECT FROM core.claim_line_checks k WHERE k.claim = c.id AND k.cover = ANY(:covers))
+           OR EXISTS (SELECT FROM core.claim_line_reviews v WHERE v.claim = c.id AND v.review = t.review
+                      AND v.cover = ANY(:covers)))
     ORDER BY c.target_date, c.code
     """
 )
@@ -93,6 +95,7 @@ def _claim_columns(rows: Sequence[Any]) -> ClaimColumns:
         overnight=[row.overnight for row in rows],
         facility_level=[row.facility_level for row in rows],
         alone=[False] * len(rows),
+        again=[False] * len(rows),
     )
 
 

@@ -22,7 +22,7 @@ CODES = {
     "all_lines_rejected": 1, "not_in_price_list": 2, "not_covered": 3, "patient_category": 4, "frequency": 5,
     "person_invalid": 7, "target_date": 9, "care_type": 10, "max_hospitalisations": 11, "max_visits": 12,
     "max_consultations": 13, "max_surgeries": 14, "max_deliveries": 15, "max_provisions": 16, "waiting_period": 17,
-    "max_antenatal": 19, "no_coverage": 21,
+    "max_antenatal": 19, "no_coverage": 21, "reviewer": -1,
 }  # fmt: skip
 
 COUNTS = {
@@ -206,7 +206,24 @@ def check_line(
             if theirs["item"] == line["item"] and said["rejection"] is None and days < (item["frequency"] or 0):
                 return refused("frequency")
     payer = choose(world, claim, line, listed, [index for index, _ in passing])
-    return {"rejection": None, "policy": payer, "quantity": quantity}
+    passed = [index for index, _ in passing]
+    return {"rejection": None, "policy": payer, "quantity": quantity, "passed": passed, "listed": listed}
+
+
+def review(world: World, claim: Claim, verdict: Verdict, said: dict[int, dict[str, Any]]) -> None:
+    """Section 4 and 5.4: a reviewer's decisions by the line's place: `reject`, or a `quantity` and a `price`."""
+    for place, decision in said.items():
+        line = verdict["lines"][place]
+        if decision.get("reject"):
+            line.update(rejection="reviewer", policy=None, quantity=Fraction(0))
+            continue
+        line["quantity"] = decision.get("quantity", line["quantity"])
+        if "price" in decision:
+            line["price"] = decision["price"]
+            asked = claim["lines"][place]
+            line["policy"] = choose(world, claim, asked, line["listed"], line["passed"], decision["price"])
+    if all(line["rejection"] for line in verdict["lines"]):
+        verdict["rejection"] = "all_lines_rejected"
 
 
 def refusal_of(
@@ -252,7 +269,9 @@ def months_after(day: date, months: int) -> date:
     raise AssertionError(day)
 
 
-def choose(world: World, claim: Claim, line: dict[str, Any], listed: int, policies: list[int]) -> int:
+def choose(
+    world: World, claim: Claim, line: dict[str, Any], listed: int, policies: list[int], reviewed: int | None = None
+) -> int:
     """Section 5.1: which of several policies pays for a line."""
     if len(policies) == 1:
         return policies[0]
@@ -261,7 +280,7 @@ def choose(world: World, claim: Claim, line: dict[str, Any], listed: int, polici
     for place, index in enumerate(policies):
         terms = world["packages"][world["policies"][index]["package"]]
         kind, value = limit_of(terms, line["item"], claim["visit_type"], adult)
-        price = unit_price(terms, line["item"], listed, line["price"])
+        price = unit_price(terms, line["item"], listed, line["price"]) if reviewed is None else reviewed
         (shares if kind == "coinsurance" else limits).append((value, -place, index, price))
     if not limits:
         return max(shares)[2]
@@ -401,7 +420,7 @@ def value(
 
             listed = list_price(world, claim["facility"], line["item"], target_date(claim))
             assert listed is not None
-            price = unit_price(terms, line["item"], listed, line["price"])
+            price = verdict["lines"][place].get("price", unit_price(terms, line["item"], listed, line["price"]))
             quantity = verdict["lines"][place]["quantity"]
             asked = quantity * price
             kind, amount = limit_of(terms, line["item"], claim["visit_type"], adult)

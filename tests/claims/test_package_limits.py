@@ -89,6 +89,18 @@ def test_the_first_copayment_whose_condition_is_met_holds(
     assert clinic.paid("C1") == [payable]
 
 
+def test_the_household_is_that_of_the_target_date(clinic: Clinic) -> None:
+    """A patient who died or moved out since is judged with the household that he or she lived in on that day."""
+    copayment = {"name": "n", "when": "code = 'F-N7' and size >= 1", "percent": 50}
+    insured(clinic, "N7", copayments=[copayment])
+    child = {"number": "N8", "given_name": "A", "family_name": "B", "sex": "F", "birth_date": "2011-08-01"}
+    clinic.app.do("beneficiaries.add_member", {"group": "F-N7", **child, "relationship": "child"})
+    clinic.app.do("beneficiaries.record_death", {"number": "N7", "on": "2021-03-01"})
+    for code, day, payable in (("C1", "2021-02-28", "50.00"), ("C2", "2021-03-01", "50.00")):
+        clinic.submit(code, "LAB", number="N7", **{"from": day})
+        assert clinic.paid(code) == [payable]
+
+
 def test_a_clerk_who_sees_only_the_patient_gets_the_household_s_copayment(make_app: Any) -> None:
     """Conditions look at the whole household, whoever submits."""
     settings = {"roles": {"desk": {"permissions": ["claims.*", "eligibility.*"], "scope": "provider"}}}

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from imis_core.errors import ImisError
+from imis_core.testing.auditor import assert_sound
 from tests.claims.conftest import TERMS, Clinic
 
 WHY = "guideline 4 allows no more"
@@ -75,6 +76,36 @@ def test_a_later_review_builds_on_the_earlier_one(clinic: Clinic) -> None:
     assert answer["reviewed_by"] == "chief"
     assert [line["justification"] for line in answer["lines"]] == [WHY, "half of it"]
     assert clinic.paid("C1") == ["400.00", "250.00"]
+
+
+def test_the_reviewers_price_decides_who_pays(clinic: Clinic) -> None:
+    """Of two policies that cover a line the fixed limit pays where it lies above the price, else the better share: the
+    price of the last review counts, and who was not asked about stays. What pays is what is used up."""
+    fixed = {"LAB": {"limit": "fixed", "amount": "60"}, "DRUG": {"limit": "fixed", "amount": "60"}}
+    shared = {code: {"percent": 80} for code in fixed}
+    for code, items in (("SHARE", shared), ("FIXED", fixed)):
+        ceiling = {"level": "policy", "general": "1000"}
+        clinic.package(code, {"insurance_months": 12, "ceiling": ceiling, "items": items})
+    clinic.person("N7")
+    for code in ("SHARE", "FIXED"):
+        clinic.insure("N7", code)
+
+    def left() -> dict[str, str]:
+        answer = clinic.app.do("eligibility.check", {"number": "N7", "on": "2021-06-30"})
+        return {one["package"]: one["ceiling_left"]["general"] for one in answer["coverages"]}
+
+    for code in ("C1", "C2", "C3"):
+        clinic.submit(code, ("LAB", 2, "100"), ("DRUG", 1, "100"), number="N7")
+    review(clinic, "C1", {"item": "LAB", "price": "50"})
+    review(clinic, "C2", {"item": "LAB", "price": "50"})
+    review(clinic, "C2", {"item": "LAB", "price": "90"})
+    review(clinic, "C3", {"item": "LAB", "price": "50"})
+    review(clinic, "C3", {"item": "LAB", "quantity": 1})
+    assert clinic.paid("C1") == ["100.00", "80.00"]  # by the limit of 60, which is above 50; 80 % of 100
+    assert clinic.show("C2")["payable"] == "224.00"  # 80 % of 180 and of 100
+    assert [line["payable"] for line in clinic.show("C3")["lines"]] == ["50.00", "80.00"]
+    assert left() == {"SHARE": "616.00", "FIXED": "850.00"}
+    assert_sound(clinic.app)
 
 
 def test_a_review_without_lines_lets_the_claim_pass(clinic: Clinic) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from imis_core.errors import ImisError
+from imis_core.testing.auditor import assert_sound
 from tests.claims.conftest import Clinic
 
 
@@ -39,16 +40,113 @@ def test_a_withdrawn_claim_is_valued_no_more(clinic: Clinic) -> None:
 
 
 def test_what_is_decided_is_not_withdrawn(clinic: Clinic) -> None:
-    """Rejected, valuated and withdrawn claims stay what they are; a reason is needed."""
+    """Rejected, paid and withdrawn claims stay what they are; a reason is needed."""
     clinic.submit("C1", "EXTRA")
-    clinic.submit("C2", "LAB")
+    clinic.submit("C2", ("LAB", 1, "0"))
     clinic.process()
+    pay(clinic)
+    assert clinic.show("C2")["status"] == "paid"
     clinic.submit("C3", "LAB")
     assert refusal(clinic, "claims.withdraw", claim="C3", reason=" ") == "input.invalid"
     withdraw(clinic, "C3")
     for code in ("C1", "C2", "C3"):
         assert refusal(clinic, "claims.withdraw", claim=code, reason="late") == "claims.wrong_state"
     assert refusal(clinic, "claims.withdraw", claim="NONE", reason="late") == "not_found"
+
+
+def request(clinic: Clinic) -> Any:
+    asked = {"scheme": "chf", "from": "2021-01-01", "to": "2021-12-31"}
+    return clinic.app.do("claims.request_payment", asked)["id"]
+
+
+def pay(clinic: Clinic) -> None:
+    """Asked for and approved: claims of nothing are paid at once."""
+    second = clinic.app.as_user("second", "administrator")
+    clinic.app.do("claims.approve_payment", {"request": request(clinic)}, as_=second)
+
+
+def accounts(clinic: Clinic) -> dict[str, str]:
+    answer = clinic.app.do("ledger.balances", {"scheme": "chf"})
+    assert answer["balanced"]
+    return {name: answer["accounts"].get(name, "0.00") for name in ("benefits_expense", "benefits_payable")}
+
+
+LIMITED = {
+    "insurance_months": 12, "deductible": {"level": "policy", "general": "30"},
+    "ceiling": {"level": "policy", "general": "150"}, "items": {"LAB": {}, "DRUG": {"max_provisions": 3}},
+}  # fmt: skip
+
+
+def limited(clinic: Clinic) -> None:
+    clinic.package("LIMITED", LIMITED)
+    clinic.person("N7")
+    clinic.insure("N7", "LIMITED")
+
+
+def left(clinic: Clinic) -> tuple[Any, Any]:
+    (policy,) = clinic.app.do("eligibility.check", {"number": "N7", "on": "2021-06-30"})["coverages"]
+    return policy["deductible_used"]["general"], policy["ceiling_left"]["general"]
+
+
+def test_a_valuated_claim_gives_back_what_it_took(clinic: Clinic) -> None:
+    """Deductible, ceiling and the debt are as if it had never been; others keep their amounts, also computed again."""
+    limited(clinic)
+    clinic.submit("C1", "LAB", number="N7")
+    clinic.submit("C2", "LAB", number="N7")
+    assert (clinic.paid("C1"), clinic.paid("C2")) == (["70.00"], ["80.00"])  # 30 deducted; 20 above the ceiling
+    assert accounts(clinic) == {"benefits_expense": "150.00", "benefits_payable": "-150.00"}
+    assert withdraw(clinic, "C1") == {"code": "C1", "status": "withdrawn"}
+    assert accounts(clinic) == {"benefits_expense": "80.00", "benefits_payable": "-80.00"}
+    assert left(clinic) == ("0.00", "70.00")
+    shown = clinic.show("C1")
+    assert (shown["status"], shown["payable"], shown["lines"][0]["payable"]) == ("withdrawn", "0.00", None)
+    assert clinic.process("C2") == {"processed": 1, "valuated": 1, "rejected": 0}
+    assert clinic.show("C2")["payable"] == "80.00"
+    assert left(clinic) == ("0.00", "70.00")
+    clinic.submit("C3", "LAB", number="N7")
+    assert clinic.paid("C3") == ["70.00"]
+    assert left(clinic) == ("30.00", "0.00")
+    assert_sound(clinic.app)
+
+
+def test_a_claim_whose_payment_was_asked_for_is_not_withdrawn(clinic: Clinic) -> None:
+    """claims.payment_requested, until the request is rejected."""
+    clinic.submit("C1", "LAB")
+    clinic.process()
+    asked = request(clinic)
+    assert refusal(clinic, "claims.withdraw", claim="C1", reason="late") == "claims.payment_requested"
+    clinic.app.do("claims.reject_payment", {"request": asked, "reason": "wait"})
+    assert withdraw(clinic, "C1")["status"] == "withdrawn"
+    assert clinic.app.do("claims.request_payment", {"scheme": "chf", "from": "2021-01-01", "to": "2021-12-31"}) | {
+        "id": None
+    } == {"id": None, "claims": 0, "amount": "0.00", "status": "requested"}
+    assert accounts(clinic) == {"benefits_expense": "0.00", "benefits_payable": "0.00"}
+    assert_sound(clinic.app)
+
+
+def test_a_facility_takes_back_its_own_valuated_claim(make_app: Any) -> None:
+    """By a clerk who sees only the facility's claims, nobody else's; a whole batch in one go, each with its outcome."""
+    clerk = {"permissions": ["claims.withdraw"], "scope": "provider"}
+    clinic = Clinic(make_app(settings={"roles": {"clerk": clerk}}))
+    limited(clinic)
+    for code in ("C1", "C2", "C3"):
+        clinic.submit(code, ("DRUG", 1, "40"), number="N7")
+    clinic.process("C1", "C2")
+    anna = clinic.app.as_user("anna", "clerk", providers=["HC"])
+    ben = clinic.app.as_user("ben", "clerk", providers=["OUT"])
+    with pytest.raises(ImisError) as caught:
+        clinic.app.do("claims.withdraw", {"claim": "C1", "reason": "double"}, as_=ben)
+    assert caught.value.code == "not_found"
+    said = [{"claim": code, "reason": "double"} for code in ("C1", "C3", "C1", "C2")]
+    outcomes = clinic.app.do_all("claims.withdraw", said, as_=anna)
+    assert [getattr(outcome, "code", None) or outcome["status"] for outcome in outcomes] == [
+        "withdrawn", "withdrawn", "claims.wrong_state", "withdrawn",
+    ]  # fmt: skip
+    assert left(clinic) == ("0.00", "150.00")
+    assert accounts(clinic) == {"benefits_expense": "0.00", "benefits_payable": "0.00"}
+    answer = clinic.submit("C4", ("DRUG", 3, "40"), number="N7")
+    assert answer["lines"][0]["quantity_approved"] == "3"
+    assert_sound(clinic.app)
 
 
 def test_a_rejected_claim_is_made_anew_and_linked(clinic: Clinic) -> None:

@@ -7,7 +7,7 @@ the number of audit entries tells.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
@@ -18,10 +18,11 @@ from imis_core.errors import ImisError
 from imis_core.events import deliver_due
 from imis_core.testing.app import TestApp
 from imis_core.testing.auditor import assert_sound
+from tests.machine.lives import PICK, Lives
+from tests.machine.lives import one as _one
 from tests.machine.world import HOUSEHOLDS, START, register_household
 
 PEOPLE = 7
-PICK = st.integers(0, 11)
 AMOUNT = st.sampled_from(["10", "50", "25.50", "0.01", "120"])
 STATUSES = st.lists(st.sampled_from(["paid", "paid", "failed", "returned"]), min_size=1, max_size=3)
 VISITS = st.lists(st.tuples(PICK, st.integers(1, 4)), min_size=1, max_size=5)
@@ -31,7 +32,7 @@ STEPS: Counter[str] = (
 )  # what was done and what was refused, over a whole run: a machine that does nothing shows
 
 
-class Machine(RuleBasedStateMachine):
+class Machine(Lives, RuleBasedStateMachine):
     """One deployment; `app` is set by who runs the machine."""
 
     make: Any = None  # makes an application with the world in it
@@ -48,6 +49,7 @@ class Machine(RuleBasedStateMachine):
         self.accidents: list[str] = []
         self.enrolments: list[str] = []
         self.grievances: list[str] = []
+        self.receipts = [f"first {n}" for n in range(HOUSEHOLDS)]
 
     app: TestApp
 
@@ -66,7 +68,7 @@ class Machine(RuleBasedStateMachine):
         assert_sound(self.app)
         return result
 
-    def _listed(self, name: str, data: Mapping[str, Any]) -> Any:
+    def listed(self, name: str, data: Mapping[str, Any]) -> Any:
         """A query's list, empty where what was asked for has been deleted."""
         try:
             return self.app.do(name, data)
@@ -108,7 +110,8 @@ class Machine(RuleBasedStateMachine):
     @rule(pick=PICK, amount=AMOUNT)
     def contribute(self, pick: int, amount: str) -> None:
         data = {"coverage": _one(self.coverages, pick), "amount": amount, "receipt": f"R{STEPS.total()}"}
-        self.attempt("contributions.record", data)
+        if self.attempt("contributions.record", data):
+            self.receipts.append(data["receipt"])
 
     @precondition(lambda self: self.coverages)
     @rule(pick=PICK, move=st.sampled_from(["suspend", "resume", "terminate", "renew"]))
@@ -202,7 +205,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.payrolls)
     @rule(pick=PICK, which=PICK, user=USER, move=st.sampled_from(["hold", "release", "approve_entitlement"]))
     def move_entitlement(self, pick: int, which: int, user: str, move: str) -> None:
-        found = self._listed("payroll.entitlements", {"payroll": _one(self.payrolls, pick)})
+        found = self.listed("payroll.entitlements", {"payroll": _one(self.payrolls, pick)})
         if found:
             reason = {} if move == "approve_entitlement" else {"reason": "to be looked at"}
             self.attempt(f"payroll.{move}", {"entitlement": _one(found, which)["id"], **reason}, user)
@@ -237,7 +240,7 @@ class Machine(RuleBasedStateMachine):
             self.attempt(f"payments.{move}", {"order": order["id"], "reason": "as agreed"}, user)
 
     def _order(self, pick: int, which: int) -> Any:
-        found = self._listed("payments.orders", _one(self._sources(), pick))
+        found = self.listed("payments.orders", _one(self._sources(), pick))
         return _one(found, which) if found else None
 
     # --- whole ways, so that a walk also comes far
@@ -286,7 +289,7 @@ class Machine(RuleBasedStateMachine):
 
     def report(self, source: Mapping[str, str], statuses: list[str], again: bool) -> None:
         """The bank's report on every order of a source; what failed is tried again, what was paid is reversed."""
-        orders = self._listed("payments.orders", source)
+        orders = self.listed("payments.orders", source)
         rows = [
             {"order": order["id"], "status": _one(statuses, n), "amount": order["amount"], "reason": "says the bank"}
             for n, order in enumerate(orders)
@@ -371,7 +374,3 @@ class Machine(RuleBasedStateMachine):
                 if done["result"]["id"] not in self.payrolls:
                     self.payrolls.append(done["result"]["id"])
         assert_sound(self.app, delivered=True)
-
-
-def _one(things: Sequence[Any], pick: int) -> Any:
-    return things[pick % len(things)]

@@ -27,6 +27,8 @@ INJURY: Final = {
     "wage": {"window_months": 6, "divisor": 26},
     "temporary": {"rate": 90, "waiting_days": 3, "maximum_days": 60},
     "permanent": {"method": "degree_x_rate", "rate": 100, "pension_from_degree": 20, "months": 24},
+    "survivors": {"spouse": {"share": 60}}, "funeral": {"months": 2, "at_most": "500"},
+    "contribution": {"employer": 2, "employee": 1},
     "medical": {"work": {"coinsurance": 100, "ceiling": "500"}, "non_work": {"coinsurance": 50}},
 }  # fmt: skip
 

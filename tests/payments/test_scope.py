@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import pytest
@@ -67,3 +68,21 @@ def test_a_report_of_a_caller_of_a_place_reaches_its_orders_only(app: TestApp, c
     answer = app.do("payments.reconcile", {"provider": "POST", "rows": rows}, as_=clerk)
     assert (answer["matched"], answer["unknown"]) == (1, 1)
     assert [o["status"] for o in app.do("payments.orders", {"payroll": "B7"})] == ["paid", "submitted"]
+
+
+def test_who_sees_a_place_compares_no_books(app: TestApp, clerk: Caller) -> None:
+    """A comparison names every order: to a caller of a place it is refused, and not there to be listed."""
+    app.do("payments.submit", {"payroll": "B7"})
+    content = base64.b64encode(f"order,status,amount\n{orders(app)[0]},paid,1200\nX9,paid,1\n".encode()).decode()
+    given = {"provider": "POST", "name": "books.csv", "content": content}
+    with pytest.raises(ImisError) as caught:
+        app.do("payments.compare_books", given, as_=clerk)
+    assert caught.value.code == "permission.denied"
+    compared = app.do("payments.compare_books", given)
+    asked = {"comparison": compared["id"]}
+    assert [d["code"] for d in app.do("payments.book_differences", asked)] == [
+        "paid_not_reconciled", "unknown_order", "missing_there",
+    ]  # fmt: skip
+    with pytest.raises(ImisError) as caught:
+        app.do("payments.book_differences", asked, as_=clerk)
+    assert caught.value.code == "not_found"

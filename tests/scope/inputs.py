@@ -183,6 +183,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "claims.process": {"scheme": "chf", "claims": ["CL5-{q}"]},
     "claims.request_payment": {"scheme": "chf", "provider": "HC-{q}", "from": "2024-04-01", "to": "2024-05-31"},
     "claims.review": {"claim": "CL4-{q}", "lines": [{"line": 1, "reject": True, "justification": "so"}]},
+    "claims.withdraw": {"claim": "CL4-{q}", "reason": "so"},
     "cards.issue": {"coverage": "@coverage-F1"},
     "claims.submit": {
         "scheme": "chf", "code": "CL-NEW", "provider": "HC-{q}", "number": "P1-{q}", "from": "2024-06-20",
@@ -227,6 +228,11 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "payments.missed": {"scheme": "safe", "cycles": 2},
     "payments.release": {"order": "@order_held"},
     "payroll.funds": {"payroll": "@payroll"},
+    **{f"payroll.{name}": {"payroll": "@payroll", "level": None}
+       for name in ("funds_request", "results", "credited", "not_credited")},
+    **{f"reports.{name}": {"payroll": "@payroll", "level": None}
+       for name in ("funds_request", "cycle_results", "payments_credited", "payments_not_credited")},
+    "reports.payments_missed": {"scheme": "safe", "cycles": 2},
     "payroll.release": {"entitlement": "@entitlement_held"},
     "grievances.assign": {"grievance": "@grievance", "owner": "place-{side}"},
     "grievances.move": {"grievance": "@grievance", "status": "open"},
@@ -242,6 +248,8 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "payments.enrol_recipient": {"number": "P1-{q}", "provider": "POST", "account": "ACC"},
     "payments.orders": {"payroll": "@payroll"},
     "payments.recipients": {"provider": "POST"},
+    "payments.compare_books": {"provider": "MOMO", "name": "r.csv", "content": "@report"},
+    "payments.book_differences": {"comparison": "@comparison", "code": None},
     "payments.reconcile": {"provider": "MOMO", "rows": [{"order": "@claim_order", "status": "failed", "amount": "1"}]},
     "payments.reconcile_file": {"provider": "MOMO", "name": "r.csv", "content": "@report"},
     "payments.reconciliation": {"provider": "POST"},

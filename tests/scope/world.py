@@ -289,6 +289,7 @@ class _Side:
             {"order": orders[0]["id"], "status": "paid", "amount": orders[0]["amount"], "reference": f"REF-{q}"},
             {"order": orders[1]["id"], "status": "failed", "amount": orders[1]["amount"], "reason": f"absent {q}"},
         ])  # fmt: skip
+        compared = do("payments.compare_books", provider="POST", name="books.csv", content=report_of(orders[0]["id"]))
         first, held = do("payroll.entitlements", payroll=runs["C5"])
         do("payroll.hold", entitlement=held["id"], reason=f"away {q}")
         (waits, *_) = do("payroll.entitlements", payroll=runs["C6"])
@@ -296,7 +297,7 @@ class _Side:
             "enrolment": enrolment["id"], "enrolment_waiting": waiting["id"], "payroll": runs["C4"],
             "payroll_approved": runs["C5"], "payroll_waiting": runs["C6"], "order_paid": orders[0]["id"],
             "order_failed": orders[1]["id"], "entitlement": first["id"], "entitlement_waiting": waits["id"],
-            "entitlement_held": held["id"],
+            "entitlement_held": held["id"], "comparison": compared["id"],
             **{f"order_{o['status']}": o["id"] for o in do("payments.orders", payroll=runs["C5"])},
         }  # fmt: skip
         self.named["cash_list"] = lists["files"][0]["pdf"]

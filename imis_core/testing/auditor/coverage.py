@@ -29,19 +29,49 @@ _DATES: Final = Check(
        OR (state = 'terminated') <> (terminated_on IS NOT NULL)
     """,
 )
+# What was paid for policies: contributions that were not taken back, and credits that came from or went to another one.
+PAID: Final = """
+    receipts AS (
+        SELECT c.scheme, c.coverage, c.category, c.amount_minor FROM core.contributions c
+        WHERE NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)),
+    paid AS (
+        SELECT coverage, sum(minor) AS paid FROM (
+            SELECT coverage, amount_minor AS minor FROM receipts WHERE coverage IS NOT NULL
+            UNION ALL SELECT taken_by, minor FROM core.coverage_credits
+            UNION ALL SELECT given_by, -minor FROM core.coverage_credits) p
+        GROUP BY coverage)
+"""
 _BALANCES: Final = Check(
     "coverage.balance",
-    """
-    WITH paid AS (SELECT coverage, sum(amount_minor) AS paid FROM core.contributions GROUP BY coverage)
+    f"""
+    WITH {PAID}
     SELECT 'coverage ' || c.id AS location, CASE
              WHEN c.value_minor <> c.subsidy_minor + c.due_minor
                   OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
                THEN 'its value ' || c.value_minor || ' is not subsidy ' || c.subsidy_minor || ' + due ' || c.due_minor
-             WHEN coalesce(p.paid, 0) > c.due_minor THEN 'paid ' || p.paid || ' is more than its due ' || c.due_minor
+             WHEN coalesce(p.paid, 0) < 0 THEN 'it gave away ' || -p.paid || ' more than was paid for it'
              ELSE 'it is idle though paid in full' END AS what
     FROM core.coverages c LEFT JOIN paid p ON p.coverage = c.id
     WHERE c.value_minor <> c.subsidy_minor + c.due_minor OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
-       OR coalesce(p.paid, 0) > c.due_minor OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
+       OR coalesce(p.paid, 0) < 0 OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
+    """,
+)
+_SUBSIDIES: Final = Check(
+    "coverage.subsidies",
+    """
+    WITH owed AS (
+        SELECT c.scheme, s.category, sum(s.amount_minor) AS minor FROM core.coverage_subsidies s
+        JOIN core.coverages c ON c.id = s.coverage GROUP BY c.scheme, s.category),
+    settled AS (
+        SELECT scheme, category, sum(amount_minor) AS minor FROM core.contributions c
+        WHERE category IS NOT NULL
+          AND NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)
+        GROUP BY scheme, category)
+    SELECT 'scheme ' || scheme || ', category ' || category AS location,
+           'owed ' || a.owed_minor || ' and settled ' || a.settled_minor || ', the rows say '
+           || coalesce(owed.minor, 0) || ' and ' || coalesce(settled.minor, 0) AS what
+    FROM core.subsidy_accounts a LEFT JOIN owed USING (scheme, category) LEFT JOIN settled USING (scheme, category)
+    WHERE a.owed_minor <> coalesce(owed.minor, 0) OR a.settled_minor <> coalesce(settled.minor, 0)
     """,
 )
 _SUSPENSIONS: Final = Check(
@@ -77,17 +107,20 @@ _OVERLAPS: Final = Check(
     """,
 )
 _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
-CHECKS: Final = (_DATES, _BALANCES, _SUSPENSIONS, _OVERLAPS)
+CHECKS: Final = (_DATES, _BALANCES, _SUBSIDIES, _SUSPENSIONS, _OVERLAPS)
 
 _COUNTER: Final = """
-    SELECT l.cover_kind, l.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,
+    SELECT p.cover_kind, p.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,
            '{name}.' || CASE WHEN lim.{name}_general IS NOT NULL THEN 'general'
                              WHEN h.hospital THEN 'inpatient' ELSE 'outpatient' END AS counter,
            r.{amount} AS used
     FROM counted t JOIN core.claims c ON c.id = t.claim
     JOIN core.claim_line_checks l ON l.claim = t.claim
+    LEFT JOIN core.claim_line_reviews v ON v.claim = t.claim AND v.line = l.line AND v.review = t.review
     JOIN core.claim_results r ON r.claim = t.claim AND r.line = l.line AND r.valuation = t.valuation
-    JOIN limits lim ON lim.package_version = l.package_version AND lim.cover_kind = l.cover_kind
+    CROSS JOIN LATERAL (SELECT coalesce(v.cover_kind, l.cover_kind) AS cover_kind, coalesce(v.cover, l.cover) AS cover,
+                               coalesce(v.package_version, l.package_version) AS package_version) p
+    JOIN limits lim ON lim.package_version = p.package_version AND lim.cover_kind = p.cover_kind
     CROSS JOIN LATERAL (SELECT CASE
         WHEN lim.hospital_by_facility THEN coalesce(c.facility_level = ANY(CAST(:hospitals AS text[])), false)
         ELSE c.from_date <> c.to_date END AS hospital) h
@@ -99,7 +132,7 @@ _COUNTER: Final = """
 _NOT_EXCLUDED: Final = """
       AND NOT EXISTS (
         SELECT FROM excluded x JOIN core.claim_lines i ON i.claim = l.claim AND i.line = l.line AND i.item = x.item
-        WHERE x.package_version = l.package_version AND x.cover_kind = l.cover_kind AND x.visit_type = c.visit_type
+        WHERE x.package_version = p.package_version AND x.cover_kind = p.cover_kind AND x.visit_type = c.visit_type
           AND x.adult = c.adult
           AND (x.ceiling_exclusion = 'both' OR (x.ceiling_exclusion = 'hospital') = h.hospital))
 """
@@ -143,7 +176,7 @@ def usage_check(kinds: Iterable[SchemeType], hospitals: Sequence[str]) -> Check 
         "coverage.usage",
         f"""
         WITH limits AS ({limits_sql}), excluded AS ({excluded_sql}),
-        counted AS (SELECT claim, valuation FROM core.claim_current WHERE state IN (4, 5)),
+        counted AS (SELECT claim, valuation, review FROM core.claim_current WHERE state IN (4, 5)),
         taken AS ({deductible} UNION ALL {ceiling}),
         should AS (
             SELECT cover_kind, cover, person, counter, sum(used) AS used FROM taken

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from imis_core.testing.auditor.coverage import PAID
 from imis_core.testing.auditor.findings import Check
 
 _ENTRIES: Final = Check(
@@ -81,13 +82,15 @@ _RECOVERED: Final = """
             SELECT FROM core.orders o WHERE o.source_kind = 'payroll' AND o.source = d.payroll
                AND o.entitlement = d.entitlement)))
 """
-# What members owe: a terminated policy owes nothing any more, so that its due is what was paid for it.
-_DUES: Final = """
-    contributed AS (SELECT coverage, sum(amount_minor) AS paid FROM core.contributions GROUP BY coverage),
+# What members owe: a terminated policy owes nothing any more, so that its due is what was paid for it at most; others
+# owe nothing for one that never covered anybody.
+_DUES: Final = f"""
+    {PAID},
     dues AS (
-        SELECT c.scheme, CASE WHEN c.state = 'terminated' THEN coalesce(p.paid, 0) ELSE c.due_minor END AS due,
-               c.subsidy_minor AS subsidy
-        FROM core.coverages c LEFT JOIN contributed p ON p.coverage = c.id
+        SELECT c.scheme, CASE WHEN c.state = 'terminated' THEN least(coalesce(p.paid, 0), c.due_minor)
+                              ELSE c.due_minor END AS due,
+               CASE WHEN c.state = 'terminated' AND c.effective_from IS NULL THEN 0 ELSE c.subsidy_minor END AS subsidy
+        FROM core.coverages c LEFT JOIN paid p ON p.coverage = c.id
         UNION ALL
         SELECT scheme, employee_minor + employer_minor + state_minor, 0 FROM core.wages)
 """
@@ -97,7 +100,8 @@ _ACCOUNTS: Final = Check(
     WITH {DEBTS}, {_RECOVERED}, {_DUES},
     meant AS (
         SELECT scheme, 'contributions_receivable' AS account, due AS amount FROM dues
-        UNION ALL SELECT scheme, 'contributions_receivable', -amount_minor FROM core.contributions
+        UNION ALL SELECT scheme, CASE WHEN category IS NULL THEN 'contributions_receivable'
+                                      ELSE 'subsidies_receivable' END, -amount_minor FROM receipts
         UNION ALL SELECT scheme, 'subsidies_receivable', subsidy FROM dues
         UNION ALL SELECT scheme, 'contributions_income', -(due + subsidy) FROM dues
         UNION ALL SELECT scheme, 'benefits_expense', accrued - given_up FROM debts
@@ -108,7 +112,7 @@ _ACCOUNTS: Final = Check(
         UNION ALL SELECT scheme, 'recoveries_receivable', amount_minor - written_off_minor FROM opened
         UNION ALL SELECT scheme, 'recoveries_receivable', -amount_minor FROM deducted
         UNION ALL SELECT scheme, 'benefits_expense', amount_minor FROM deducted
-        UNION ALL SELECT scheme, 'cash', amount_minor FROM core.contributions
+        UNION ALL SELECT scheme, 'cash', amount_minor FROM receipts
         UNION ALL SELECT o.scheme, 'cash', -o.amount_minor FROM core.orders o
                   JOIN core.order_current t ON t."order" = o.id WHERE t.state IN ('paid', 'reversed')),
     should AS (SELECT scheme, account, sum(amount) AS amount FROM meant GROUP BY scheme, account),

@@ -28,13 +28,18 @@ DAYS_MAX: Final = 3650
 
 @frozen(kw_only=True)
 class DefineCategory:
-    """`days`: the time limit, counted from the day after opening."""
+    """`days`: the time limit, counted from the day after opening.
+
+    `holds_payment`: the order that it is about is held; `holds_next_payments`: what its beneficiary is owed by payrolls
+    that are approved while it is open.
+    """
 
     code: str
     name: str
     days: int
     sensitivity: Literal["standard", "sensitive"] = "standard"
     holds_payment: bool = False
+    holds_next_payments: bool = False
 
 
 @frozen(kw_only=True)
@@ -56,7 +61,7 @@ def define_category(context: Context, items: tuple[DefineCategory, ...]) -> list
             outcomes[position] = invalid(*problems)
         else:
             newest[item.code] = item
-    columns = ("code", "name", "days", "sensitivity", "holds_payment")
+    columns = ("code", "name", "days", "sensitivity", "holds_payment", "holds_next_payments")
     changes = columns[1:]
     mine, given = (", ".join(f"{table}.{c}" for c in changes) for table in ("grievance_categories", "excluded"))
     insert_returning(
@@ -94,6 +99,7 @@ class Category:
     days: int
     sensitivity: str
     holds_payment: bool
+    holds_next_payments: bool
 
 
 @query("grievances.categories", input=ListCategories, result=Category, listing=True)
@@ -106,6 +112,7 @@ def list_categories(context: Context, _: ListCategories) -> Listing:
             Category(
                 id=identity, code=row.code, name=row.name, days=row.days, sensitivity=row.sensitivity,
                 holds_payment=row.holds_payment,
+                holds_next_payments=row.holds_next_payments,
             )
             for identity, row in zip(ids, rows, strict=True)
         ]  # fmt: skip

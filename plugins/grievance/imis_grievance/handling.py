@@ -27,6 +27,7 @@ from imis_core.api import (
 )
 from imis_grievance.columns import any_of
 from imis_grievance.comments import Comment, write_comments
+from imis_grievance.entitlements import let_on
 from imis_grievance.holding import Wanted, holds_of, let_go
 from imis_grievance.rules import BY_HAND, CANCELLING, STATES
 from imis_grievance.tables import grievance_categories, grievances
@@ -278,10 +279,12 @@ def resolve(context: Context, items: tuple[ResolveGrievance, ...]) -> list[Griev
     holding = holds_of(context, cancelling)
     wanted = [Wanted(number, order, codes[number], cancelling[number]) for number, order in holding.items()]
     notes = let_go(context, wanted)
+    owed, later = let_on(context, cancelling)
+    notes += later
     notes += [
         (number, "no payment is cancelled: the grievance holds none")
         for number, cancel in cancelling.items()
-        if cancel and number not in holding
+        if cancel and number not in holding and number not in owed
     ]
     work.comments += [Comment(number, "note", text) for number, text in notes]
     work.write()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from imis_core.api import Manifest, hookimpl
 
 if TYPE_CHECKING:
-    from imis_core.api import Command, Job, PersonMove, Query, Report
+    from imis_core.api import Command, HoldRule, Job, PayrollHolds, PersonMove, Query, Report
 
 
 @hookimpl
@@ -70,3 +70,10 @@ def imis_person_merge_sql() -> Iterable[PersonMove]:
     from imis_grievance.tables import grievances
 
     return [PersonMove(grievances, "person"), PersonMove(grievances, "reporter_person")]
+
+
+@hookimpl
+def imis_payroll_hold_sql(holds: PayrollHolds) -> Sequence[HoldRule]:
+    from imis_grievance.entitlements import hold_rules
+
+    return hold_rules(holds)

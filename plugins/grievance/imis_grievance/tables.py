@@ -48,6 +48,8 @@ grievance_categories = edited(
     Column("days", sa.Integer, nullable=False),  # time limit
     text("sensitivity"),  # standard | sensitive
     Column("holds_payment", sa.Boolean, nullable=False),
+    # Payrolls that are approved while a grievance is open hold what its beneficiary is owed.
+    Column("holds_next_payments", sa.Boolean, nullable=False, server_default="false"),
     UniqueConstraint("code"),
     noun="grievance_categories",
 )

@@ -12,15 +12,18 @@ from attrs import frozen
 from imis_core.api import ClaimsValuated, Context, Listing, Money, providers, query
 from imis_health_insurance.tables import utilisation
 
-# A claim that is computed again is not counted again: only what its amounts changed by is added.
+# A claim that is computed again is not counted again: only what its amounts changed by is added. One that is taken back
+# has a last valuation of nothing, by which it is counted no more; 6 is the number of that state.
 _COUNT: Final = sa.text(
     """
     INSERT INTO health_insurance.utilisation AS u
         (scheme, month, provider, category, claims, approved_minor, payable_minor, currency)
     SELECT c.scheme, date_trunc('month', c.target_date)::date, c.provider, c.category,
-           count(*) FILTER (WHERE v.valuation = 1), sum(v.approved_minor - coalesce(p.approved_minor, 0)),
+           count(*) FILTER (WHERE v.valuation = 1) - count(*) FILTER (WHERE v.valuation = t.valuation AND t.state = 6),
+           sum(v.approved_minor - coalesce(p.approved_minor, 0)),
            sum(v.payable_minor - coalesce(p.payable_minor, 0)), c.currency
     FROM core.claim_valuations v JOIN core.claims c ON c.id = v.claim
+    JOIN core.claim_current t ON t.claim = v.claim
     LEFT JOIN core.claim_valuations p ON p.claim = v.claim AND p.valuation = v.valuation - 1
     WHERE v.audit = :audit AND c.scheme = :scheme GROUP BY 1, 2, 3, 4, 8 ORDER BY 1, 2, 3, 4
     ON CONFLICT (scheme, month, provider, category) DO UPDATE SET claims = u.claims + excluded.claims,

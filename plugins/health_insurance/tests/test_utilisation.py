@@ -63,6 +63,22 @@ def test_a_claim_computed_again_is_not_counted_again(app: Any) -> None:
     assert app.do("health_insurance.utilisation", {"scheme": "chf"}) == before
 
 
+@pytest.mark.parametrize("told_before", [True, False])
+def test_a_claim_that_is_taken_back_is_counted_no_more(app: Any, told_before: bool) -> None:
+    """Neither the claim nor its amounts, whether its valuation was told of before it was withdrawn or after."""
+    _world(app)
+    app.do("claims.process", {"scheme": "chf"})
+    if told_before:
+        _deliver(app)
+    app.do("claims.withdraw", {"claim": "C1", "reason": "double"})
+    _deliver(app)
+    shown = app.do("health_insurance.utilisation", {"scheme": "chf"})
+    assert [(r["month"], r["claims"], r["approved"], r["payable"]) for r in shown] == [
+        ("2021-01-01", 1, "100.00", "80.00"),
+        ("2021-02-01", 1, "100.00", "80.00"),
+    ]
+
+
 class Listener:
     """A cross-cutting plugin that counts what it is told."""
 
