@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0022"
-down_revision = "core_0021"
+revision = "core_0023"
+down_revision = "core_0022"
 
 
 def upgrade() -> None:
