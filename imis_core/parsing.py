@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping
 from datetime import date, datetime
 from decimal import Decimal, InvalidOperation
-from functools import cache
+from functools import cache, lru_cache
 from math import isfinite
 from types import NoneType, UnionType
 from typing import Any, Final, Literal, NoReturn, TypeVar, Union, cast, get_args, get_origin
@@ -118,13 +118,18 @@ def _decimal(value: object, _: object = None) -> Decimal:
     if isinstance(value, float):
         raise Invalid("float", f'{value!r} is a binary fraction, which is not exact; write it as text: "{value}"')
     if isinstance(value, str):
-        if not _DECIMAL.match(value) or not value.isascii():
-            raise Invalid("format", f'expected a decimal such as "445.00", found {_show(value)}')
-        try:
-            return Decimal(value)
-        except InvalidOperation:  # pragma: no cover - the pattern admits only what Decimal reads
-            raise Invalid("format", f"expected a decimal, found {_show(value)}") from None
+        return _decimal_text(value)
     raise Invalid("type", f"expected a decimal as text, found {_show(value)}")
+
+
+@lru_cache(4096)  # prices and quantities of a batch are a few
+def _decimal_text(value: str) -> Decimal:
+    if not _DECIMAL.match(value) or not value.isascii():
+        raise Invalid("format", f'expected a decimal such as "445.00", found {_show(value)}')
+    try:
+        return Decimal(value)
+    except InvalidOperation:  # pragma: no cover - the pattern admits only what Decimal reads
+        raise Invalid("format", f"expected a decimal, found {_show(value)}") from None
 
 
 def _amount(value: object, _: object = None) -> Decimal:
@@ -424,35 +429,53 @@ def _field_problems(error: BaseException) -> list[Problem]:
     return problems_of(error)
 
 
+# A float is never a result; free values of a request may have one.
+_SAME: Final = frozenset({NoneType, str, bool, int, float})
+
+
 def plain(value: Any) -> Any:
     """A result as JSON-like data: amounts as strings, dates as ISO text, `from_` as `from`."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value  # a float is never a result; free values of a request may have one
-    if isinstance(value, Money):
-        return str(value)
-    if isinstance(value, (tuple, list)):
-        return [plain(item) for item in value]
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    own = getattr(type(value), "__plain__", None)
-    if own is not None:
-        return own(value)  # what a class that reads itself was read from
-    if attrs.has(type(value)):
-        return {name: plain(getattr(value, attribute)) for attribute, name in _names(cast(Hashable, type(value)))}
-    if isinstance(value, datetime):
-        return value.isoformat().replace("+00:00", "Z")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):
-        return format(value, "f")
-    if isinstance(value, bytes):
-        return base64.b64encode(value).decode("ascii")
-    raise TypeError(f"{type(value).__name__} has no outside form")
+    kind = type(value)
+    return value if kind in _SAME else _writer(cast(Hashable, kind))(value)
 
 
 @cache
-def _names(kind: Any) -> tuple[tuple[str, str], ...]:
-    return tuple((a.name, outside_name(a)) for a in attrs.fields(kind))
+def _writer(kind: Any) -> Callable[[Any], Any]:
+    """How values of a type are written outside; found once for each type."""
+    if issubclass(kind, (str, bool, int, float)):
+        return lambda value: value
+    if issubclass(kind, Money):
+        return str
+    if issubclass(kind, (tuple, list)):
+        return lambda value: [item if type(item) in _SAME else plain(item) for item in value]
+    if issubclass(kind, Mapping):
+        return lambda value: {str(key): plain(item) for key, item in value.items()}
+    own = getattr(kind, "__plain__", None)
+    if own is not None:
+        return cast(Callable[[Any], Any], own)  # what a class that reads itself was read from
+    if attrs.has(kind):
+        return _record_writer(kind)
+    if issubclass(kind, datetime):
+        return lambda value: value.isoformat().replace("+00:00", "Z")
+    if issubclass(kind, date):
+        return date.isoformat
+    if issubclass(kind, Decimal):
+        return lambda value: format(value, "f")
+    if issubclass(kind, bytes):
+        return lambda value: base64.b64encode(value).decode("ascii")
+    raise TypeError(f"{kind.__name__} has no outside form")
+
+
+def _record_writer(kind: type[attrs.AttrsInstance]) -> Callable[[Any], Any]:
+    names = [(a.name, outside_name(a)) for a in attrs.fields(kind)]
+
+    def write(value: Any) -> dict[str, Any]:
+        return {
+            name: found if type(found := getattr(value, attribute)) in _SAME else plain(found)
+            for attribute, name in names
+        }
+
+    return write
 
 
 __all__ = [

@@ -48,7 +48,9 @@ from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
 from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
-from imis_core.payments.transmitting import follow_up, running
+from imis_core.payments.transmitting import checks, follow_up, messages, running, webhook
+from imis_core.payments.transmitting import commands as transmitting_commands
+from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycle_reports, cycles
@@ -127,6 +129,8 @@ def imis_register_commands() -> Iterable[Command]:
         *comparing.COMMANDS,
         *cash_lists.COMMANDS,
         *bank_files.COMMANDS,
+        *transmitting_commands.COMMANDS,
+        *checks.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,
@@ -164,6 +168,7 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_explaining.QUERIES,
         *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
+        *transmitting_queries.QUERIES,
         *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
@@ -189,12 +194,14 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *payroll_background.JOBS,
         *running.JOBS,
         *follow_up.JOBS,
+        *messages.JOBS,
+        *checks.JOBS,
     )
 
 
 @hookimpl
 def imis_register_routes() -> Iterable[Route]:
-    return cards_publishing.ROUTES
+    return (*cards_publishing.ROUTES, *webhook.ROUTES)
 
 
 @hookimpl

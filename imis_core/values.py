@@ -5,6 +5,7 @@ from __future__ import annotations
 from calendar import monthrange
 from datetime import MAXYEAR, date, timedelta
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Final, NewType, cast
 
 from attrs import frozen
@@ -19,6 +20,7 @@ Rate = NewType("Rate", Decimal)
 INT64_MAX: Final = 2**63 - 1
 _DIGITS_MAX: Final = 100  # more than any 64-bit number has, few enough to compute with at once
 THOUSANDTHS: Final = 1000
+_REMEMBERED: Final = 4096  # results kept of what batches compute over and over: prices, quantities, starts of policies
 
 # ISO 4217 minor units that differ from two (source: the ISO 4217 list, maintained by SIX).
 _NO_MINOR = "BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF"
@@ -47,20 +49,27 @@ def to_minor(amount: Decimal | int, currency: str) -> int:
     Raises `NotExact` when it has more decimals than the currency or lies beyond 64 bits.
     """
     decimals = MINOR_UNITS[currency]
-    return _scaled(Decimal(amount), decimals, INT64_MAX, f"{currency} ({decimals})")
+    whole = _scaled(Decimal(amount), decimals, INT64_MAX)
+    if whole is None:
+        raise NotExact(f"{amount} has more decimals than {currency} ({decimals})")
+    return whole
 
 
-def _scaled(value: Decimal, decimals: int, largest: int, what: str) -> int:
-    """`value` x 10^decimals as a whole number, without the 28 digits to which Decimal's own arithmetic rounds."""
+@lru_cache(_REMEMBERED)
+def _scaled(value: Decimal, decimals: int, largest: int) -> int | None:
+    """`value` x 10^decimals as a whole number, without the 28 digits to which Decimal's own arithmetic rounds.
+
+    None: it has more decimals. `NotExact`: it is too large.
+    """
     if value.adjusted() > _DIGITS_MAX:
         raise NotExact(f"{value} is larger than can be kept")
     if value and cast(int, value.as_tuple().exponent) < -_DIGITS_MAX:
-        raise NotExact(f"{value} has more decimals than {what}")
+        return None
     numerator, denominator = value.as_integer_ratio()
     factor: int = 10**decimals
     whole, rest = divmod(numerator * factor, denominator)
     if rest:
-        raise NotExact(f"{value} has more decimals than {what}")
+        return None
     if abs(whole) > largest:
         raise NotExact(f"{value} is larger than can be kept")
     return whole
@@ -89,7 +98,10 @@ class Money:
 
 def to_thousandths(quantity: Decimal) -> int:
     """A quantity (up to three decimals, health_insurance contract) in thousandths; raises `NotExact` beyond that."""
-    return _scaled(quantity, 3, INT64_MAX // THOUSANDTHS, "the three of a quantity")
+    thousandths = _scaled(quantity, 3, INT64_MAX // THOUSANDTHS)
+    if thousandths is None:
+        raise NotExact(f"{quantity} has more decimals than the three of a quantity")
+    return thousandths
 
 
 def thousandths_text(thousandths: int) -> str:
@@ -113,6 +125,7 @@ def share_half_up(minor: int, percent: Decimal) -> int:
     return sign * ((2 * abs(product) + divisor) // (2 * divisor))
 
 
+@lru_cache(_REMEMBERED)
 def add_months(day: date, months: int) -> date:
     """The same day n months later, clamped to that month's last day (contract-health.md, month arithmetic).
 

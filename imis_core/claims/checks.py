@@ -57,11 +57,17 @@ class _Prepared:
     prices: Prices
     members: Mapping[CoverKey, int]  # of covers whose ceiling depends on them
     copayments: Mapping[LimitsKey, int]  # which holds, by package
+    _payers: dict[CoverKey, Payer] = field(factory=dict)
 
     def payer(self, cover: Cover) -> Payer:
-        copayment = self.copayments.get((cover.package_version, cover.kind))
-        members = self.members.get((cover.kind, cover.id))
-        return Payer(cover.kind, cover.id, cover.package_version, copayment, members)
+        """A cover as the lines keep it; made once for all of them."""
+        key = cover.kind, cover.id
+        found = self._payers.get(key)
+        if found is None:
+            copayment = self.copayments.get((cover.package_version, cover.kind))
+            found = Payer(cover.kind, cover.id, cover.package_version, copayment, self.members.get(key))
+            self._payers[key] = found
+        return found
 
 
 @frozen

@@ -261,7 +261,7 @@ def _cases(context: Context, asked: Sequence[_Asked], outcomes: list[Any]) -> li
     for one in asked:
         if one.group is not None:
             members = [
-                evolve(people[m.person], relationship=m.relationship)
+                people[m.person].as_member(m.relationship)
                 for m in listed.get(one.group, ())
                 if m.person in people and (m.left_on is None or m.left_on > one.on)
             ]

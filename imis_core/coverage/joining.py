@@ -162,7 +162,7 @@ def _join(context: Context, work: _Work, joins: Sequence[Joined]) -> None:
     asked: list[tuple[Account, Candidate, date]] = []
     cases: list[QuoteCase] = []
     for join in joins:
-        person = evolve(work.people[join.person], relationship=join.relationship)
+        person = work.people[join.person].as_member(join.relationship)
         for number, account in work.accounts.items():
             one = account.policy
             on = max(join.on, one.enrolled_on)

@@ -11,7 +11,7 @@ from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from attrs import evolve, frozen
+from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
@@ -33,6 +33,10 @@ class Candidate:
     attributes: Mapping[str, Any]
     relationship: str | None = None
     seen: bool = True  # by the caller; who is not is counted and covered like the others, and not named in answers
+
+    def as_member(self, relationship: str) -> Candidate:
+        """The person as a member of a household."""
+        return Candidate(self.id, self.number, self.born, self.died, self.attributes, relationship, self.seen)
 
 
 @frozen(kw_only=True)
@@ -146,7 +150,7 @@ def _lock_persons(context: Context, ids: Iterable[int], seen: sa.ColumnElement[b
         .order_by(p.id)
         .with_for_update(key_share=True)
     )
-    return {row.id: evolve(Candidate(*row[:5]), seen=row.seen) for row in rows}
+    return {r[0]: Candidate(r[0], r[1], r[2], r[3], r[4], seen=r[5]) for r in rows}
 
 
 def _any(ids: Iterable[int]) -> Any:

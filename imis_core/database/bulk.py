@@ -6,12 +6,15 @@ Columns in, columns as lists of equal length; a constant number of statements wh
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
+from types import NoneType
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 Columns = Mapping[str, Sequence[Any]]
+_ALIKE = (str, int, date, NoneType)
 COPY_ROWS = 50  # fewer rows are not worth a COPY of their own (docs/decisions/0004-bulk-writes.md)
 
 
@@ -59,25 +62,39 @@ def insert_together(connection: Connection, *rows: tuple[sa.Table, Columns]) -> 
         connection.execute(sa.text(f"WITH {beside} {last}" if first else last), parameters)
 
 
-def _insert(connection: Connection, table: sa.Table, columns: Columns, prefix: str) -> tuple[str, dict[str, str]]:
+def _insert(connection: Connection, table: sa.Table, columns: Columns, prefix: str) -> tuple[str, dict[str, Any]]:
     """INSERT ... SELECT FROM unnest(arrays), with the parameters' names beginning with `prefix`."""
     names = ", ".join(f'"{name}"' for name in columns)
-    # unnest() flattens arrays of arrays, so array columns travel as text and are cast on the way in.
-    sources, casts, parameters = [], [], {}
+    # unnest() flattens arrays of arrays, so array columns travel as text and are cast on the way in. What is the same
+    # in all rows travels once: the keys, at least, are not.
+    sources: list[str] = []
+    casts: list[str] = []
+    aliases: list[str] = []
+    parameters: dict[str, Any] = {}
     for position, (name, values) in enumerate(columns.items()):
         kind = table.c[name].type.compile(dialect=connection.dialect)
         nested = isinstance(table.c[name].type, sa.ARRAY)
         document = kind == "JSONB"
+        if sources and not nested and _is_constant(values):
+            casts.append(f"CAST(:{prefix}{position} AS {kind})")
+            parameters[f"{prefix}{position}"] = values[0]
+            continue
         sources.append(f"CAST(:{prefix}{position} AS {'text' if nested or document else kind}[])")
+        aliases.append(f"c{position}")
         casts.append(f"CAST(c{position} AS {kind})" if nested or document else f"c{position}")
         cells = [None if v is None else array_literal(v) for v in values] if nested else values
         parameters[f"{prefix}{position}"] = array_literal(cells)
-    aliases = ", ".join(f"c{position}" for position in range(len(columns)))
     statement = (
         f"INSERT INTO {table.fullname} ({names}) SELECT {', '.join(casts)} "
-        f"FROM unnest({', '.join(sources)}) AS rows({aliases})"
+        f"FROM unnest({', '.join(sources)}) AS rows({', '.join(aliases)})"
     )
     return statement, parameters
+
+
+def _is_constant(values: Sequence[Any]) -> bool:
+    """Whether a long column has one value; only of types whose equal values are written alike."""
+    first = values[0]
+    return len(values) >= COPY_ROWS and isinstance(first, _ALIKE) and values.count(first) == len(values)
 
 
 def take_ids(connection: Connection, table: sa.Table, count: int) -> list[int]:
@@ -101,7 +118,10 @@ def array_literal(values: Sequence[Any]) -> str:
     if not values:
         return "{}"
     if None in values:
-        return "{" + ",".join("NULL" if v is None else _element(v) for v in values) + "}"
+        known = next((v for v in values if v is not None), None)
+        if known is None or (isinstance(known, int) and not isinstance(known, bool)):
+            return "{" + ",".join(["NULL" if v is None else str(v) for v in values]) + "}"
+        return "{" + ",".join(["NULL" if v is None else _element(v) for v in values]) + "}"
     if isinstance(values[0], int) and not isinstance(values[0], bool):
         return "{" + ",".join(map(str, values)) + "}"
     if isinstance(values[0], bytes):

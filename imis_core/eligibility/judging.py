@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Final
 
-from attrs import frozen
+from attrs import field, frozen
 
 from imis_core.catalogue.lookup import ItemRow
 from imis_core.eligibility.covers import Cover
@@ -36,6 +36,14 @@ class Case:
     covers: Sequence[Cover]
     terms: Mapping[TermsKey, LineTerms]
     limits: Mapping[LimitsKey, PackageLimits]
+    _covering: dict[int, list[Candidate]] = field(factory=dict)
+
+    def covering(self, item: int) -> list[Candidate]:
+        """The covers of an item; looked up once."""
+        found = self._covering.get(item)
+        if found is None:
+            found = self._covering[item] = covering(self.covers, self.terms, item, self.visit_type, self.adult)
+        return found
 
 
 @frozen
@@ -61,7 +69,7 @@ def needs_of(case: Case, item: ItemRow, needs: Needs) -> None:
     elif frequency:
         needs.add_days(case.person, case.on, case.on)
         needs.items.add(item.id)
-    for cover, of_item in covering(case.covers, case.terms, item.id, case.visit_type, case.adult):
+    for cover, of_item in case.covering(item.id):
         counted = case.category in case.limits.get((cover.package_version, cover.kind), NO_LIMITS).counts
         if counted or of_item.max_provisions is not None:
             needs.add_days(case.person, cover.effective_from, cover.effective_to)
@@ -104,7 +112,7 @@ def judge_covered(
 
     `reviewed_minor`: the price that a reviewer set, which decides who pays.
     """
-    found = covering(case.covers, case.terms, item.id, case.visit_type, case.adult)
+    found = case.covering(item.id)
     if not found:
         return Judged(Rejection.NOT_COVERED, 0)
     passed: list[Candidate] = []

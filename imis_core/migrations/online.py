@@ -38,11 +38,17 @@ def create_index(
     kind = "UNIQUE INDEX" if unique else "INDEX"
     condition = f" WHERE {where}" if where else ""
     with op.get_context().autocommit_block():
-        valid = _connection().execute(_INDEX, {"schema": schema, "name": name}).scalar()
-        if valid is False:
-            _patiently(f'DROP INDEX CONCURRENTLY "{schema}"."{name}"')
-        if valid is not True:
-            _patiently(f'CREATE {kind} CONCURRENTLY "{name}" ON {table} ({", ".join(columns)}){condition}')
+
+        def attempt() -> None:
+            # Each attempt looks anew: one that gave up, this one's or a killed one's, leaves an index half made.
+            valid = _connection().execute(_INDEX, {"schema": schema, "name": name}).scalar()
+            if valid is False:
+                _connection().exec_driver_sql(f'DROP INDEX CONCURRENTLY "{schema}"."{name}"')
+            if valid is not True:
+                made = f'CREATE {kind} CONCURRENTLY "{name}" ON {table} ({", ".join(columns)}){condition}'
+                _connection().exec_driver_sql(made.replace("%", "%%"))
+
+        _again(attempt)
 
 
 def drop_index(name: str, schema: str) -> None:

@@ -6,6 +6,7 @@ No downgrades: the way back is the previous version on the expanded schema, or a
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -26,6 +27,7 @@ from imis_core.migrations.walls import refuse_changes_outside, things_outside
 from imis_core.plugins import KERNEL, Manifest
 
 LOCK: Final = 0x1515_0001  # the advisory lock of migrations, the same for every process
+PAUSE_SECONDS: Final = 0.1  # between two attempts to take it
 _FITS: Final = "imis runs from: "  # how a schema's comment says for which revisions' code it is good
 HERE: Final = Path(__file__).parent
 
@@ -54,7 +56,11 @@ def migrate(owner_url: str, roles: Roles, manifests: Mapping[str, Manifest]) -> 
     except sa.exc.OperationalError as error:
         raise unreachable(driver_url(owner_url), error) from None
     with connection:
-        connection.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": LOCK})
+        # Asked for again and again instead of waited for: who waits inside a statement holds a snapshot, and whoever
+        # has the lock may wait for all snapshots to end, to make an index beside writers.
+        while not connection.execute(sa.text("SELECT pg_try_advisory_lock(:lock)"), {"lock": LOCK}).scalar_one():
+            connection.commit()
+            time.sleep(PAUSE_SECONDS)
         connection.execute(sa.text(f'SET ROLE "{roles.owner}"'))
         connection.commit()
         for manifest in _ordered(manifests):

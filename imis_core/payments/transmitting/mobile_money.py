@@ -7,7 +7,7 @@ leaves open are ours: `requestId` in a row of the details names the instruction,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -16,6 +16,7 @@ import msgspec
 from imis_core.payments.transmitting.http import Answered, NeverLeft, NoAnswer, client_of, encode, exchange
 from imis_core.payments.transmitting.service import (
     REFERENCE_MAX,
+    Address,
     Gateway,
     NoSecret,
     Notice,
@@ -33,6 +34,7 @@ from imis_core.values import MINOR_UNITS
 
 BATCH_MAX: Final = 50  # characters of a batchId
 PROGRAM_MAX: Final = 20  # of X-Program-Id
+DFSP_MAX: Final = 11  # of destinationDFSPID
 PAGES_MAX: Final = 10_000  # a list that does not end before is none
 TAKEN: Final = (200, 201, 202)
 REFUSING: Final = (400, 413, 422)  # it read the request and will take nothing of it
@@ -176,6 +178,30 @@ def _row(row: Any) -> Told | None:
     )  # fmt: skip
 
 
+# --- accounts
+
+
+def check(gateway: Gateway, correlation: str, addresses: Sequence[Address]) -> None:
+    """Bulk validation of accounts; what the provider finds comes by itself. Raises `Unanswered`."""
+    headers = {
+        "X-Client-Correlation-ID": correlation,
+        "X-Registering-Institution-ID": gateway.settings.institution,
+        "X-Callback-URL": gateway.callback_url,
+    }
+    asked = [{"instructionID": str(one.recipient), "financialAddress": one.account} for one in addresses]
+    body = {"batchId": correlation, "destinationDFSPID": gateway.provider[:DFSP_MAX], "creditInstructions": asked}
+    try:
+        with client_of(gateway) as client:
+            answer = exchange(
+                client, gateway, "POST", "/beneficiaries",
+                parameters={"command": "validate"}, headers=headers, body=encode(body),
+            )  # fmt: skip
+    except (NoSecret, NeverLeft, NoAnswer) as error:
+        raise Unanswered(f"no answer ({error})") from None
+    if answer.status not in TAKEN:
+        raise Unanswered(f"the provider answered {answer.status}")
+
+
 # --- what comes by itself
 
 
@@ -187,12 +213,14 @@ def read(body: bytes) -> Notice:
         raise Unreadable("it is not JSON") from None
     if not isinstance(content, dict):
         raise Unreadable("it is no object")
+    if "clientCorrelationId" in content:
+        return _checked(content)
     order, batch = _text(content.get("requestId"), 40), _text(content.get("batchId"), BATCH_MAX)
     about = tuple(name for name in (order, batch) if name is not None)
     if not about:
         raise Unreadable("it names neither requestId nor batchId")
     # Our names of batches are no numbers: a number is an instruction.
-    if order is None or not order.isdecimal() or content.get("TotalTransactions") != 1:
+    if order is None or not (order.isascii() and order.isdecimal()) or content.get("TotalTransactions") != 1:
         return Notice(about=about)
     counted = {name: content.get(name) for name in ("completed", "failed")}
     if counted == {"completed": 1, "failed": 0}:
@@ -204,6 +232,15 @@ def read(body: bytes) -> Notice:
         if amount is not None:
             return Notice(told=Told(order, "failed", amount, reason=_text(content.get("note"))), about=about)
     return Notice(about=about)
+
+
+def _checked(content: Mapping[str, Any]) -> Notice:
+    """A Bulk Validate Account Response."""
+    name, failed = _text(content.get("clientCorrelationId"), 40), content.get("failedAccountLookups", [])
+    if name is None or not isinstance(failed, list) or not all(isinstance(one, dict) for one in failed):
+        raise Unreadable("it is no result of an account check")
+    rows = ((_text(one.get("instructionID"), 40), _text(one.get("failureReason")) or "no reason") for one in failed)
+    return Notice(about=(name,), checked=[(row, reason) for row, reason in rows if row is not None])
 
 
 def _text(value: Any, longest: int = REFERENCE_MAX) -> str | None:
@@ -231,4 +268,4 @@ def _currency(value: Any) -> str | None:
     return value if isinstance(value, str) and (value in MINOR_UNITS or len(value) <= 3) else None
 
 
-MOBILE_MONEY_SERVICE: Final = Service(send, ask, read)
+MOBILE_MONEY_SERVICE: Final = Service(send, ask, read, check)
