@@ -42,7 +42,16 @@ from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
 from imis_core.notifications.gateways import KERNEL_NOTIFIERS
-from imis_core.payments import cash_lists, comparing, comparing_queries, recipients, reconciling, reconciling_files
+from imis_core.payments import (
+    addresses,
+    cash_lists,
+    comparing,
+    comparing_queries,
+    recipient_files,
+    recipients,
+    reconciling,
+    reconciling_files,
+)
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
@@ -122,6 +131,7 @@ def imis_register_commands() -> Iterable[Command]:
         *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
+        *recipient_files.COMMANDS,
         *payments_commands.COMMANDS,
         *payments_moving.COMMANDS,
         *reconciling.COMMANDS,
@@ -168,6 +178,8 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_explaining.QUERIES,
         *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
+        *addresses.QUERIES,
+        *recipient_files.QUERIES,
         *transmitting_queries.QUERIES,
         *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,

@@ -71,6 +71,11 @@ def report_of(order: str) -> str:
     return base64.b64encode(f"order,status,amount\n{order},failed,1\n".encode()).decode()
 
 
+def answer_about(number: str) -> str:
+    """A payment provider's answer with the account of one person, as a file in base64."""
+    return base64.b64encode(f"number,account\n{number},ACC-NEW\n".encode()).decode()
+
+
 class World:
     """The application, what is common, and the sides that have been built; `of[side]` names what stands in it."""
 
@@ -113,6 +118,7 @@ class World:
         self.of[side] = named = {}
         _Side(self, side, named).build()
         named["report"] = report_of(named["claim_order"])
+        named["answer"] = answer_about(f"P1-Q{side}")
         for role in ("place", "facility"):
             self.user(side, role)
 
