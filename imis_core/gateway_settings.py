@@ -35,14 +35,14 @@ class GatewayTable:
     """
 
     url: str
-    tenant: str = ""
+    tenant: str
     institution: str = ""
-    debit_account: str = ""
+    debit_account: str
+    callback_url: str
     party_key: str = "MSISDN"
     payment_mode: str = "mobile money"
     token_variable: str | None = None
     secret_variable: str | None = None
-    callback_url: str = ""
     timeout_seconds: int = 30
     orders_per_transmission: int = 10_000
     transmissions_at_once: int = 2
@@ -76,7 +76,7 @@ def gateway_problems(tables: Mapping[str, Any], currency: object) -> list[Proble
         path = f"payment_gateways.{code}"
         for name in ("url", "callback_url"):
             url = table.get(name)
-            if isinstance(url, str) and url and not _is_url(url):
+            if isinstance(url, str) and not _is_url(url):
                 message = "expected https://host/path, without user, password and query"
                 found.append(Problem(f"{path}.{name}", "format", message))
         callback = table.get("callback_url")
@@ -89,8 +89,9 @@ def gateway_problems(tables: Mapping[str, Any], currency: object) -> list[Proble
                 found.append(Problem(f"{path}.{name}", "format", "expected the name of an environment variable"))
         for name in ("tenant", "institution"):
             text = table.get(name)
-            if isinstance(text, str) and (len(text) > _HEADER_MAX or not (text.isascii() and text.isprintable())):
-                message = f"expected at most {_HEADER_MAX} plain characters"
+            fits = isinstance(text, str) and text.isascii() and text.isprintable()
+            if isinstance(text, str) and (not fits or not (name == "institution" or text) or len(text) > _HEADER_MAX):
+                message = f"expected 1 to {_HEADER_MAX} plain characters"
                 found.append(Problem(f"{path}.{name}", "format", message))
         for name, (low, high) in _RANGES.items():
             value = table.get(name)

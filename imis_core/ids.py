@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 import os
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -81,19 +81,34 @@ class Ids:
         entity = self.decode_any(outside)
         return entity[1] if entity is not None and entity[0] == noun else None
 
+    def decode_all(self, noun: str, outside: Sequence[str]) -> list[int | None]:
+        """The numbers of many ids of one noun, each None where the text is no id of it; in one go, for files."""
+        blocks = [_block(text) for text in outside]
+        raw = self._cipher.decryptor().update(b"".join(block for block in blocks if block is not None))
+        prefix = self._numbers[noun].to_bytes(8, "big")
+        found = (raw[i : i + BLOCK] for i in range(0, len(raw), BLOCK))
+        plain = (b"" if block is None else next(found) for block in blocks)
+        return [int.from_bytes(one[8:], "big") if one[:8] == prefix else None for one in plain]
+
     def decode_any(self, outside: str) -> tuple[str, int] | None:
         """Noun and number of an id; None if the text is no id at all."""
-        if len(outside) != 36 or outside.count("-") != 4:
-            return None
-        try:
-            block = bytes.fromhex(outside.replace("-", ""))
-        except ValueError:
-            return None
-        if len(block) != BLOCK or _uuid(block.hex()) != outside.lower():
+        block = _block(outside)
+        if block is None:
             return None
         raw = self._cipher.decryptor().update(block)
         noun = self._names.get(int.from_bytes(raw[:8], "big"))
         return None if noun is None else (noun, int.from_bytes(raw[8:], "big"))
+
+
+def _block(outside: str) -> bytes | None:
+    """What an id's digits stand for; None for a text that is none."""
+    if len(outside) != 36 or outside.count("-") != 4:
+        return None
+    try:
+        block = bytes.fromhex(outside.replace("-", ""))
+    except ValueError:
+        return None
+    return block if len(block) == BLOCK and _uuid(block.hex()) == outside.lower() else None
 
 
 def _uuid(digits: str) -> str:

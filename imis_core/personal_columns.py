@@ -11,6 +11,9 @@ from imis_core.database.tables import metadata
 declare(
     metadata,
     """
+    account_check_current: *
+    account_check_rows: *
+    account_checks: *
     approvals: *
     attachments: name=file digest=file | media_type about_noun
     attribute_values: value=shape | of attribute
@@ -77,7 +80,7 @@ declare(
     package_versions: | name terms digest
     packages: | scheme code currency
     pay_points: | code name hours
-    payment_lines: reason=text | state
+    payment_lines: *
     payment_providers: debtor_name=text debtor_account=shape | code name channel debtor_bank
     payment_requests: reason=text | scheme state currency
     payrolls: reason=text | scheme currency state
@@ -87,8 +90,9 @@ declare(
     price_lists: | code currency
     providers: | code name kind level sub_level legal_form care_type
     reads: | query
-    provider_message_outcomes: detail=text | outcome
-    provider_messages: body=blank | nonce digest
+    provider_message_outcomes: *
+    provider_messages: *
+    provider_messages_waiting: *
     recipients: account=shape | scheme
     reconciliation_rows: file=text reference=shape reason=text | order_named status amount outcome
     recoveries: reason=text | scheme code currency state
@@ -98,10 +102,10 @@ declare(
     schedules: | job
     subsidy_accounts: | scheme category
     tokens: *
-    transmission_current: batch=shape reason=text | state
-    transmission_orders: account=shape told=text |
-    transmission_states: reason=text | state
-    transmissions: | scheme currency source_kind correlation
+    transmission_current: *
+    transmission_orders: *
+    transmission_states: *
+    transmissions: *
     users: name=login password=drop | roles
     wage_declarations: | scheme class currency
     wages: | scheme currency

@@ -42,13 +42,24 @@ from imis_core.notifications import commands as notifications_commands
 from imis_core.notifications import delivery
 from imis_core.notifications import queries as notifications_queries
 from imis_core.notifications.gateways import KERNEL_NOTIFIERS
-from imis_core.payments import cash_lists, comparing, comparing_queries, recipients, reconciling, reconciling_files
+from imis_core.payments import (
+    addresses,
+    cash_lists,
+    comparing,
+    comparing_queries,
+    recipient_files,
+    recipients,
+    reconciling,
+    reconciling_files,
+)
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
 from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
-from imis_core.payments.transmitting import follow_up, running
+from imis_core.payments.transmitting import checks, follow_up, messages, running, webhook
+from imis_core.payments.transmitting import commands as transmitting_commands
+from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
 from imis_core.payroll import cycle_reports, cycles
@@ -120,6 +131,7 @@ def imis_register_commands() -> Iterable[Command]:
         *claims_withdrawing.COMMANDS,
         *claims_paying.COMMANDS,
         *recipients.COMMANDS,
+        *recipient_files.COMMANDS,
         *payments_commands.COMMANDS,
         *payments_moving.COMMANDS,
         *reconciling.COMMANDS,
@@ -127,6 +139,8 @@ def imis_register_commands() -> Iterable[Command]:
         *comparing.COMMANDS,
         *cash_lists.COMMANDS,
         *bank_files.COMMANDS,
+        *transmitting_commands.COMMANDS,
+        *checks.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,
@@ -164,6 +178,9 @@ def imis_register_queries() -> Iterable[Query]:
         *claims_explaining.QUERIES,
         *simulation_queries.QUERIES,
         *payments_queries.QUERIES,
+        *addresses.QUERIES,
+        *recipient_files.QUERIES,
+        *transmitting_queries.QUERIES,
         *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
@@ -189,12 +206,14 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *payroll_background.JOBS,
         *running.JOBS,
         *follow_up.JOBS,
+        *messages.JOBS,
+        *checks.JOBS,
     )
 
 
 @hookimpl
 def imis_register_routes() -> Iterable[Route]:
-    return cards_publishing.ROUTES
+    return (*cards_publishing.ROUTES, *webhook.ROUTES)
 
 
 @hookimpl

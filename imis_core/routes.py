@@ -42,7 +42,8 @@ class RouteRequest:
 
     `caller` is None at an open route. `server` is the address up to the path (`https://host`), `path` what follows it;
     `names` are the parts of the path in braces, `parameters` the query string in order, `headers` by lower-case name.
-    `read_json` gives the body: strict JSON, fractions as exact decimals; it raises `input.invalid`.
+    `read_json` gives the body: strict JSON, fractions as exact decimals; it raises `input.invalid`. `body` is the same
+    as it came, for what is signed byte by byte.
     """
 
     app: Application
@@ -54,6 +55,7 @@ class RouteRequest:
     parameters: tuple[tuple[str, str], ...]
     headers: Mapping[str, str]
     read_json: Callable[[], Any]
+    body: bytes = field(default=b"", repr=False)
 
     def may(self, permission: str) -> bool:
         """Whether the caller has a permission."""

@@ -20,16 +20,19 @@ from imis_core.demo.doors import Doors
 from imis_core.demo.files import Sources, currency_of_folder, prepare_sources
 from imis_core.demo.schemes import add_schemes
 from imis_core.demo.summary import Summary, summarise, text_of
+from imis_core.demo.wallet import wallet
 from imis_core.demo.year import Year
 from imis_core.errors import ImisError, Refusal, refused
 from imis_core.imports import FOLDERS, import_file, load_paths
 from imis_core.opening import open_application
+from imis_core.provider_simulator.process import Running
 from imis_core.security.caller import Caller
 from imis_core.security.login import caller_named
 
 PRESET: Final = "chad-borsa"
 MARKER: Final = ".imis-demo"  # says that the folder is the demo's own and may be made anew
 DEFAULT_FOLDER: Final = Path("demo")
+PORT: Final = 8000  # where a deployment is served unless it is asked otherwise
 
 
 def run(
@@ -44,21 +47,30 @@ def run(
     sources = prepare_sources(home, data, households=households, seed=seed)
     add_schemes(home)
     clock = SetClock(sources.starts)
+    with wallet(home, f"http://127.0.0.1:{port or PORT}") as running:
+        summary, password = _year(home, sources, clock, running, started, say)
+        say(text_of(summary))
+        say(f"The deployment is in {home}; log in as demo with the password {password}")
+        if serve:
+            from imis_core.web.server import serve as serve_deployment
+
+            serve_deployment(home, "127.0.0.1", port, 1, True, say)
+    return summary
+
+
+def _year(
+    home: Path, sources: Sources, clock: SetClock, running: Running, started: float, say: Callable[[str], None]
+) -> tuple[Summary, str]:
+    """Fill the deployment and walk it through its year; what came of it, and the password of its user."""
     with open_application(home, clock=clock, migrate_first=True) as app:
         _load_reference(app, home, sources, say)
         password = secrets.token_urlsafe(9)
         # Whoever prepares and whoever approves are two persons.
         doors = Doors(app, _user(app, "demo", password), _user(app, "demo-approver", secrets.token_urlsafe(9)))
-        year = Year(doors, clock, sources)
+        year = Year(doors, clock, sources, running)
         year.run()
         summary = summarise(app, home, [scheme.summary() for scheme in year.schemes], time.monotonic() - started)
-    say(text_of(summary))
-    say(f"The deployment is in {home}; log in as demo with the password {password}")
-    if serve:
-        from imis_core.web.server import serve as serve_deployment
-
-        serve_deployment(home, "127.0.0.1", port, 1, True, say)
-    return summary
+    return summary, password
 
 
 def _load_reference(app: Application, home: Path, sources: Sources, say: Callable[[str], None]) -> None:

@@ -19,6 +19,7 @@ from imis_core.errors import Refusal
 from imis_core.events import deliver_due
 from imis_core.files import write_table
 from imis_core.imports import import_file
+from imis_core.provider_simulator.process import Running
 
 
 class SchemeYear(Protocol):
@@ -32,14 +33,14 @@ class SchemeYear(Protocol):
 class Year:
     """Walks an application through a year; the clock stands on the last day of each month."""
 
-    def __init__(self, doors: Doors, clock: SetClock, sources: Sources) -> None:
-        self._doors, self._clock, self._sources = doors, clock, sources
+    def __init__(self, doors: Doors, clock: SetClock, sources: Sources, wallet: Running) -> None:
+        self._doors, self._clock, self._sources, self._wallet = doors, clock, sources, wallet
         self._deaths = list(sources.deaths)
         self.schemes = [self._scheme(code, scheme.type) for code, scheme in doors.app.settings.schemes.items()]
 
     def _scheme(self, code: str, kind: str) -> SchemeYear:
         if kind == "cash_transfer":
-            return CashYear(self._doors, code, self._sources)
+            return CashYear(self._doors, code, self._sources, self._wallet)
         if kind == "eii":
             return InjuryYear(self._doors, code, self._sources)
         return HealthYear(self._doors, code, self._sources, self._errors)

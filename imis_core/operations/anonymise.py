@@ -16,6 +16,7 @@ import secrets
 import shutil
 import tempfile
 import time
+import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -33,6 +34,7 @@ from imis_core.database.engine import Roles, driver_url
 from imis_core.database.personal import HARMLESS, PERSONAL, holds_words, is_emptied
 from imis_core.database.server import database_name, embedded_logins, find_database, prepare
 from imis_core.deployment import ADMINISTRATOR, AttributeRule, Settings, load_settings
+from imis_core.errors import refused
 from imis_core.ids import KEY_BYTES, SEALS_KEY_BYTES
 from imis_core.migrations.runner import tables_of
 from imis_core.opening import THROW_AWAY_SETTINGS
@@ -48,6 +50,9 @@ _TAKEN: Final = frozenset({
     "packages", "scenarios", "translations", "plugins", "service",
 })  # fmt: skip
 _ADDRESS: Final = re.compile(r"^(\s*(?:owner_)?url\s*=).*$", re.MULTILINE)
+_WAYS_OUT: Final = ("payment_gateways", "notifications")
+_HEADER: Final = re.compile(r"\s*\[")
+_WAY_OUT: Final = re.compile(rf"""\s*\[\s*["']?({"|".join(_WAYS_OUT)})["']?\s*[.\]]""")
 _NAMES: Final = (
     "Abena", "Adaeze", "Alba", "Amara", "Anouk", "Arno", "Basma", "Bilal", "Bora", "Chidi", "Cosima", "Dalia", "Dario",
     "Edda", "Elio", "Emeka", "Farid", "Femi", "Gala", "Hana", "Hugo", "Ilse", "Imani", "Ines", "Jabari", "Jora", "Kai",
@@ -266,10 +271,29 @@ def _add_settings(writer: Writer, folder: Path, settings: Settings) -> None:
         if name.partition("/")[0] not in _TAKEN and not name.startswith(packages):
             continue
         if name == "imis.toml":
-            text = _ADDRESS.sub(r'\1 "embedded"', path.read_text("utf-8"))
+            text = _ADDRESS.sub(r'\1 "embedded"', without_ways_out(path.read_text("utf-8")))
             writer.content(f"{SETTINGS}{name}", re.sub(r"^\s*owner_url.*\n", "", text, flags=re.MULTILINE).encode())
         else:
             writer.file(f"{SETTINGS}{name}", path)
+
+
+def without_ways_out(text: str) -> str:
+    """imis.toml without the tables through which money and messages leave: a copy pays and writes to nobody.
+
+    Raises `backup.settings` for settings that write such a table in another form than `[table]`.
+    """
+    kept, inside = [], False
+    for line in text.splitlines(keepends=True):
+        if _HEADER.match(line):
+            inside = _WAY_OUT.match(line) is not None
+        if not inside:
+            kept.append(line)
+    left = "".join(kept)
+    for table in _WAYS_OUT:
+        if tomllib.loads(left).get(table):
+            message = f"imis.toml has {table} in a form that cannot be left out of a copy; write it as [{table}...]"
+            raise refused("backup.settings", message)
+    return left
 
 
 def _add_keys(writer: Writer) -> Mapping[str, Any]:

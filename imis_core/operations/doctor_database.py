@@ -15,6 +15,7 @@ from imis_core.database.engine import Roles, driver_url
 from imis_core.database.server import find_database
 from imis_core.errors import ImisError
 from imis_core.migrations.runner import states
+from imis_core.operations.doctor_payments import look_at_payments
 
 if TYPE_CHECKING:
     from imis_core.application import Composition
@@ -79,6 +80,8 @@ def look_into_database(settings: Settings, composition: Composition | None) -> t
     try:
         with engine.connect() as connection:
             found, in_use = _look(connection, composition)
+            if in_use and not any(f.code == "database.roles_missing" for f in found):
+                found += look_at_payments(connection, settings)
             if in_use and addresses.owner != addresses.app and addresses.lease is None:
                 found += _owner(addresses.owner)
             return found, in_use

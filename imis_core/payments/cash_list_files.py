@@ -20,10 +20,16 @@ from imis_core.values import Money
 
 TEMPLATE: Final = Path(__file__).with_name("cash_list.typ")
 TITLE: Final = "Cash payment list"
-COLUMNS: Final = ("order", "recipient", "name", "beneficiary", "amount", "currency", "signature")
+SIGNED: Final = ("order", "recipient", "name", "beneficiary", "amount", "currency")  # what the digest stands for
+COLUMNS: Final = (*SIGNED, "signature")
+# Filled in by whoever pays out, and only these: the workbook's other cells are locked.
+ANSWERS: Final = ("status", "reference", "reason")
+STATUSES: Final = ("paid", "failed", "returned")
+TOTAL_LINE: Final = "total"
+DIGEST_LINE: Final = "digest "
 PDF_MEDIA_TYPE: Final = "application/pdf"
 XLSX_MEDIA_TYPE: Final = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-_WIDTHS: Final = (38, 16, 32, 18, 14, 10, 30)  # characters
+_WIDTHS: Final = (38, 16, 32, 18, 14, 10, 30, 10, 20, 30)  # characters
 _ROW_HEIGHT: Final = 28  # points; room for a signature
 # Every workbook carries when it was made; the same list has the same bytes.
 _MADE_AT: Final = datetime(2000, 1, 1, tzinfo=UTC)
@@ -112,7 +118,10 @@ def _document(one: CashList, digest: str) -> Mapping[str, Any]:
 
 
 def xlsx_file(one: CashList, digest: str) -> bytes:
-    """A workbook with the list on one protected sheet: names of columns, an order per row, the total, the digest."""
+    """A workbook with the list on one protected sheet: names of columns, an order per row, the total, the digest.
+
+    What became of each payment (`ANSWERS`) can be filled in, nothing else; the workbook comes back as the report.
+    """
     import xlsxwriter
 
     memory = io.BytesIO()
@@ -122,7 +131,8 @@ def xlsx_file(one: CashList, digest: str) -> bytes:
     bold, cell = book.add_format({"bold": True, "border": 1}), book.add_format({"border": 1, "valign": "vcenter"})
     right = book.add_format({"border": 1, "valign": "vcenter", "align": "right"})
     amount = COLUMNS.index("amount")
-    for position, (name, width) in enumerate(zip(COLUMNS, _WIDTHS, strict=True)):
+    filled = book.add_format({"border": 1, "valign": "vcenter", "locked": False})
+    for position, (name, width) in enumerate(zip((*COLUMNS, *ANSWERS), _WIDTHS, strict=True)):
         sheet.set_column(position, position, width)
         sheet.write_string(0, position, name, bold)
     for number, row in enumerate(one.cells(), start=1):
@@ -130,12 +140,16 @@ def xlsx_file(one: CashList, digest: str) -> bytes:
         for position, text in enumerate(row):
             sheet.write_string(number, position, text, right if position == amount else cell)
         sheet.write_blank(number, len(row), None, cell)
+        for position in range(len(COLUMNS), len(COLUMNS) + len(ANSWERS)):
+            sheet.write_blank(number, position, None, filled)
     last = len(one.rows) + 1
-    sheet.write_string(last, 0, "total", bold)
+    status = len(COLUMNS)
+    sheet.data_validation(1, status, last - 1, status, {"validate": "list", "source": list(STATUSES)})
+    sheet.write_string(last, 0, TOTAL_LINE, bold)
     sheet.write_string(last, 2, f"{len(one.rows)} orders", bold)
     sheet.write_string(last, amount, str(one.total), book.add_format({"bold": True, "border": 1, "align": "right"}))
     sheet.write_string(last, amount + 1, one.total.currency, bold)
-    sheet.write_string(last + 1, 0, f"digest {digest}")
+    sheet.write_string(last + 1, 0, f"{DIGEST_LINE}{digest}")
     # Amounts are text, exact to the minor unit; the sheet is to be read, not computed with.
     sheet.ignore_errors({"number_stored_as_text": f"A1:G{last + 1}"})
     sheet.protect("", {"select_locked_cells": True})

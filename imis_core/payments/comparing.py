@@ -59,9 +59,10 @@ Code = Literal[
 REMEDIES: Final[dict[str, str]] = {
     "paid_twice": "the provider paid it more than once: have it take back what was too much",
     "amount_differs": "ask the provider which amount left; have it corrected there, or reconcile what it corrected",
-    "paid_not_reconciled": "reconcile this statement (payments.reconcile_file): the order becomes paid",
-    "failed_not_reconciled": "reconcile this statement: the order fails with the reason and can be retried",
-    "returned_not_reconciled": "reconcile this statement: the order is returned and can be retried",
+    "paid_not_reconciled": "have the provider asked (payments.ask), or reconcile its file (payments.reconcile_file): "
+    "the order becomes paid",
+    "failed_not_reconciled": "have the provider asked, or reconcile its file: the order fails and can be retried",
+    "returned_not_reconciled": "reconcile the provider's file: the order is returned and can be retried",
     "paid_and_retried": "paid although it was reported as failed, and ordered again: hold or cancel the retry "
     "(payments.hold, payments.cancel); if that was paid too, have one of the two taken back",
     "paid_there_failed_here": "paid although it was reported as failed: never retry it; have the provider confirm, "

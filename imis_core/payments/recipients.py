@@ -133,8 +133,11 @@ class RecipientEnrolled:
     provider: str
 
 
+Address = tuple[str, int | None, int | None]  # scheme ('': every other one), person or facility
+
+
 @frozen
-class _Enrolment:
+class Enrolment:
     """An enrolment whose references are known; exactly one of `person` and `facility` is given."""
 
     position: int
@@ -147,8 +150,13 @@ class _Enrolment:
     point: int | None
 
     @property
-    def address(self) -> tuple[str, int | None, int | None]:
+    def address(self) -> Address:
         return self.scheme, self.person, self.facility
+
+    @property
+    def route(self) -> tuple[int, str | None, int | None]:
+        """Where the money goes: payment provider, account, pay point."""
+        return self.provider, self.account, self.point
 
 
 @frozen
@@ -161,12 +169,33 @@ class _Known:
     points: Mapping[tuple[int, str], int]  # (payment provider, code) -> pay point
 
 
-@command("payments.enrol_recipient", input=EnrolRecipient, result=RecipientEnrolled)
+ENROL: Final = "payments.enrol_recipient"
+
+
+def judge(context: Context, items: Sequence[EnrolRecipient]) -> list[Enrolment | Refusal]:
+    """What would become of enrolments, in order, without writing them; a constant number of statements."""
+    known = _known(context, items)
+    return [_enrolment(context, position, item, known) for position, item in enumerate(items)]
+
+
+def addresses_of(context: Context, holders: Sequence[Address]) -> dict[Address, tuple[int, str | None, int | None]]:
+    """Where these holders are paid now: the routes of their active enrolments, of exactly the scheme that is named."""
+    rows: Sequence[Any] = context.execute(
+        _ADDRESSES,
+        {
+            "schemes": [scheme for scheme, _, _ in holders],
+            "persons": [person for _, person, _ in holders],
+            "facilities": [facility for _, _, facility in holders],
+        },
+    ).all()
+    return {(r.scheme, r.person, r.provider): (r.payment_provider, r.account, r.pay_point) for r in rows}
+
+
+@command(ENROL, input=EnrolRecipient, result=RecipientEnrolled)
 def enrol_recipient(context: Context, items: tuple[EnrolRecipient, ...]) -> list[RecipientEnrolled | Refusal]:
     """Say through whom a person or a facility is paid; the newest enrolment of a scheme replaces the one before."""
-    known = _known(context, items)
-    outcomes: list[Any] = [_enrolment(context, position, item, known) for position, item in enumerate(items)]
-    accepted = [one for one in outcomes if isinstance(one, _Enrolment)]
+    outcomes: list[Any] = list(judge(context, items))
+    accepted = [one for one in outcomes if isinstance(one, Enrolment)]
     if not accepted:
         return outcomes
     # Enrolments of one holder at once follow each other.
@@ -201,13 +230,21 @@ def enrol_recipient(context: Context, items: tuple[EnrolRecipient, ...]) -> list
     return outcomes
 
 
-_REPLACE: Final = sa.text(
-    """
-    UPDATE core.recipients r SET active = false
-    FROM unnest(CAST(:schemes AS text[]), CAST(:persons AS bigint[]), CAST(:facilities AS bigint[]))
-         AS n(scheme, person, facility)
-    WHERE r.active AND r.scheme = n.scheme AND (r.person = n.person OR r.provider = n.facility)
-    """
+# Persons and facilities each by an index of their own: a condition with OR would read every enrolment for each.
+_OF_HOLDERS: Final = """
+    WITH n AS MATERIALIZED (
+        SELECT * FROM unnest(CAST(:schemes AS text[]), CAST(:persons AS bigint[]), CAST(:facilities AS bigint[]))
+                      AS n(scheme, person, facility)),
+    old AS (
+        SELECT r.* FROM n JOIN core.recipients r ON r.person = n.person AND r.scheme = n.scheme
+        WHERE r.active AND r.person IS NOT NULL
+        UNION ALL
+        SELECT r.* FROM n JOIN core.recipients r ON r.provider = n.facility AND r.scheme = n.scheme
+        WHERE r.active AND r.provider IS NOT NULL)
+"""
+_REPLACE: Final = sa.text(_OF_HOLDERS + "UPDATE core.recipients r SET active = false FROM old WHERE r.id = old.id")
+_ADDRESSES: Final = sa.text(
+    _OF_HOLDERS + "SELECT scheme, person, provider, payment_provider, account, pay_point FROM old"
 )
 
 
@@ -237,7 +274,7 @@ def _known(context: Context, items: Sequence[EnrolRecipient]) -> _Known:
     )
 
 
-def _enrolment(context: Context, position: int, item: EnrolRecipient, known: _Known) -> _Enrolment | Refusal:
+def _enrolment(context: Context, position: int, item: EnrolRecipient, known: _Known) -> Enrolment | Refusal:
     holders = [name for name in ("number", "person", "facility") if getattr(item, name) is not None]
     if len(holders) != 1:
         return invalid(Problem("number", "required", "name one of number, person, facility"))
@@ -260,7 +297,7 @@ def _enrolment(context: Context, position: int, item: EnrolRecipient, known: _Kn
     point = None if item.pay_point is None else known.points.get((provider.id, item.pay_point))
     if item.pay_point is not None and point is None:
         return not_found("pay_point", "pay point", item.pay_point)
-    return _Enrolment(
+    return Enrolment(
         position, item.scheme or "", person.id if person else None, facility.id if facility else None,
         provider.id, provider.code, item.account, point,
     )  # fmt: skip

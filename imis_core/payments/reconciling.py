@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
-from typing import Any, Literal
+from itertools import islice
+from typing import Any, Final, Literal
 
+import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.commands import command
@@ -18,6 +20,7 @@ from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.tables import payment_providers, reconciliation_rows
 from imis_core.values import Amount, NotExact, to_minor
 
+PART: Final = 20_000  # rows of a report that are taken at once; more would only need more memory
 Outcome = Literal["matched", "already_reconciled", "wrong_amount", "conflicts", "unknown"]
 
 
@@ -52,9 +55,12 @@ class Reconciled:
 class Report:
     """What was taken in: the rows with their places in the file (from 1), and the file's name if there is one."""
 
-    rows: Sequence[ReportedPayment]
-    places: Sequence[int]
+    rows: Iterable[ReportedPayment]
+    places: Iterable[int]
     file: str | None = None
+
+
+_Placed = tuple[int, ReportedPayment]
 
 
 @frozen(kw_only=True)
@@ -88,17 +94,34 @@ def _reconcile(context: Context, item: Reconcile) -> Reconciled | Refusal:
 def take_report(context: Context, provider_name: str, report: Report) -> Counter[str] | Refusal:
     """Judge the rows in order, move and settle the matched ones, and keep all with their outcomes; how many of each.
 
+    A long report is taken part by part, each on what the ones before it did, all in this transaction.
     Source: contract-kernel.md, 'payments.reconcile'.
     """
     provider = next((row for _, row in context.named(payment_providers, [provider_name])), None)
     if provider is None:
         return not_found("provider", "payment provider", provider_name)
-    numbers = [context.ids.decode("orders", row.order) for row in report.rows]
+    counted: Counter[str] = Counter()
+    pairs = zip(report.places, report.rows, strict=True)
+    part = list(islice(pairs, PART))
+    if len(part) == PART:
+        # Two long reports of a provider follow each other: they would lock orders in turns.
+        context.execute(_ONE_AFTER_ANOTHER, {"provider": provider.id})
+    while part:
+        counted += _take(context, provider.id, report.file, part)
+        part = list(islice(pairs, PART))
+    return counted
+
+
+_ONE_AFTER_ANOTHER: Final = sa.text("SELECT FROM core.payment_providers WHERE id = :provider FOR NO KEY UPDATE")
+
+
+def _take(context: Context, provider: int, file: str | None, part: Sequence[_Placed]) -> Counter[str]:
+    numbers = context.ids.decode_all("orders", [row.order for _, row in part])
     known = locked_orders(context, [n for n in numbers if n is not None])
-    states = {number: order.state for number, order in known.items() if order.payment_provider in (provider.id, None)}
+    states = {number: order.state for number, order in known.items() if order.payment_provider in (provider, None)}
     outcomes: list[Outcome] = []
     moved: list[tuple[Any, ReportedPayment]] = []
-    for number, row in zip(numbers, report.rows, strict=True):
+    for number, (_, row) in zip(numbers, part, strict=True):
         order = known[number] if number is not None and number in states else None
         outcome: Outcome = "unknown" if order is None else _judge(row, order, states[order.id])
         outcomes.append(outcome)
@@ -106,7 +129,7 @@ def take_report(context: Context, provider_name: str, report: Report) -> Counter
             states[order.id] = row.status
             moved.append((order, row))
     _apply(context, moved)
-    _keep(context, provider.id, report, numbers, outcomes)
+    _keep(context, provider, file, part, numbers, outcomes)
     return Counter(outcomes)
 
 
@@ -166,29 +189,25 @@ def _settled_as(status: str, was: str) -> str:
 
 
 def _keep(
-    context: Context,
-    provider: int,
-    report: Report,
-    numbers: Sequence[int | None],
+    context: Context, provider: int, file: str | None, part: Sequence[_Placed], numbers: Sequence[int | None],
     outcomes: Sequence[str],
-) -> None:
-    rows = report.rows
-    if rows:
-        insert_rows(
-            context.connection,
-            reconciliation_rows,
-            {
-                "payment_provider": [provider] * len(rows),
-                "file": [report.file] * len(rows),
-                "row": list(report.places),
-                "order_named": [row.order[:200] for row in rows],
-                "order": list(numbers),
-                "status": [row.status for row in rows],
-                "amount": [format(row.amount, "f") for row in rows],
-                "reference": [row.reference for row in rows],
-                "reason": [row.reason for row in rows],
-                "outcome": list(outcomes),
-                "received_on": [context.today] * len(rows),
-                "audit": [context.audit] * len(rows),
-            },
-        )
+) -> None:  # fmt: skip
+    count = len(part)
+    insert_rows(
+        context.connection,
+        reconciliation_rows,
+        {
+            "payment_provider": [provider] * count,
+            "file": [file] * count,
+            "row": [place for place, _ in part],
+            "order_named": [row.order[:200] for _, row in part],
+            "order": list(numbers),
+            "status": [row.status for _, row in part],
+            "amount": [format(row.amount, "f") for _, row in part],
+            "reference": [row.reference for _, row in part],
+            "reason": [row.reason for _, row in part],
+            "outcome": list(outcomes),
+            "received_on": [context.today] * count,
+            "audit": [context.audit] * count,
+        },
+    )

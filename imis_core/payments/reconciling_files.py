@@ -1,27 +1,27 @@
 """Files that payment providers send back: their rows read and checked here, judged by reconciliation itself.
 
-Tables (CSV, XLSX, NDJSON) have a row a payment; banks send messages of ISO 20022 (`bank_files.reports`).
+Tables (CSV, XLSX, NDJSON) have a row a payment, cash lists among them (`cash_list_returns`); banks send messages of ISO
+20022 (`bank_files.reports`).
 """
 
 from __future__ import annotations
 
-import tempfile
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 from attrs import field, fields_dict, frozen
 
 from imis_core.commands import command
 from imis_core.context import Context
-from imis_core.errors import Problem, Refusal, invalid
+from imis_core.errors import ImisError, Refusal
 from imis_core.parsing import InvalidInput, parse
+from imis_core.payments.cash_list_files import SIGNED
+from imis_core.payments.cash_list_returns import MARKS, checked_list
+from imis_core.payments.provider_tables import columns_of, opened_table, rows_of
 from imis_core.payments.reconciling import Reconciled, Report, ReportedPayment, UnreadableRow, take_report
-
-if TYPE_CHECKING:
-    from imis_core.files import TableFile
 
 COLUMNS: Final = tuple(fields_dict(ReportedPayment))
 NEEDED: Final = ("order", "status", "amount")
+LISTED: Final = tuple(column for column in SIGNED if column not in COLUMNS)  # what a cash list says besides
 
 
 @frozen(kw_only=True)
@@ -29,7 +29,8 @@ class ReconcileFile:
     """`content`: a CSV, XLSX or NDJSON file as base64, with the columns order, status and amount at least.
 
     Also read are reference, reason and currency; other columns (names, signatures) are the provider's own matter.
-    A bank's report is XML: pain.002, camt.053 or camt.054 of ISO 20022.
+    A bank's report is XML: pain.002, camt.053 or camt.054 of ISO 20022. A cash list that was filled in must be one that
+    was written for this provider, and is compared with it row by row.
     """
 
     provider: str
@@ -41,7 +42,8 @@ class ReconcileFile:
 class FileReconciled(Reconciled):
     """The counts of the rows that could be read, and what is wrong with the others.
 
-    `pending`: rows of a bank that say that it has taken a payment and not yet what came of it.
+    `pending`: rows of a bank that say that it has taken a payment and not yet what came of it; rows of a cash list
+    without a status, which were not paid out yet.
     """
 
     rows: tuple[UnreadableRow, ...]
@@ -58,22 +60,14 @@ COMMANDS = (reconcile_file,)
 
 
 def _reconcile_file(context: Context, item: ReconcileFile) -> FileReconciled | Refusal:
-    # Imported here and below: a web process that reads no files does without their libraries.
-    from imis_core.files import FileProblem
-
     pending = 0
     try:
         if item.content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            from imis_core.payments.bank_files.reporting import read_bank_report
-
-            report, unreadable, pending = read_bank_report(context, item.name, item.content)
+            report, unreadable, pending = _read_bank_report(context, item)
         else:
-            read = _read(item)
-            if isinstance(read, Refusal):
-                return read
-            report, unreadable = read
-    except FileProblem as problem:
-        return Refusal(problem.code, problem.message)
+            report, unreadable, pending = _read(context, item)
+    except ImisError as error:
+        return error.refusal
     counted = take_report(context, item.provider, report)
     if isinstance(counted, Refusal):
         return counted
@@ -84,50 +78,48 @@ def _reconcile_file(context: Context, item: ReconcileFile) -> FileReconciled | R
     )  # fmt: skip
 
 
-def _read(item: ReconcileFile) -> tuple[Report, list[UnreadableRow]] | Refusal:
-    """The rows of the file; raises FileProblem for one that cannot be read as a whole."""
-    from imis_core.files import FileProblem, read_table
+def _read_bank_report(context: Context, item: ReconcileFile) -> tuple[Report, list[UnreadableRow], int]:
+    # Imported here: a web process that reads no files does without their libraries.
+    from imis_core.files import FileProblem
+    from imis_core.payments.bank_files.reporting import read_bank_report
 
-    name = Path(item.name).name or "file"
-    with tempfile.TemporaryDirectory(prefix="imis-") as folder:
-        path = Path(folder) / name
-        try:
-            path.write_bytes(item.content)
-        except (OSError, ValueError):
-            return invalid(Problem("name", "format", f"{name[:60]!r} is no name of a file"))
-        try:
-            return _rows(name, read_table(path))
-        except FileProblem as problem:
-            raise FileProblem(problem.code, problem.message.replace(str(path), name)) from None
+    try:
+        return read_bank_report(context, item.name, item.content)
+    except FileProblem as problem:
+        raise ImisError(Refusal(problem.code, problem.message)) from None
 
 
-def _rows(name: str, table: TableFile) -> tuple[Report, list[UnreadableRow]] | Refusal:
-    named = {column.casefold(): column for column in table.columns}
-    missing = [
-        Problem("content", "required", f"{name} has no column {needed!r}") for needed in NEEDED if needed not in named
-    ]
-    if missing:
-        return invalid(*missing)
-    unreadable = [UnreadableRow(row=p.row, field=p.field, code=p.code) for p in table.problems]
+def _read(context: Context, item: ReconcileFile) -> tuple[Report, list[UnreadableRow], int]:
+    """The rows of the file, those that cannot be used, and how many of a cash list are unpaid.
+
+    Raises `ImisError` for a file that cannot be read as a whole.
+    """
+    with opened_table(item.name, item.content) as (name, table):
+        named = columns_of(name, table, NEEDED)
+        unreadable = [UnreadableRow(row=p.row, field=p.field, code=p.code) for p in table.problems]
+        is_list = set(named) >= MARKS
+        found = list(rows_of(table, named, (*COLUMNS, *LISTED) if is_list else COLUMNS))
+    unpaid = 0
+    if is_list:
+        found, wrong, unpaid = checked_list(context, item.provider, name, found)
+        unreadable += wrong
     rows: list[ReportedPayment] = []
     places: list[int] = []
-    for chunk in table.chunks():
-        cells = [chunk.columns[named[column]] if column in named else [None] * len(chunk) for column in COLUMNS]
-        for place, row in zip(chunk.row_numbers, zip(*cells, strict=True), strict=True):
-            try:
-                rows.append(parse(_given(row), ReportedPayment))
-                places.append(place)
-            except InvalidInput as error:
-                unreadable += [UnreadableRow(row=place, field=p.path, code=p.reason) for p in error.problems]
+    for place, cells in found:
+        try:
+            rows.append(parse(given(cells), ReportedPayment))
+            places.append(place)
+        except InvalidInput as error:
+            unreadable += [UnreadableRow(row=place, field=p.path, code=p.reason) for p in error.problems]
     unreadable.sort(key=lambda error: error.row)
-    return Report(rows, places, name), unreadable
+    return Report(rows, places, name), unreadable, unpaid
 
 
-def _given(cells: tuple[str | None, ...]) -> dict[str, Any]:
-    """The cells that are filled, by field; statuses and currencies are taken in capitals or not."""
-    given = {name: cell for name, cell in zip(COLUMNS, cells, strict=True) if cell is not None}
-    if "status" in given:
-        given["status"] = given["status"].lower()
-    if "currency" in given:
-        given["currency"] = given["currency"].upper()
-    return given
+def given(cells: dict[str, str]) -> dict[str, str]:
+    """A row's cells by field; statuses and currencies are taken in capitals or not."""
+    found = {column: cell for column, cell in cells.items() if column in COLUMNS}
+    if "status" in found:
+        found["status"] = found["status"].lower()
+    if "currency" in found:
+        found["currency"] = found["currency"].upper()
+    return found

@@ -102,11 +102,15 @@ def _judged(context: Context, chosen: sa.CTE, limits: Sequence[Limit]) -> tuple[
     nobody = sa.case((chosen.c.recipient.is_(None), NO_ACCOUNT))
     if not limits:
         return chosen, nobody
-    bounds = sa.func.unnest(
-        sa.cast([one.provider for one in limits], ARRAY(sa.BigInteger)),
-        sa.cast([one.order for one in limits], ARRAY(sa.BigInteger)),
-        sa.cast([one.day for one in limits], ARRAY(sa.BigInteger)),
-    ).table_valued("payment_provider", "most", "left", name="bounds")
+    bounds = (
+        sa.func.unnest(
+            sa.cast([one.provider for one in limits], ARRAY(sa.BigInteger)),
+            sa.cast([one.order for one in limits], ARRAY(sa.BigInteger)),
+            sa.cast([one.day for one in limits], ARRAY(sa.BigInteger)),
+        )
+        .table_valued("payment_provider", "most", "left", name="bounds")
+        .render_derived()
+    )
     # Only orders that could go count for the day, in the order in which they were made.
     too_large = sa.and_(
         chosen.c.currency == context.settings.deployment.currency, chosen.c.amount_minor > bounds.c.most

@@ -125,6 +125,7 @@ order_current = Table(
     reference("payment_provider", "payment_providers", nullable=True),  # through whom it was submitted
     reference("recipient", "recipients", nullable=True),  # the enrolment, with its account or pay point, it was sent to
     text("reason", nullable=True),
+    postgresql_with={"fillfactor": 60},  # it changes four times at least: room for the new versions beside the old
 )
 
 # Every row of every file or callback, with what became of it.

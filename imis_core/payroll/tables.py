@@ -115,6 +115,7 @@ entitlement_current = Table(
         "payroll",
         postgresql_where=sa.text(f"state IN ({OPEN_SQL})"),
     ),
+    postgresql_with={"fillfactor": 60},  # as order_current
 )
 
 # Earlier cycles that an entitlement makes good, as its payroll computed it: they count as having theirs.

@@ -36,7 +36,7 @@ _STALLED_SECONDS: Final = 120.0  # without a sign of life from a job's worker
 # Ages in seconds: of events and audit entries by the application's clock, of jobs by the machine's, as the queue's.
 _WAITING: Final = sa.text(
     """
-    SELECT d.*, j.*, a.*, s.*
+    SELECT d.*, j.*, a.*, s.*, t.*, l.*, m.*
     FROM (SELECT count(*) FILTER (WHERE state = 'pending') AS pending,
                  count(*) FILTER (WHERE state = 'parked') AS parked,
                  extract(epoch FROM CAST(:now AS timestamptz) - min(next_at) FILTER (WHERE state = 'pending'))
@@ -55,7 +55,13 @@ _WAITING: Final = sa.text(
          (SELECT count(*) AS sessions FROM pg_stat_activity WHERE datname = current_database()) a,
          (SELECT extract(epoch FROM CAST(:now AS timestamptz) - min(e.at)) AS unsealed_age
           FROM core.audit_entries e WHERE e.id > coalesce((
-              SELECT top FROM core.audit_seals WHERE log = 'audit' ORDER BY number DESC LIMIT 1), 0)) s
+              SELECT top FROM core.audit_seals WHERE log = 'audit' ORDER BY number DESC LIMIT 1), 0)) s,
+         (SELECT count(*) FILTER (WHERE state = 'parked') AS transmissions_parked,
+                 count(*) FILTER (WHERE state <> 'parked') AS transmissions_open
+          FROM core.transmission_current
+          WHERE state IN ('waiting', 'sending', 'unknown', 'accepted', 'parked')) t,
+         (SELECT count(*) AS lines_open FROM core.payment_lines WHERE state <> 'closed') l,
+         (SELECT count(*) AS messages_waiting FROM core.provider_messages_waiting) m
     """
 )
 _GAUGES: Final = {
@@ -68,6 +74,10 @@ _GAUGES: Final = {
     "stalled": ("imis_jobs_stalled", "Background jobs whose worker gives no sign of life"),
     "failed": ("imis_jobs_failed", "Background jobs that failed"),
     "sessions": ("imis_database_sessions", "Sessions in the database, of whatever program"),
+    "transmissions_open": ("imis_transmissions_open", "Batches of orders that a payment provider has not reported on"),
+    "transmissions_parked": ("imis_transmissions_parked", "Batches of orders of which nobody knows what became"),
+    "lines_open": ("imis_payment_lines_open", "Payment providers to which nothing goes out for now"),
+    "messages_waiting": ("imis_provider_messages_waiting", "Messages of payment providers that nobody has read"),
     "unsealed_age": ("imis_audit_unsealed_seconds", "How long the oldest audit entry has waited for its seal"),
 }
 

@@ -61,6 +61,7 @@ def _handler(app: Application, desk: Authentication, routes: Mapping[str, Route]
             parameters=tuple(pairs_of(request.scope["query_string"])),
             headers={name.lower(): value for name, value in request.headers.items()},
             read_json=partial(read_body, body, request.headers.get("content-type"), exact=True),
+            body=body,
         )
         return response(one.handler(asked))
 

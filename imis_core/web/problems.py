@@ -24,6 +24,7 @@ RETRY_SECONDS: Final = 5  # what a client is told to wait when something outside
 # contract.md, REST: everything that is not listed here is a refusal by state, 409.
 _STATUS: Final[Mapping[str, int]] = {
     "auth.required": 401,
+    "payments.signature": 401,
     "auth.invalid_token": 401,
     "auth.failed": 401,
     "auth.session_ended": 401,

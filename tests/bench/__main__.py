@@ -1,6 +1,7 @@
 """`python -m tests.bench [--runs N] [--small] [--write FILE]`: every figure beside its floor, as Markdown.
 
 `--simulate LINES` instead: a year of so many lines under proposed packages.
+`--payees N` instead: a payroll of N payees, generated, approved, sent to a bank and reconciled.
 `--scale N [--older LINES]` instead: N claims and twice as many, once each, with so many older lines in the tables.
 """
 
@@ -16,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from tests.bench import costs, suite
+from tests.bench import costs, payees, suite
 from tests.bench.goals import goals
 
 HEAD = (
@@ -52,7 +53,11 @@ def main() -> int:
     parser.add_argument("--scale", type=int, help="claims: this many and twice as many, nothing else")
     parser.add_argument("--older", type=int, default=0, help="with --scale: older lines in the tables")
     parser.add_argument("--simulate", type=int, help="lines of a year that is simulated, nothing else")
+    parser.add_argument("--payees", type=int, help="a payroll of so many payees from its generation on, nothing else")
     arguments = parser.parse_args()
+    if arguments.payees is not None:
+        print("\n".join([payees.HEAD, *in_process(suite.payees, arguments.payees)]))
+        return 0
     if arguments.simulate is not None:
         print("\n".join([SIMULATE_HEAD, *in_process(suite.simulation, arguments.simulate)]))
         return 0

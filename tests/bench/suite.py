@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from tests.bench import cases, costs, simulating
 from tests.bench import families as insured
+from tests.bench import payees as of_payees
 from tests.bench import payroll as payrolls
 from tests.bench.measure import CASH, Figure, bench
 
@@ -64,3 +68,8 @@ def payroll(small: bool, runs: int) -> list[Figure]:
 def payroll_statements(small: bool, runs: int) -> list[str]:
     with bench(CASH) as at:
         return payrolls.statements(at)
+
+
+def payees(count: int) -> list[str]:
+    with bench(CASH) as at, tempfile.TemporaryDirectory() as folder:
+        return of_payees.payees(at, count, Path(folder))

@@ -18,6 +18,7 @@ from imis_core.demo.run import MARKER, run
 from imis_core.demo.summary import SchemeSummary, Summary
 from imis_core.errors import ImisError
 from imis_core.files import read_table
+from imis_core.provider_simulator.process import simulator
 
 REAL = Path(__file__).parents[1] / "real_data"
 PACKAGE = """
@@ -83,6 +84,18 @@ def test_the_demo_begins_anew_each_time(base: Path) -> None:
         demo(folder)
     assert caught.value.code == "demo.in_use"
     assert (folder / "imis.toml").exists()
+
+
+def test_some_are_paid_by_mobile_money(base: Path) -> None:
+    """Through a provider with books of its own, which agree with ours and the ledger; nothing of it keeps running."""
+    summary = demo(base / "demo")
+    (line,) = [text for name, text in scheme(summary, "soutien").lines if name == "mobile money"]
+    assert "no payment differs from ours, the ledger ties" in line
+    assert not line.startswith("0 payments")
+    with simulator(base / "demo" / "wallet") as provider:  # its books are not held by anybody any more
+        books = {row["status"]: row["payments"] for row in provider.books()["payments"]}
+        assert line.startswith(f"{books['paid']} payments of ")
+        assert books.keys() <= {"paid", "failed"}
 
 
 def test_a_folder_of_somebody_elses_is_left_alone(base: Path) -> None:

@@ -1,7 +1,7 @@
 """A payroll paid by mobile money while all goes wrong at once: each payee is paid once, or listed with the reason.
 
 The provider is the simulator, a process with books of its own. IMIS_FAULT_PAYMENTS says how many are paid (100,000),
-IMIS_FAULT_KILL_SECONDS how long a worker lives (20).
+IMIS_FAULT_KILL_SECONDS how long a worker lives (20, less where few are paid).
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from sqlalchemy.exc import OperationalError
 from imis_core.provider_simulator.process import Running, simulator
 from imis_core.testing.auditor import assert_sound
 from tests.faults.fault_database import stop_at_once
-from tests.faults.harness import Deployment, Hands, client, free_port
+from tests.faults.harness import Deployment, Hands, client, free_port, until
 from tests.faults.world import PEOPLE, all_done
 
 PAYMENTS = int(os.environ.get("IMIS_FAULT_PAYMENTS", "100000"))
-KILL_SECONDS = float(os.environ.get("IMIS_FAULT_KILL_SECONDS", "20"))
+KILL_SECONDS = float(os.environ.get("IMIS_FAULT_KILL_SECONDS", str(min(20.0, max(5.0, PAYMENTS / 2_500)))))
 TRANSMISSIONS = 100  # into which the payroll is cut: enough for shares of a hundredth
 REGISTERED_AT_ONCE = 2_000
 PATIENCE_SECONDS = 600.0 + PAYMENTS / 50  # of the whole payment; a provider's slow answers and our pauses are in it
 BEHAVIOUR = {
     "failures": 0.10, "timeouts": 0.05, "cuts": 0.02, "errors": 0.02, "duplicates": 0.05, "lost": 0.05, "late": 0.3,
-    "late_seconds": 10.0, "single_callbacks": 0.02, "delay_seconds": 1.0, "delay_spread_seconds": 5.0,
+    "late_seconds": 10.0, "single_callbacks": 0.10, "delay_seconds": 1.0, "delay_spread_seconds": 5.0,
 }  # fmt: skip
 SECRET = "between the two of us"
 GATEWAY = """
@@ -49,12 +49,12 @@ pause_seconds = 2
 """
 
 
-def prepare(hands: Hands) -> str:
+def prepare(hands: Hands, payees: int = PAYMENTS) -> str:
     """Everybody is registered, has an account and is selected; the payroll is approved. Its id."""
     do = hands.do
     do("payments.register_provider", {"code": "WALLET", "name": "Wallet", "channel": "mobile_money"})
-    for start in range(0, PAYMENTS, REGISTERED_AT_ONCE):
-        chosen = range(start, min(start + REGISTERED_AT_ONCE, PAYMENTS))
+    for start in range(0, payees, REGISTERED_AT_ONCE):
+        chosen = range(start, min(start + REGISTERED_AT_ONCE, payees))
         person = {"given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1980-01-01", "relationship": "head"}
         groups = [{"code": f"W{n}", "members": [{**person, "number": f"W{n}"}]} for n in chosen]
         all_done(hands.do_all("beneficiaries.register_group", groups))
@@ -95,14 +95,15 @@ class Trouble:
         self._killed_at = time.monotonic()
 
 
-def pay(deployment: Deployment, url: str, payroll: str, trouble: Trouble) -> float:
+def pay(deployment: Deployment, url: str, payroll: str, trouble: Trouble | None = None) -> float:
     """Send the payroll's orders and wait, in trouble, until something final is known of each; seconds."""
     begun = time.monotonic()
     with client(url) as http:
         answer = http.post("/api/payments/submit", json={"payroll": payroll}, headers={"Idempotency-Key": f"{begun}"})
         assert answer.status_code == 200, answer.text
         while open_transmissions(deployment):
-            trouble.step()
+            if trouble is not None:
+                trouble.step()
             time.sleep(0.5)
             assert time.monotonic() - begun < PATIENCE_SECONDS, deployment.rows(_STATES)
     return time.monotonic() - begun
@@ -112,6 +113,7 @@ _STATES = (
     "SELECT state, count(*) AS n, min(reason) AS reason FROM core.transmission_current GROUP BY state ORDER BY state"
 )
 _ASKED_ABOUT = "SELECT count(DISTINCT transmission) AS n FROM core.transmission_states WHERE state = 'unknown'"
+_MESSAGES = "SELECT count(*) AS n FROM core.provider_messages"
 _OPEN = "SELECT count(*) AS n FROM core.transmission_current WHERE state NOT IN ('reported', 'refused', 'parked')"
 
 
@@ -124,10 +126,20 @@ def open_transmissions(deployment: Deployment) -> int:
 
 
 @contextmanager
-def provider(folder: Path) -> Iterator[Running]:
+def provider(deployment: Deployment, folder: Path, port: int, payees: int, **behaviour: float) -> Iterator[Running]:
+    """A simulated provider that calls back to a port, and the settings to reach it."""
     with simulator(folder, environment={"IMIS_SIMULATOR_SECRET": SECRET}) as running:
-        running.behave(**BEHAVIOUR)
+        running.behave(**behaviour)
+        orders = max(20, payees // TRANSMISSIONS)
+        with (deployment.folder / "imis.toml").open("a", encoding="utf-8") as settings:
+            settings.write(GATEWAY.format(url=running.url, callback=f"http://127.0.0.1:{port}", orders=orders))
         yield running
+
+
+def heard(deployment: Deployment, running: Running) -> bool:
+    """Whether all that the provider has to say was taken and read."""
+    waiting = deployment.rows("SELECT count(*) AS n FROM core.provider_messages_waiting")[0]["n"]
+    return not waiting and "waiting" not in running.books()["callbacks"]
 
 
 def test_a_payroll_through_everything(own_server: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,11 +147,7 @@ def test_a_payroll_through_everything(own_server: Deployment, tmp_path: Path, mo
     payee is paid once or listed with the reason, and all books agree."""
     monkeypatch.setenv("IMIS_FAULT_SECRET", SECRET)
     deployment, port = own_server, free_port()
-    with provider(tmp_path / "books") as running:
-        with (deployment.folder / "imis.toml").open("a", encoding="utf-8") as settings:
-            orders = max(20, PAYMENTS // TRANSMISSIONS)
-            callback = f"http://127.0.0.1:{port}"
-            settings.write(GATEWAY.format(url=running.url, callback=callback, orders=orders))
+    with provider(deployment, tmp_path / "books", port, PAYMENTS, **BEHAVIOUR) as running:
         with deployment.application() as hands:
             begun = time.monotonic()
             payroll = prepare(hands)
@@ -148,6 +156,8 @@ def test_a_payroll_through_everything(own_server: Deployment, tmp_path: Path, mo
         trouble = Trouble(deployment)
         seconds = pay(deployment, url, payroll, trouble)
         print(f"paid in {seconds:.0f} s, {trouble.kills} workers killed, callbacks: {running.books()['callbacks']}")
+        until(lambda: heard(deployment, running), "the last callbacks")
+        assert deployment.rows(_MESSAGES)[0]["n"] >= TRANSMISSIONS * 0.8  # one for each batch, but those that are lost
         with deployment.application() as hands:
             failed = check(deployment, hands, running)
             assert 0.05 * PAYMENTS < len(failed) < 0.15 * PAYMENTS
@@ -192,8 +202,7 @@ def check(deployment: Deployment, hands: Hands, running: Running) -> list[str]:
     assert without_account == PEOPLE  # of the world, who have no accounts
     books = running.books()
     assert books["paid_twice"] == []
-    content = base64.b64encode(running.statement()).decode()
-    compared = hands.do("payments.compare_books", {"provider": "WALLET", "name": "books.csv", "content": content})
+    compared = compare(hands, running)
     assert compared["differences"] == [], compared
     assert compared["unreadable"] == 0
     theirs = {(p["status"], p["payments"], p["amount"]) for p in books["payments"]}
@@ -202,3 +211,39 @@ def check(deployment: Deployment, hands: Hands, running: Running) -> list[str]:
     assert ledger["ties"], ledger
     assert [ledger["ledger"]] == [p["amount"] for p in books["payments"] if p["status"] == "paid"]
     return [hands.app.ids.encode("orders", number) for number in failed]
+
+
+def compare(hands: Hands, running: Running) -> Any:
+    content = base64.b64encode(running.statement()).decode()
+    return hands.do("payments.compare_books", {"provider": "WALLET", "name": "books.csv", "content": content})
+
+
+LIES: dict[str, float] = {"failures": 0.3, "single_callbacks": 1.0, "lies_status": 0.5, "lies_amount": 0.2}
+
+
+def test_a_provider_that_lies_is_found_out(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Callbacks tell failed payments as paid, and other amounts: the books list exactly what was believed, with what to
+    do, and doing it settles it."""
+    monkeypatch.setenv("IMIS_FAULT_SECRET", SECRET)
+    port = free_port()
+    with provider(deployment, tmp_path / "books", port, 300, **LIES) as running:
+        with deployment.application() as hands:
+            payroll = prepare(hands, 300)
+        _, url = deployment.web(port=port)
+        deployment.worker()
+        pay(deployment, url, payroll)
+        until(lambda: heard(deployment, running), "the last callbacks")
+        with deployment.application() as hands:
+            compared = compare(hands, running)
+            assert {d["code"] for d in compared["differences"]} == {"failed_there_paid_here"}
+            listed = hands.do("payments.book_differences", {"comparison": compared["id"]})
+            asked = {"provider": "WALLET", "outcome": "conflicts"}
+            conflicts = {row["order"] for row in hands.do("payments.reconciliation", asked)}
+            assert {one["order"] for one in listed} <= conflicts
+            assert hands.do("payments.reconciliation", {"provider": "WALLET", "outcome": "wrong_amount"})
+            back = [{"order": one["order"], "status": "returned", "amount": one["amount"]} for one in listed]
+            hands.do("payments.reconcile", {"provider": "WALLET", "rows": back})
+            assert compare(hands, running)["differences"] == []
+            assert_sound(hands.app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import tarfile
+import tomllib
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
@@ -12,6 +13,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from imis_core.errors import ImisError
+from imis_core.operations.anonymise import without_ways_out
 from imis_core.operations.archive import read_archive
 
 from .conftest import AWA, CHILD, CLAIM, LETTER, TODAY, Answer, opened, restored
@@ -43,6 +46,33 @@ def test_nothing_of_anybody_is_left(living: Path, copy: Path) -> None:
     assert inside["keys/ids.key"] != (living / "keys" / "ids.key").read_bytes()
     assert inside["settings/packages/chf/note.txt"] == b"kept with the packages"
     assert read_archive(copy).manifest["anonymised"] is True
+
+
+def test_a_copy_pays_and_writes_to_nobody() -> None:
+    """The tables through which money and messages leave do not go along, whatever stands around them."""
+    text = """[deployment]
+name = "x"
+
+[payment_gateways.MM]
+url = "https://payments.example.org"
+token_variable = "TOKEN"
+
+[ "payment_gateways" . "M 2" ]
+url = "https://other.example.org"
+[notifications]
+fallback = "log"
+[notifications.sms]
+url = "https://sms.example.org"
+
+[roles.clerk]  # stays
+permissions = ["*"]
+"""
+    left = tomllib.loads(without_ways_out(text))
+    assert left == {"deployment": {"name": "x"}, "roles": {"clerk": {"permissions": ["*"]}}}
+    for other in ('payment_gateways.MM.url = "u"', 'payment_gateways = { MM = { url = "u" } }'):
+        with pytest.raises(ImisError) as refused:
+            without_ways_out(other)
+        assert refused.value.code == "backup.settings"
 
 
 def test_the_copy_works(living: Path, copy: Path, there: Path) -> None:

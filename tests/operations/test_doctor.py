@@ -108,6 +108,41 @@ def test_tables_queue_and_outbox(there: Path, owner: sa.Connection) -> None:
     assert {"outbox.parked", "outbox.waiting"} <= codes
 
 
+def test_payments_that_do_not_get_through(there: Path, owner: sa.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A line that is open, a parked transmission, a forgotten secret, a service that is gone: each is told."""
+    settings = (there / "imis.toml").read_text("utf-8")
+    table = 'url = "http://127.0.0.1:1"\ntenant = "t"\ndebit_account = "1"\ncallback_url = "http://127.0.0.1:1"\n'
+    gateway = f'\n[payment_gateways.MM]\n{table}token_variable = "IMIS_TEST_DOCTOR_TOKEN"\n'
+    (there / "imis.toml").write_text(settings + gateway, "utf-8")
+    monkeypatch.delenv("IMIS_TEST_DOCTOR_TOKEN", raising=False)
+    assert found(there)["payments.no_secret"].severity == "warning"
+    monkeypatch.setenv("IMIS_TEST_DOCTOR_TOKEN", "secret of the test")
+    assert not {code for code in found(there) if code.startswith("payments")}
+    made = "INSERT INTO core.payment_providers (code, name, channel) VALUES ('MM', 'M', 'mobile_money') RETURNING id"
+    provider = owner.execute(sa.text(made)).scalar_one()
+    for state in ("parked", "accepted"):
+        transmission = owner.execute(
+            sa.text("INSERT INTO core.transmissions (payment_provider, scheme, currency, source_kind, source, orders, "
+                    "amount_minor, correlation, placed_on, audit) "
+                    "VALUES (:p, 's', 'USD', 'k', 1, 1, 1, :state, now(), 1) RETURNING id"),
+            {"p": provider, "state": state},
+        ).scalar_one()  # fmt: skip
+        owner.execute(
+            sa.text("INSERT INTO core.transmission_current (transmission, payment_provider, state, version, attempts, "
+                    "tries, due_at) VALUES (:t, :p, :state, 1, 1, 0, now() - interval '1 hour')"),
+            {"t": transmission, "p": provider, "state": state},
+        )  # fmt: skip
+    owner.execute(
+        sa.text("INSERT INTO core.payment_lines (payment_provider, state, failures, openings, requests, until, reason) "
+                "VALUES (:p, 'open', 5, 1, 0, now(), 'no answer')"), {"p": provider},
+    )  # fmt: skip
+    told = found(there)
+    assert {"payments.line_open", "payments.parked", "payments.late"} <= told.keys()
+    assert "no answer" in told["payments.line_open"].message
+    (there / "imis.toml").write_text(settings, "utf-8")
+    assert found(there)["payments.no_gateway"].severity == "error"
+
+
 def test_an_application_that_is_superuser_or_no_member(there: Path, owner: sa.Connection, playground: Any) -> None:
     """Two logins that must not be: one that may do everything, one that may do nothing; both with the way out."""
     url = load_settings(there).database.url

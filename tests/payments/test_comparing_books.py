@@ -8,6 +8,7 @@ import io
 from collections import Counter
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -122,6 +123,12 @@ def test_each_difference_is_found_with_what_to_do(debts: Debts) -> None:
     (ledger,) = found["ledger"]
     assert (ledger["scheme"], ledger["orders"], ledger["ledger"], ledger["ties"]) == ("chf", "8400.00", "8400.00", True)
     assert {order["id"]: order["status"] for order in debts.orders()}[o[3]["id"]] == "submitted"  # nothing moved
+
+
+def test_every_code_is_documented() -> None:
+    """The page about payments names each code of a difference."""
+    text = (Path(__file__).parents[2] / "docs" / "data-flow-payments.md").read_text("utf-8")
+    assert [code for code in REMEDIES if f"`{code}`" not in text] == []
 
 
 def test_what_is_missing_though_paid_and_what_was_never_sent(debts: Debts) -> None:

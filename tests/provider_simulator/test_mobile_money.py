@@ -40,6 +40,14 @@ def test_a_batch_is_taken_paid_and_told(provider: Provider, listener: Listener) 
     assert by_status(provider) == {"paid": (25, "300.00")}
 
 
+def test_who_has_no_address_for_callbacks_asks(provider: Provider) -> None:
+    """A batch without one is taken; its details say what came of it, and nobody is called."""
+    assert provider.send("C1", payments(3), "").status_code == 202
+    until(lambda: settled(provider))
+    assert [row["status"] for row in provider.details(**{"X-CorrelationID": "C1"}).json()] == ["COMPLETED"] * 3
+    assert provider.running.books()["callbacks"] == {}
+
+
 def test_a_correlation_id_is_taken_once(provider: Provider, listener: Listener) -> None:
     """Sent again, a batch has the same id and nothing is paid anew; another id with the same orders pays twice."""
     first = provider.send("C1", payments(3), listener.url)

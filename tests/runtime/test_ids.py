@@ -25,6 +25,8 @@ def test_an_id_comes_back(noun: str, numbers: list[int]) -> None:
     outside = IDS.encode_all(noun, numbers)
     assert [IDS.decode(noun, name) for name in outside] == numbers
     assert [IDS.decode_any(name.upper()) for name in outside] == [(noun, n) for n in numbers]
+    others = [IDS.encode("claims" if noun != "claims" else "persons", 1), "", "x" * 36]
+    assert IDS.decode_all(noun, [*others, *(name.upper() for name in outside)]) == [None] * 3 + numbers
     assert [IDS.encode(noun, n) for n in numbers] == outside
 
 

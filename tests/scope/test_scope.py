@@ -26,7 +26,7 @@ from imis_core.queries import run_query
 from imis_core.security.caller import Caller
 from imis_core.testing.app import TestApp, default_settings, test_application
 from tests.scope.inputs import Call, calls, filled
-from tests.scope.world import CENTS, SETTINGS, TODAY, World, report_of
+from tests.scope.world import CENTS, SETTINGS, TODAY, World, answer_about, report_of
 
 _DEFAULTS: Final = default_settings()
 COMPOSITION: Final = Composition(
@@ -113,6 +113,8 @@ def _filler(world: World, side: str, other: str | None = None, path: tuple[Any, 
             return world.of[of][template[1:]]
         if template == "@report":
             return report_of(world.app.ids.encode("orders", NOBODY))
+        if template == "@answer":
+            return answer_about("NOBODY")
         noun = world.app.ids.decode_any(world.of["A"][template[1:]])
         assert noun is not None
         return world.app.ids.encode(noun[0], NOBODY)

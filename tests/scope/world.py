@@ -32,6 +32,9 @@ SETTINGS: Final[Mapping[str, Any]] = {
         "safe": {"type": "cash_transfer"},
         "wcf": {"type": "eii"},
     },
+    "payment_gateways": {
+        "MOMO": {"url": "http://127.0.0.1:1", "tenant": "t", "debit_account": "1", "callback_url": "http://127.0.0.1:1"}
+    },
     "approvals": {"registry.self_exclude": {"roles": ["place", "everybody"], "approvers": 1}},
     "roles": {
         "place": {"permissions": ["*"], "scope": "place"},
@@ -68,6 +71,11 @@ def report_of(order: str) -> str:
     return base64.b64encode(f"order,status,amount\n{order},failed,1\n".encode()).decode()
 
 
+def answer_about(number: str) -> str:
+    """A payment provider's answer with the account of one person, as a file in base64."""
+    return base64.b64encode(f"number,account\n{number},ACC-NEW\n".encode()).decode()
+
+
 class World:
     """The application, what is common, and the sides that have been built; `of[side]` names what stands in it."""
 
@@ -96,7 +104,7 @@ class World:
             ("wcf", "WORK", EII_TERMS),
         ):
             do("benefit_packages.define", scheme=scheme, code=code, name=code, valid_from="2020-01-01", terms=terms)
-        for code, channel in (("POST", "cash_list"), ("BANK", "bank_file")):
+        for code, channel in (("POST", "cash_list"), ("BANK", "bank_file"), ("MOMO", "mobile_money")):
             points = [{"code": "PP", "name": "Counter"}] if code == "POST" else []
             do("payments.register_provider", code=code, name=code, channel=channel, pay_points=points)
         do("grievances.define_category", code="PAY", name="Payment", days=20)
@@ -110,6 +118,7 @@ class World:
         self.of[side] = named = {}
         _Side(self, side, named).build()
         named["report"] = report_of(named["claim_order"])
+        named["answer"] = answer_about(f"P1-Q{side}")
         for role in ("place", "facility"):
             self.user(side, role)
 
@@ -219,13 +228,17 @@ class _Side:
                        from_=f"2024-0{n}-11", diagnosis="A09", lines=[line])  # fmt: skip
             self.named[f"claim{n}"] = claim["id"]
         do("claims.process", scheme="chf", claims=[f"CL{n}-{q}" for n in range(1, 5)])
-        do("payments.enrol_recipient", facility=f"HC-{q}", provider="BANK", account=f"ACC-{q}-HC", scheme="chf")
+        account = f"ACC-{q}-HC-longer-than-a-wallet"  # which a check of accounts lists at once
+        do("payments.enrol_recipient", facility=f"HC-{q}", provider="MOMO", account=account, scheme="chf")
         paid = do("claims.request_payment", scheme="chf", provider=f"HC-{q}", from_="2024-01-01", to="2024-02-28")
         self.second("claims.approve_payment", request=paid["id"])
         do("payments.submit", claims_batch=paid["id"])
+        do("payments.check_accounts", provider="MOMO")
+        (sent,) = do("payments.transmissions", claims_batch=paid["id"])
         (order,) = do("payments.orders", claims_batch=paid["id"])
         open_ = do("claims.request_payment", scheme="chf", provider=f"HC-{q}", from_="2024-03-01", to="2024-03-31")
-        self.named |= {"batch": paid["id"], "claim_order": order["id"], "request": open_["id"]}
+        self.named |= {"batch": paid["id"], "claim_order": order["id"], "request": open_["id"],
+                       "transmission": sent["id"]}  # fmt: skip
 
     def _work(self) -> None:
         q, do = self.q, self.do

@@ -88,6 +88,8 @@ def test_metrics_count_by_route_and_status(site: Any) -> None:
     assert "made" not in text
     assert "imis_database_up 1.0" in text
     assert "imis_outbox_pending 0.0" in text
+    assert "imis_payment_lines_open 0.0" in text
+    assert "imis_transmissions_parked 0.0" in text
     assert "imis_jobs_waiting 0.0" in text
 
 

@@ -12,6 +12,7 @@ from imis_core.jobs_schedules import Schedule
 from imis_core.payments.transmitting.placing import transmit_later
 from imis_core.payments.transmitting.states import OPEN
 from imis_core.payments.transmitting.store import transaction
+from imis_core.payments.transmitting.webhook import TAKE
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -31,6 +32,9 @@ _DUE: Final = sa.text(
 )
 
 
+_UNREAD: Final = sa.text("SELECT EXISTS (SELECT FROM core.provider_messages_waiting)")
+
+
 def follow_up(app: Application, _: NoInput) -> None:
     """Enqueue the next step of every transmission that is due."""
 
@@ -38,6 +42,8 @@ def follow_up(app: Application, _: NoInput) -> None:
         with transaction(app, FOLLOW_UP) as context:
             due = {"now": context.now, "states": list(OPEN), "few": FEW, "most": AT_ONCE}
             chosen = list(context.execute(_DUE, due).scalars())
+            if context.execute(_UNREAD).scalar_one():
+                context.defer(TAKE, {}, lock=TAKE)
             for number in sorted(chosen):
                 transmit_later(context, number)
 

@@ -28,9 +28,8 @@ class Gateway:
 
     @property
     def callback_url(self) -> str:
-        """Where the provider tells us by itself; empty: it cannot."""
-        base = self.settings.callback_url.rstrip("/")
-        return f"{base}{CALLBACKS}/{self.provider}" if base else ""
+        """Where the provider tells us by itself."""
+        return f"{self.settings.callback_url.rstrip('/')}{CALLBACKS}/{self.provider}"
 
     def token(self) -> str | None:
         """The token that we show; None where none is asked for. Raises `NoSecret`."""
@@ -56,11 +55,15 @@ def _secret(variable: str | None) -> str | None:
 
 @frozen
 class Instruction:
-    """One order of a batch: its number, what it is paid to (None: nothing), and how much."""
+    """One order of a batch: its number, what it is paid to (None: nothing), how much, and who is paid.
+
+    `payee`: a person's number or a facility's code.
+    """
 
     order: int
     account: str | None = field(repr=False)
     amount: Money
+    payee: str = field(repr=False)
 
 
 @frozen
@@ -102,7 +105,10 @@ class Told:
 
 @frozen
 class Page:
-    """A part of a provider's list about a batch. `unreadable`: rows that say nothing that we understand."""
+    """A part of a provider's list about a batch. `unreadable`: rows that say nothing that we understand.
+
+    `batch`: what the provider calls it, kept once it is told and given to `ask` from then on.
+    """
 
     batch: str | None
     rows: Sequence[Told] = field(repr=False)
@@ -122,12 +128,21 @@ class Notice:
     """What a provider says by itself.
 
     `told`: about one instruction. `about`: a batch of which it says something, by our name or by its own; it is asked
-    for the details. `checked`: the result of an account check, as (instruction, reason) of those that failed.
+    for the details. `checked`: the result of an account check, whose name stands in `about`, as (recipient, reason) of
+    the accounts that cannot be paid to.
     """
 
     told: Told | None = None
     about: Sequence[str] = ()
     checked: Sequence[tuple[str, str]] | None = None
+
+
+@frozen
+class Address:
+    """An account that a provider is asked about: its enrolment's number, and the account."""
+
+    recipient: int
+    account: str = field(repr=False)
 
 
 class Unreadable(Exception):
@@ -144,8 +159,11 @@ class Service:
     `send(gateway, outgoing)` sends a batch in one request and never raises for what the provider does.
     `ask(gateway, correlation, batch, turn)` gives the pages of the provider's list; raises `NotKnown`, `Unanswered`.
     `read(body)` reads a message that came by itself; raises `Unreadable`.
+    `check(gateway, correlation, addresses)` asks whether accounts can be paid to; the answer comes by itself. Raises
+    `Unanswered`. None: this service cannot be asked.
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
     ask: Callable[[Gateway, str, str | None, Turn], Iterator[Page]]
     read: Callable[[bytes], Notice]
+    check: Callable[[Gateway, str, Sequence[Address]], None] | None = None

@@ -119,3 +119,36 @@ provider_message_outcomes = mass(
     text("detail", nullable=True),
     Column("audit", sa.BigInteger, nullable=False),
 )
+
+# Whether a provider knows the accounts of its recipients: asked once, answered by a message.
+account_checks = mass(
+    "account_checks",
+    metadata,
+    identity(),
+    reference("payment_provider", "payment_providers"),
+    text("correlation"),
+    Column("accounts", sa.Integer, nullable=False),
+    instant("asked_at"),
+    Column("audit", sa.BigInteger, nullable=False),
+    UniqueConstraint("correlation"),
+    Index(None, "payment_provider", "id"),
+    noun="account_checks",
+)
+
+account_check_current = Table(
+    "account_check_current",
+    metadata,
+    reference("account_check", "account_checks", primary_key=True),
+    text("state"),  # waiting, asked, answered, failed
+    Column("failures", sa.Integer, nullable=True),  # accounts that the provider does not know, once it has answered
+    text("reason", nullable=True),
+)
+
+account_check_rows = Table(
+    "account_check_rows",
+    metadata,
+    reference("account_check", "account_checks", primary_key=True),
+    reference("recipient", "recipients", primary_key=True),
+    text("account"),
+    text("failure", nullable=True),  # why the provider does not pay to it
+)

@@ -25,6 +25,7 @@ class Operator:
         self.asks: list[Any] = []
         self.requests: list[tuple[str, str]] = []
         self.headers: dict[str, str] = {}
+        self.checks: list[Any] = []  # of accounts
         self.failing: set[str] = set()  # accounts
         self.pending: set[str] = set()  # accounts
         self.amounts: dict[str, str] = {}  # account -> another amount that it says it paid
@@ -44,7 +45,7 @@ class Operator:
 
     def settings(self, **more: Any) -> dict[str, Any]:
         return {
-            "url": f"http://127.0.0.1:{self.port}", "tenant": "agency", "debit_account": "0001",
+            "url": f"http://127.0.0.1:{self.port}", "tenant": "agency", "debit_account": "0001", "callback_url": "http://127.0.0.1:1",
             "token_variable": "TEST_MM_TOKEN", "secret_variable": "TEST_MM_SECRET", "timeout_seconds": 1, **more,
         }  # fmt: skip
 
@@ -80,6 +81,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         operator = self.operator
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])), parse_float=str)
+        if self.path == "/beneficiaries?command=validate":
+            operator.checks.append(body)
+            self._say(202, {})
+            return
         correlation = self.headers["X-CorrelationID"]
         operator.requests.append(("POST", correlation))
         operator.headers = dict(self.headers)

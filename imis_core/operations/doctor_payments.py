@@ -1,0 +1,86 @@
+"""What `imis doctor` sees of payments to providers with a service: lines, parked transmissions, missing secrets.
+
+Everything is read as the application's own login. It asks no provider and repairs nothing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from imis_core.deployment import Settings
+    from imis_core.operations.doctor import Finding
+
+LATE_SECONDS: Final = 900.0  # a transmission that should have been looked at so long ago has no worker
+_THERE: Final = sa.text("SELECT to_regclass('core.transmission_current') IS NOT NULL")
+_LINES: Final = sa.text(
+    "SELECT p.code, l.until, l.reason FROM core.payment_lines l "
+    "JOIN core.payment_providers p ON p.id = l.payment_provider WHERE l.state <> 'closed' ORDER BY p.code"
+)
+_OPEN: Final = sa.text(
+    """
+    SELECT p.code, count(*) FILTER (WHERE c.state = 'parked') AS parked,
+           count(*) FILTER (WHERE c.state <> 'parked') AS under_way,
+           count(*) FILTER (WHERE c.state <> 'parked'
+                            AND c.due_at < clock_timestamp() - make_interval(secs => :late)) AS late
+    FROM core.transmission_current c JOIN core.payment_providers p ON p.id = c.payment_provider
+    WHERE c.state IN ('waiting', 'sending', 'unknown', 'accepted', 'parked') GROUP BY p.code ORDER BY p.code
+    """
+)
+
+
+def look_at_payments(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
+    """Findings about providers with a service; none where there is none and never was."""
+    from imis_core.operations.doctor import Finding
+
+    if not connection.execute(_THERE).scalar_one():
+        return  # an older schema: the migrations are told of
+    found = [*_secrets(settings), *_lines(connection), *_transmissions(connection, settings)]
+    if settings.payment_gateways and not found:
+        found = [Finding("payments", "ok", "payments.right", "every line is closed, no transmission is parked")]
+    yield from found
+
+
+def _secrets(settings: Settings) -> Iterator[Finding]:
+    from imis_core.operations.doctor import Finding
+
+    for code, table in sorted(settings.payment_gateways.items()):
+        for variable, without in (
+            (table.token_variable, "nothing is sent to it"),
+            (table.secret_variable, "its messages are refused"),
+        ):
+            if variable is not None and not os.environ.get(variable):
+                message = f"{variable} is not set here: for the payment provider {code}, {without}"
+                remedy = "set it where `imis serve` and `imis worker` run, and where you run `imis doctor`"
+                yield Finding("payments", "warning", "payments.no_secret", message, remedy)
+
+
+def _lines(connection: sa.Connection) -> Iterator[Finding]:
+    from imis_core.operations.doctor import Finding
+
+    for row in connection.execute(_LINES):
+        message = f"nothing goes out to {row.code} before {row.until:%Y-%m-%d %H:%M} UTC: {row.reason}"
+        remedy = "it is tried again by itself; if it stays so, ask the provider, or mend [payment_gateways]"
+        yield Finding("payments", "warning", "payments.line_open", message, remedy)
+
+
+def _transmissions(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
+    from imis_core.operations.doctor import Finding
+
+    for row in connection.execute(_OPEN, {"late": LATE_SECONDS}):
+        if row.parked:
+            message = f"{row.parked} transmissions to {row.code} are parked: nobody knows what became of their orders"
+            remedy = '`imis run payments.transmissions --data \'{"state": "parked"}\'` says what to do'
+            yield Finding("payments", "error", "payments.parked", message, remedy)
+        if row.code not in settings.payment_gateways:
+            count = row.parked + row.under_way
+            message = f"{count} transmissions to {row.code} are open, and imis.toml does not say where its service is"
+            remedy = f"put [payment_gateways.{row.code}] back until they are reported"
+            yield Finding("payments", "error", "payments.no_gateway", message, remedy)
+        elif row.late:
+            message = f"{row.late} transmissions to {row.code} should have been looked at long ago"
+            yield Finding("payments", "error", "payments.late", message, "start a worker (`imis worker`)")
