@@ -264,6 +264,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "payroll.delete": {"payroll": "@payroll_waiting"},
     "payroll.close": {"payroll": "@payroll"},
     "payments.bank_files": {"payroll": "@payroll"},
+    "payments.written_bank_files": {"provider": "BANK"},
     "payments.account_checks": {"provider": "MOMO"},
     "payments.check_accounts": {"provider": "MOMO"},
     "payments.messages": {"provider": "MOMO"},
