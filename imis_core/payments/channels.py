@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 from attrs import frozen
 
 from imis_core.payments.transmitting.mobile_money import MOBILE_MONEY_SERVICE
+from imis_core.payments.transmitting.vouchers import VOUCHER_SERVICE
 
 if TYPE_CHECKING:
     from imis_core.payments.transmitting.service import Service
@@ -36,5 +37,5 @@ BANK_FILE: Final = PaymentChannel("bank_file", needs_account=True, needs_pay_poi
 MOBILE_MONEY: Final = PaymentChannel(
     "mobile_money", needs_account=True, needs_pay_point=False, transmits=MOBILE_MONEY_SERVICE
 )
-VOUCHER: Final = PaymentChannel("voucher", needs_account=False, needs_pay_point=False)
+VOUCHER: Final = PaymentChannel("voucher", needs_account=False, needs_pay_point=False, transmits=VOUCHER_SERVICE)
 KERNEL_CHANNELS: Final = (CASH_LIST, BANK_FILE, MOBILE_MONEY, VOUCHER)

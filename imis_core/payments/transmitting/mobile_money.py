@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final, Literal
-
-import msgspec
+from typing import Any, Final
 
 from imis_core.payments.transmitting.http import Answered, NeverLeft, NoAnswer, client_of, encode, exchange
 from imis_core.payments.transmitting.service import (
-    REFERENCE_MAX,
     Address,
     Gateway,
     NoSecret,
     Notice,
-    NotKnown,
     Outgoing,
     Page,
     Sent,
@@ -30,21 +26,14 @@ from imis_core.payments.transmitting.service import (
     Unanswered,
     Unreadable,
 )
-from imis_core.values import MINOR_UNITS
+from imis_core.payments.transmitting.wire import BATCH_MAX, amount_of, decoded, details, page_of, text_of
 
-BATCH_MAX: Final = 50  # characters of a batchId
 PROGRAM_MAX: Final = 20  # of X-Program-Id
 DFSP_MAX: Final = 11  # of destinationDFSPID
-PAGES_MAX: Final = 10_000  # a list that does not end before is none
 TAKEN: Final = (200, 201, 202)
 REFUSING: Final = (400, 413, 422)  # it read the request and will take nothing of it
 TOO_MANY: Final = 429
 UNDECIDED: Final = (408, 409, 425)  # of the 4xx, those after which it may have the batch
-_STATUSES: Final[Mapping[str, Literal["paid", "failed", "pending"]]] = {
-    "COMPLETED": "paid", "SUCCESS": "paid", "FAILED": "failed", "FAILURE": "failed",
-    "IN_PROGRESS": "pending", "ONGOING": "pending", "PENDING": "pending", "REQUEST_ACCEPTED": "pending",
-}  # fmt: skip
-_decode: Final = msgspec.json.Decoder(float_hook=Decimal).decode
 
 
 # --- sending
@@ -79,21 +68,30 @@ def send(gateway: Gateway, outgoing: Outgoing) -> Sent:
                 client, gateway, "POST", "/batchtransactions",
                 parameters={"type": "raw"}, headers=headers, body=body,
             )  # fmt: skip
-    except NoSecret as error:
-        return Sent("not_taken", reason=str(error), ill=True)
-    except NeverLeft as error:
-        return Sent("not_taken", reason=f"no connection ({error})", ill=True)
-    except NoAnswer as error:
-        return Sent("unknown", reason=f"no answer ({error})", ill=True)
+    except (NoSecret, NeverLeft, NoAnswer) as error:
+        return failed_sending(error)
     return _sent(answer)
 
 
+def failed_sending(error: Exception) -> Sent:
+    """What is known after a request that had no answer."""
+    if isinstance(error, NoAnswer):
+        return Sent("unknown", reason=f"no answer ({error})", ill=True)
+    reason = f"no connection ({error})" if isinstance(error, NeverLeft) else str(error)
+    return Sent("not_taken", reason=reason, ill=True)
+
+
 def _sent(answer: Answered) -> Sent:
+    if answer.status not in TAKEN:
+        return not_taken(answer)
+    batch = _batch(answer.body)
+    # An answer that names no batch says too little: whoever is in doubt asks.
+    return Sent("unknown", reason="the answer names no batch") if batch is None else Sent("accepted", batch=batch)
+
+
+def not_taken(answer: Answered) -> Sent:
+    """What a status means that does not say that the batch was taken."""
     status = answer.status
-    if status in TAKEN:
-        batch = _batch(answer.body)
-        # An answer that names no batch says too little: whoever is in doubt asks.
-        return Sent("unknown", reason="the answer names no batch") if batch is None else Sent("accepted", batch=batch)
     reason = f"the provider answered {status}"
     if status in REFUSING:
         return Sent("refused", reason=reason)
@@ -106,8 +104,8 @@ def _sent(answer: Answered) -> Sent:
 
 def _batch(body: bytes) -> str | None:
     try:
-        content = _decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        content = decoded(body)
+    except ValueError:
         return None
     batch = content.get("batchId") if isinstance(content, dict) else None
     return batch if isinstance(batch, str) and 0 < len(batch) <= BATCH_MAX and batch.isprintable() else None
@@ -117,65 +115,15 @@ def _batch(body: bytes) -> str | None:
 
 
 def ask(gateway: Gateway, correlation: str, batch: str | None, turn: Turn) -> Iterator[Page]:
-    """The provider's list about a batch, page by page, by our name for it; raises `NotKnown` and `Unanswered`."""
-    settings = gateway.settings
-    asked = {"X-CorrelationID": correlation, "pageSize": str(settings.rows_per_page)}
-    if batch is not None:
-        asked["batchId"] = batch
+    """The provider's list about a batch; raises `NotKnown` and `Unanswered`."""
     try:
         with client_of(gateway) as client:
-            for number in range(PAGES_MAX):
-                turn()
-                answer = exchange(
-                    client, gateway, "GET", "/api/v1/batch/detail", parameters={**asked, "pageNo": str(number)}
-                )
-                if answer.status == 404 and number == 0:
-                    raise NotKnown
-                if answer.status != 200:
-                    raise Unanswered(f"the provider answered {answer.status}")
-                page, rows = _page(answer.body)
-                if number == 0 and not rows:
-                    # No rows may mean no batch, or one that is not listed yet: that is no answer.
-                    raise Unanswered("the provider's list is empty")
-                if rows:
-                    yield page
-                if rows < settings.rows_per_page:
-                    return
+            for rows in details(client, gateway, correlation, batch, turn):
+                yield page_of(rows)
     except NoSecret as error:
         raise Unanswered(str(error)) from None
     except (NeverLeft, NoAnswer) as error:
         raise Unanswered(f"no answer ({error})") from None
-    raise Unanswered("the provider's list does not end")
-
-
-def _page(body: bytes) -> tuple[Page, int]:
-    """A page, and how many rows it has, readable or not."""
-    try:
-        content = _decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        raise Unanswered("the provider's list is not JSON") from None
-    if not isinstance(content, list):
-        raise Unanswered("the provider's list is no list")
-    told = [_row(row) for row in content]
-    rows = [row for row in told if row is not None]
-    batch = next((b for row in content if isinstance(row, dict) and (b := _text(row.get("batchId"), BATCH_MAX))), None)
-    return Page(batch, rows, len(told) - len(rows)), len(told)
-
-
-def _row(row: Any) -> Told | None:
-    if not isinstance(row, dict):
-        return None
-    order, status = _text(row.get("requestId"), 40), _STATUSES.get(str(row.get("status")).upper())
-    if order is None or status is None:
-        return None
-    amount = _amount(row.get("amount"))
-    if amount is None and status != "pending":
-        return None
-    reason = _text(row.get("errorInformation")) or _text(row.get("statusDetail"))
-    return Told(
-        order, status, amount, _currency(row.get("currency")), _text(row.get("transactionId")),
-        reason if status == "failed" else None,
-    )  # fmt: skip
 
 
 # --- accounts
@@ -208,14 +156,14 @@ def check(gateway: Gateway, correlation: str, addresses: Sequence[Address]) -> N
 def read(body: bytes) -> Notice:
     """A Batch Payment Status Update: about one instruction, or about a batch that is asked for its details then."""
     try:
-        content = _decode(body)
-    except (msgspec.MsgspecError, ValueError, RecursionError):
+        content = decoded(body)
+    except ValueError:
         raise Unreadable("it is not JSON") from None
     if not isinstance(content, dict):
         raise Unreadable("it is no object")
     if "clientCorrelationId" in content:
         return _checked(content)
-    order, batch = _text(content.get("requestId"), 40), _text(content.get("batchId"), BATCH_MAX)
+    order, batch = text_of(content.get("requestId"), 40), text_of(content.get("batchId"), BATCH_MAX)
     about = tuple(name for name in (order, batch) if name is not None)
     if not about:
         raise Unreadable("it names neither requestId nor batchId")
@@ -224,48 +172,23 @@ def read(body: bytes) -> Notice:
         return Notice(about=about)
     counted = {name: content.get(name) for name in ("completed", "failed")}
     if counted == {"completed": 1, "failed": 0}:
-        amount = _amount(content.get("completed_amount"))
+        amount = amount_of(content.get("completed_amount"))
         if amount is not None:
             return Notice(told=Told(order, "paid", amount), about=about)
     if counted == {"completed": 0, "failed": 1}:
-        amount = _amount(content.get("failed_amount"))
+        amount = amount_of(content.get("failed_amount"))
         if amount is not None:
-            return Notice(told=Told(order, "failed", amount, reason=_text(content.get("note"))), about=about)
+            return Notice(told=Told(order, "failed", amount, reason=text_of(content.get("note"))), about=about)
     return Notice(about=about)
 
 
 def _checked(content: Mapping[str, Any]) -> Notice:
     """A Bulk Validate Account Response."""
-    name, failed = _text(content.get("clientCorrelationId"), 40), content.get("failedAccountLookups", [])
+    name, failed = text_of(content.get("clientCorrelationId"), 40), content.get("failedAccountLookups", [])
     if name is None or not isinstance(failed, list) or not all(isinstance(one, dict) for one in failed):
         raise Unreadable("it is no result of an account check")
-    rows = ((_text(one.get("instructionID"), 40), _text(one.get("failureReason")) or "no reason") for one in failed)
+    rows = ((text_of(one.get("instructionID"), 40), text_of(one.get("failureReason")) or "no reason") for one in failed)
     return Notice(about=(name,), checked=[(row, reason) for row, reason in rows if row is not None])
-
-
-def _text(value: Any, longest: int = REFERENCE_MAX) -> str | None:
-    if not isinstance(value, str):
-        return None
-    text = "".join(character for character in value if character.isprintable()).strip()[:longest]
-    return text or None
-
-
-def _amount(value: Any) -> Decimal | None:
-    """A number, or a number as text; exact."""
-    if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):
-        return None
-    try:
-        amount = Decimal(value)
-    except ArithmeticError:
-        return None
-    exponent = amount.as_tuple().exponent
-    fits = amount.is_finite() and amount.adjusted() < 30 and isinstance(exponent, int) and exponent > -30
-    return amount if fits else None
-
-
-def _currency(value: Any) -> str | None:
-    """The currency as it is told; one that there is not is no currency of any order, and a wrong amount then."""
-    return value if isinstance(value, str) and (value in MINOR_UNITS or len(value) <= 3) else None
 
 
 MOBILE_MONEY_SERVICE: Final = Service(send, ask, read, check)

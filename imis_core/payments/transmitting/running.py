@@ -26,7 +26,7 @@ from imis_core.jobs_kinds import Job
 from imis_core.payments.transmitting.gateways import Reached, reach
 from imis_core.payments.transmitting.lines import NotNow, lock_line, take_turn, went_ill, went_well
 from imis_core.payments.transmitting.placing import TRANSMIT, transmit_later
-from imis_core.payments.transmitting.service import Instruction, NotKnown, Outgoing, Page, Sent, Unanswered
+from imis_core.payments.transmitting.service import Instruction, NotKnown, Outgoing, Sent, Unanswered
 from imis_core.payments.transmitting.states import MARGIN, OPEN, TRIES_MAX, pause_after
 from imis_core.payments.transmitting.store import (
     accept_orders,
@@ -124,7 +124,8 @@ def _begin(app: Application, number: int, one: Reached) -> tuple[int, Outgoing] 
             return None  # whoever ends one begins the next
         take_turn(context, one)
         instructions = [
-            Instruction(o.order, o.account, Money(o.amount_minor, o.currency)) for o in orders_to_send(context, number)
+            Instruction(o.order, o.account, Money(o.amount_minor, o.currency), o.payee)
+            for o in orders_to_send(context, number)
         ]
         if not instructions:
             move(context, row, "reported", due_at=context.now, reason="none of its orders was to be sent any more")
@@ -246,12 +247,13 @@ def _pages(app: Application, row: Any, one: Reached) -> Any:
 
 def _ask(app: Application, row: Any, one: Reached) -> bool:
     news, unreadable = 0, 0
-    first: Page | None = None
+    first, batch = True, None
     try:
         for page in _pages(app, row, one):
-            if first is None:
-                first = page
+            if first:
+                first = False
                 retried(partial(_known, app, row.id, page.batch))
+            batch = page.batch
             counted = take_told(app, row, page.rows, TRANSMIT)
             news += sum(counted.values())
             unreadable += page.unreadable
@@ -262,7 +264,7 @@ def _ask(app: Application, row: Any, one: Reached) -> bool:
         retried(partial(_asked, app, row.id, str(error), news, whole=False))
         return False
     told = f"{unreadable} rows of the provider's list say nothing that can be read" if unreadable else None
-    retried(partial(_asked, app, row.id, told, news, whole=True))
+    retried(partial(_asked, app, row.id, told, news, whole=True, batch=batch))
     return False
 
 
@@ -291,15 +293,17 @@ def _not_known(app: Application, number: int) -> bool:
         return False
 
 
-def _asked(app: Application, number: int, reason: str | None, news: int, *, whole: bool) -> None:
+def _asked(
+    app: Application, number: int, reason: str | None, news: int, *, whole: bool, batch: str | None = None
+) -> None:
     """After asking: all reported, or when to ask again."""
     with transaction(app, TRANSMIT) as context:
         row = locked_transmission(context, number)
         if row.state == "accepted" and whole and not open_orders(context, number).open:
-            move(context, row, "reported", due_at=context.now, reason=reason)
+            move(context, row, "reported", due_at=context.now, reason=reason, batch=batch)
         elif row.state in ("accepted", "unknown"):
-            if news:
-                look_later(context, row, context.now + _first_pause(context, row), reason, 0)
+            if news or batch not in (None, row.batch):
+                look_later(context, row, context.now + _first_pause(context, row), reason, 0, batch)
             else:
                 _without_news(context, row, reason or "the provider has not said of every order what came of it")
 

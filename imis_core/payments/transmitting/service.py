@@ -55,11 +55,15 @@ def _secret(variable: str | None) -> str | None:
 
 @frozen
 class Instruction:
-    """One order of a batch: its number, what it is paid to (None: nothing), and how much."""
+    """One order of a batch: its number, what it is paid to (None: nothing), how much, and who is paid.
+
+    `payee`: a person's number or a facility's code.
+    """
 
     order: int
     account: str | None = field(repr=False)
     amount: Money
+    payee: str = field(repr=False)
 
 
 @frozen
@@ -101,7 +105,10 @@ class Told:
 
 @frozen
 class Page:
-    """A part of a provider's list about a batch. `unreadable`: rows that say nothing that we understand."""
+    """A part of a provider's list about a batch. `unreadable`: rows that say nothing that we understand.
+
+    `batch`: what the provider calls it, kept once it is told and given to `ask` from then on.
+    """
 
     batch: str | None
     rows: Sequence[Told] = field(repr=False)

@@ -44,7 +44,7 @@ _MOVE: Final = sa.text(
     """
 )
 _LOOK_LATER: Final = sa.text(
-    "UPDATE core.transmission_current SET tries = :tries, reason = :reason, due_at = :due_at "
+    "UPDATE core.transmission_current SET tries = :tries, reason = :reason, due_at = :due_at, batch = :batch "
     "WHERE transmission = :number"
 )
 
@@ -98,10 +98,13 @@ def move(
     audited(context, 1, transmission=row.id, state=state)
 
 
-def look_later(context: Context, row: Any, due_at: datetime, reason: str | None, tries: int) -> None:
+def look_later(
+    context: Context, row: Any, due_at: datetime, reason: str | None, tries: int, batch: str | None = None
+) -> None:
     """Leave a locked transmission in its state and look at it again later."""
     kept = None if reason is None else reason[:REASON_MAX]
-    context.execute(_LOOK_LATER, {"number": row.id, "tries": tries, "reason": kept, "due_at": due_at})
+    later = {"number": row.id, "tries": tries, "reason": kept, "due_at": due_at, "batch": batch or row.batch}
+    context.execute(_LOOK_LATER, later)
 
 
 _STANDING: Final = sa.text(
@@ -114,8 +117,11 @@ _LEAVE_OUT: Final = sa.text(
     'UPDATE core.transmission_orders SET left_out = true WHERE "order" = ANY(CAST(:orders AS bigint[]))'
 )
 _INSTRUCTIONS: Final = sa.text(
-    'SELECT m."order", m.account, o.amount_minor, o.currency FROM core.transmission_orders m '
-    'JOIN core.orders o ON o.id = m."order" WHERE m.transmission = :number AND NOT m.left_out ORDER BY m."order"'
+    'SELECT m."order", m.account, o.amount_minor, o.currency, coalesce(p.number, f.code) AS payee '
+    'FROM core.transmission_orders m JOIN core.orders o ON o.id = m."order" '
+    'JOIN core.order_current t ON t."order" = o.id JOIN core.recipients r ON r.id = t.recipient '
+    "LEFT JOIN core.persons p ON p.id = r.person LEFT JOIN core.providers f ON f.id = r.provider "
+    'WHERE m.transmission = :number AND NOT m.left_out ORDER BY m."order"'
 )
 
 

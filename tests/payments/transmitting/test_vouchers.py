@@ -1,0 +1,105 @@
+"""Vouchers through the same machine: made once, activated, paid when they are redeemed; with the simulated provider."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imis_core.provider_simulator.process import Running, simulator
+from imis_core.testing.app import TestApp
+from tests.payments.debts import Debts
+from tests.payments.transmitting.conftest import Ticking
+
+PATIENCE_SECONDS = 30.0
+
+
+@pytest.fixture
+def provider(tmp_path: Path) -> Iterator[Running]:
+    with simulator(tmp_path / "books", environment={"IMIS_SIMULATOR_SECRET": "s"}) as running:
+        yield running
+
+
+class Office:
+    """Persons who get vouchers of 1200.00 from the provider VE."""
+
+    def __init__(self, make_app: Any, provider: Running, count: int = 5, **more: Any) -> None:
+        table = {
+            "url": provider.url, "tenant": "agency", "debit_account": "1", "callback_url": "http://127.0.0.1:1",
+            "timeout_seconds": 2, **more,
+        }  # fmt: skip
+        self.app: TestApp = make_app(settings={"payment_gateways": {"VE": table}})
+        self.clock = Ticking()
+        self.app.clock = self.clock  # type: ignore[assignment]
+        numbers = [f"P{i}" for i in range(1, count + 1)]
+        self.debts = Debts(self.app, numbers)
+        self.app.do("payments.register_provider", {"code": "VE", "name": "Vouchers", "channel": "voucher"})
+        self.app.do_all("payments.enrol_recipient", [{"number": n, "provider": "VE"} for n in numbers])
+        self.debts.order()
+        self.app.do("payments.submit", {"payroll": "B7"})
+
+    def work(self) -> None:
+        self.clock.move(minutes=10)
+        self.app.queue.enqueue_due()
+        self.app.queue.run_due()
+
+    def statuses(self) -> list[str]:
+        return sorted(order["status"] for order in self.debts.orders())
+
+    def until(self, wanted: list[str]) -> None:
+        """Work until the orders stand so; the provider is a process of its own, and takes its time."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while self.statuses() != wanted:
+            assert time.monotonic() < deadline, (self.statuses(), self.app.do("payments.transmissions"))
+            time.sleep(0.1)
+            self.work()
+
+
+def test_vouchers_are_made_activated_and_paid_when_redeemed(make_app: Any, provider: Running) -> None:
+    """One batch of vouchers, activated when it is asked about; what holders redeem is paid."""
+    office = Office(make_app, provider, rows_per_page=2)
+    office.app.queue.run_due()
+    assert office.statuses() == ["accepted"] * 5
+    office.until(["paid"] * 5)
+    books = provider.books()
+    assert [(p["kind"], p["status"], p["payments"], p["amount"]) for p in books["payments"]] == [
+        ("voucher", "paid", 5, "6000.00")
+    ]
+    (sent,) = office.app.do("payments.transmissions")
+    assert sent["state"] == "reported"
+    assert sent["batch"]
+
+
+def test_vouchers_that_nobody_redeems_stay_accepted(make_app: Any, provider: Running) -> None:
+    """They were made and activated; they are not paid, and asked about again."""
+    provider.behave(unredeemed=1.0)
+    office = Office(make_app, provider)
+    for _ in range(3):
+        office.work()
+    assert office.statuses() == ["accepted"] * 5
+
+
+@pytest.mark.parametrize("trouble", ["timeouts", "cuts", "errors_after"])
+def test_vouchers_that_were_made_without_an_answer_are_not_made_again(
+    make_app: Any, provider: Running, trouble: str
+) -> None:
+    """The provider is asked by our name; what it has made is found, activated and paid once."""
+    provider.behave(**{trouble: 1.0})
+    office = Office(make_app, provider)
+    office.app.queue.run_due()
+    assert office.app.do("payments.transmissions")[0]["state"] == "unknown"
+    office.until(["paid"] * 5)
+    assert provider.books()["batches"] == 1
+    assert provider.books()["paid_twice"] == []
+
+
+def test_a_refusal_fails_the_orders(make_app: Any, provider: Running) -> None:
+    """Nothing was made: the orders fail, and say so."""
+    provider.behave(refusals=1.0)
+    office = Office(make_app, provider)
+    office.app.queue.run_due()
+    assert office.statuses() == ["failed"] * 5
+    assert provider.books()["batches"] == 0
