@@ -11,7 +11,7 @@ from attrs import frozen
 
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.benefit_packages.schemes import ClaimCase
-from imis_core.catalogue.lookup import ItemRow, resolve_diagnoses, resolve_items
+from imis_core.catalogue.lookup import ItemRow, resolve_items_and_diagnoses
 from imis_core.claims.inputs import SubmitClaim
 from imis_core.context import Context
 from imis_core.eligibility.lines import category_of
@@ -69,7 +69,7 @@ class EnteredClaim:
 
 @frozen
 class References:
-    """Everything that the claims of a batch name, found in one statement per kind."""
+    """Everything that the claims of a batch name: providers, persons, what stands in the catalogue."""
 
     providers: Mapping[str, ProviderRow]
     persons: Mapping[str, PersonRow]
@@ -79,12 +79,14 @@ class References:
 
 def resolve(context: Context, items: Sequence[SubmitClaim]) -> References:
     """The references of a batch. A contracted provider finds any person by exact number, logged."""
-    return References(
-        resolve_providers(context, {item.provider for item in items}),
-        resolve_persons(context, {item.person or item.number or "" for item in items}, exact=True),
-        resolve_items(context, {line.item for item in items for line in item.lines}),
-        resolve_diagnoses(context, {code for item in items for code in (item.diagnosis, *item.secondary)}),
+    providers = resolve_providers(context, {item.provider for item in items})
+    persons = resolve_persons(context, {item.person or item.number or "" for item in items}, exact=True)
+    of_catalogue, diagnoses = resolve_items_and_diagnoses(
+        context,
+        {line.item for item in items for line in item.lines},
+        {code for item in items for code in (item.diagnosis, *item.secondary)},
     )
+    return References(providers, persons, of_catalogue, diagnoses)
 
 
 def enter(
