@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
+from attrs import evolve
 
 from imis_core.context import Context
 from imis_core.parsing import plain
@@ -61,3 +62,23 @@ def write_entry(
             input=kept,
         )
     )
+
+
+def write_facts(context: Context, facts: Sequence[Any]) -> None:
+    """Keep in the audit log, in an entry of its own, what the running command made: digests of files that leave it.
+
+    The entry stands under the command's name, with as many accepted as there are facts; it is sealed like every other
+    one, so that nobody changes a file and its digest unseen. More than fit into an entry are written as several.
+    """
+    shown = plain(list(facts))
+    while shown:
+        count = len(shown)
+        while count > 1 and len(msgspec.json.encode(shown[:count])) > INPUT_MAX:
+            count = -(-count // 2)
+        digest = request_digest(context.command, shown[:count])
+        write_entry(evolve(context, audit=_next_entry(context), events=[]), count, 0, digest, shown[:count])
+        shown = shown[count:]
+
+
+def _next_entry(context: Context) -> int:
+    return int(context.execute(sa.text("SELECT nextval('core.audit_ids')")).scalar_one())

@@ -35,6 +35,38 @@ class Event:
     scheme: str | None = None
 
 
+@frozen
+class Naming:
+    """Rows of a table that are asked for by name: its code or its outside id, as far as the caller may see them."""
+
+    wanted: frozenset[str]
+    _by_id: Mapping[int, str]
+    _table: sa.Table
+    _by: str
+    _scope: sa.ColumnElement[bool]
+
+    @classmethod
+    def of(cls, context: Context, table: sa.Table, names: Iterable[str], by: str = "code") -> Naming:
+        wanted, noun = frozenset(names), table.info["noun"]
+        by_id = {number: name for name in wanted if (number := context.ids.decode(noun, name)) is not None}
+        return cls(wanted, by_id, table, by, context.scoped(table))
+
+    def select(self, *columns: sa.ColumnElement[Any]) -> sa.Select[Any]:
+        """The rows, with the table's columns or these, `id` and the code among them."""
+        return sa.select(*(columns or self._table.columns)).where(
+            sa.or_(
+                self._table.c[self._by] == sa.any_(sa.literal(sorted(self.wanted), ARRAY(sa.Text))),
+                self._table.c.id == sa.any_(sa.literal(sorted(self._by_id), ARRAY(sa.BigInteger))),
+            ),
+            self._scope,
+        )
+
+    def found(self, rows: Sequence[Any]) -> list[tuple[str, Any]]:
+        """(name, row) of the rows read; a code wins over an id."""
+        named = [(self._by_id[row.id], row) for row in rows if row.id in self._by_id]
+        return named + [(code, row) for row in rows if (code := getattr(row, self._by)) in self.wanted]
+
+
 @define
 class Context:
     """One command's or query's surroundings. `audit` is the number of its audit entry (0 in queries)."""
@@ -70,29 +102,25 @@ class Context:
         return sa.true() if rule is None else rule(table, self.caller)
 
     def named(
-        self, table: sa.Table, names: Iterable[str], *columns: sa.ColumnElement[Any], by: str = "code"
+        self,
+        table: sa.Table,
+        names: Iterable[str],
+        *columns: sa.ColumnElement[Any],
+        by: str = "code",
+        lock: bool = False,
     ) -> list[tuple[str, Any]]:
         """(name, row) of each row that is named by its code (the column `by`) or its outside id; one statement.
 
         Rows have the table's columns, or `columns`, with `id` and the code among them. What the caller may not see is
-        left out like what is not there. A code wins over an id.
+        left out like what is not there. A code wins over an id. `lock`: against other changes, in order of their keys.
         """
-        wanted = set(names)
-        if not wanted:
+        naming = Naming.of(self, table, names, by)
+        if not naming.wanted:
             return []
-        noun = table.info["noun"]
-        by_id = {number: name for name in wanted if (number := self.ids.decode(noun, name)) is not None}
-        rows = self.execute(
-            sa.select(*(columns or table.columns)).where(
-                sa.or_(
-                    table.c[by] == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.Text))),
-                    table.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-                ),
-                self.scoped(table),
-            )
-        ).all()
-        found = [(by_id[row.id], row) for row in rows if row.id in by_id]
-        return found + [(code, row) for row in rows if (code := getattr(row, by)) in wanted]
+        select = naming.select(*columns)
+        if lock:
+            select = select.order_by(table.c.id).with_for_update(key_share=True)
+        return naming.found(self.execute(select).all())
 
     def emit(self, name: str, key: str, payload: Mapping[str, Any], *, scheme: str | None = None) -> None:
         """Tell subscribers after commit; of what happened in a scheme only those that speak for it."""

@@ -55,6 +55,7 @@ from imis_core.payments import (
 from imis_core.payments import commands as payments_commands
 from imis_core.payments import moving as payments_moving
 from imis_core.payments import queries as payments_queries
+from imis_core.payments.bank_files import listing as bank_files_listing
 from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
 from imis_core.payments.transmitting import checks, follow_up, messages, running, webhook
@@ -180,6 +181,7 @@ def imis_register_queries() -> Iterable[Query]:
         *payments_queries.QUERIES,
         *addresses.QUERIES,
         *recipient_files.QUERIES,
+        *bank_files_listing.QUERIES,
         *transmitting_queries.QUERIES,
         *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,

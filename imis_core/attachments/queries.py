@@ -16,6 +16,8 @@ from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
 
+READ: Final = "attachments.read"
+
 
 @frozen(kw_only=True)
 class AttachmentRef:
@@ -50,7 +52,7 @@ class AttachmentContent:
 @query("attachments.show", input=AttachmentRef, result=Attachment)
 def show(context: Context, asked: AttachmentRef) -> Attachment | Refusal:
     """A stored file without its content."""
-    row = _row(context, asked.attachment)
+    row = found_row(context, asked.attachment)
     return not_found("attachment", "attachment", asked.attachment) if row is None else _results(context, [row])[0]
 
 
@@ -66,17 +68,18 @@ def list_attachments(context: Context, asked: ListAttachments) -> Listing | Refu
     return Listing(select, (attachments.c.id,), lambda rows: _results(context, rows))
 
 
-@query("attachments.read", input=AttachmentRef, result=AttachmentContent)
+@query(READ, input=AttachmentRef, result=AttachmentContent)
 def read(context: Context, asked: AttachmentRef) -> AttachmentContent | Refusal:
     """A stored file with its content as base64."""
-    row = _row(context, asked.attachment)
+    row = found_row(context, asked.attachment)
     if row is None:
         return not_found("attachment", "attachment", asked.attachment)
     content = read_content(context.app.var / FOLDER, row.digest)
     return AttachmentContent(name=row.name, media_type=row.media_type, content=content)
 
 
-def _row(context: Context, name: str) -> Any:
+def found_row(context: Context, name: str) -> Any:
+    """The row of a stored file that the caller may see, by its outside id, or None."""
     number = context.ids.decode("attachments", name)
     if number is None:
         return None

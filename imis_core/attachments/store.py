@@ -147,12 +147,22 @@ def read_content(folder: Path, digest: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        reason = f"{path} cannot be read: {error.strerror}; restore var/{FOLDER} from the backup"
-        raise Unavailable(Refusal("attachments.missing", reason)) from None
+        raise missing(path, error) from None
     if digest_of_content(content) != digest:
-        reason = f"{path} is not what was stored; restore it from the backup"
-        raise Unavailable(Refusal("attachments.damaged", reason))
+        raise damaged(path)
     return content
+
+
+def missing(path: Path, error: OSError) -> Unavailable:
+    """`attachments.missing`: a stored file that the disk does not give."""
+    reason = f"{path} cannot be read: {error.strerror}; restore var/{FOLDER} from the backup"
+    return Unavailable(Refusal("attachments.missing", reason))
+
+
+def damaged(path: Path) -> Unavailable:
+    """`attachments.damaged`: a stored file that is no longer what was stored."""
+    reason = f"{path} is not what was stored; restore it from the backup"
+    return Unavailable(Refusal("attachments.damaged", reason))
 
 
 def path_of(folder: Path, digest: str) -> Path:

@@ -176,8 +176,11 @@ def merged_persons(name: str = "merged") -> sa.Subquery:
     return select.subquery(name)
 
 
-def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]:
-    """The groups that are named by code or outside id and that the caller may see; others are left out."""
+def resolve_groups(context: Context, refs: Iterable[str], *, lock: bool = False) -> dict[str, GroupRow]:
+    """The groups that are named by code or outside id and that the caller may see; others are left out.
+
+    `lock`: in the order of their keys, against other changes.
+    """
     table = groups.c
     columns = (
         table.id,
@@ -189,7 +192,7 @@ def resolve_groups(context: Context, refs: Iterable[str]) -> dict[str, GroupRow]
         table.poverty,
         table.confirmation_number,
     )
-    return {name: GroupRow(*row) for name, row in context.named(groups, refs, *columns)}
+    return {name: GroupRow(*row) for name, row in context.named(groups, refs, *columns, lock=lock)}
 
 
 def group_members(context: Context, group_ids: Iterable[int]) -> dict[int, tuple[MemberRow, ...]]:

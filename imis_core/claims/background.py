@@ -6,7 +6,7 @@ code): the amounts are those of `claims.process` at once, however many workers t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -62,16 +62,16 @@ def cut(context: Context, asked: ProcessInBackground) -> Sequence[Chunk]:
     return chunks
 
 
-def together(claims: Iterable[tuple[int, Iterable[str]]]) -> list[list[int]]:
-    """Claims in groups that share no cover, directly or through others; groups and claims in the order given."""
-    above: dict[str, str] = {}
+def together(claims: Iterable[tuple[int, Iterable[Hashable]]]) -> list[list[int]]:
+    """Claims in groups that share no cover or whatever is named, directly or through others; all in the order given."""
+    above: dict[Hashable, Hashable] = {}
 
-    def root(cover: str) -> str:
+    def root(cover: Hashable) -> Hashable:
         while above[cover] != cover:
             above[cover] = cover = above[above[cover]]
         return cover
 
-    first: list[tuple[int, str]] = []
+    first: list[tuple[int, Hashable]] = []
     for claim, covers in claims:
         names = list(covers) or [f"claim {claim}"]
         for name in names:
@@ -79,17 +79,18 @@ def together(claims: Iterable[tuple[int, Iterable[str]]]) -> list[list[int]]:
         for other in names[1:]:
             above[root(other)] = root(names[0])
         first.append((claim, names[0]))
-    groups: dict[str, list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for claim, cover in first:
         groups.setdefault(root(cover), []).append(claim)
     return list(groups.values())
 
 
-def filled(groups: Iterable[list[int]]) -> list[list[int]]:
-    """Chunks of whole groups."""
+def filled(groups: Iterable[list[int]], items: int | None = None, limit: int | None = None) -> list[list[int]]:
+    """Chunks of whole groups: one ends with the group that reaches `items`; a group of more than `limit` is alone."""
+    items, limit = items or CHUNK_ITEMS, limit or CHUNK_LIMIT
     chunks: list[list[int]] = []
     for group in groups:
-        if not chunks or len(chunks[-1]) >= CHUNK_ITEMS or len(chunks[-1]) + len(group) > CHUNK_LIMIT:
+        if not chunks or len(chunks[-1]) >= items or len(chunks[-1]) + len(group) > limit:
             chunks.append([])
         chunks[-1].extend(group)
     return chunks

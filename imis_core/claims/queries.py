@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from typing import Any, Final
 
@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.beneficiaries.tables import persons
 from imis_core.catalogue.tables import diagnoses
 from imis_core.claims.inputs import ShowClaim, ShownClaim, ShownLine, Step
+from imis_core.claims.patients import numbers_of, of_person
 from imis_core.claims.states import NAMES, NUMBERS, VOID_NUMBERS
 from imis_core.claims.tables import claim_current, claim_feedback, claim_reviews, claim_states, claim_valuations, claims
 from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION
@@ -112,12 +113,13 @@ def shown_claims(context: Context, numbers: Iterable[int]) -> dict[int, ShownCla
 def _shown(context: Context, rows: Sequence[Any]) -> list[ShownClaim]:
     """Claims in full, in order; one statement for the lines of all."""
     lines: dict[int, list[Any]] = {}
+    numbers = numbers_of(context, rows)
     reviewers = user_names(context, [row.reviewer for row in rows if row.reviewer is not None])
     for line in context.execute(_LINES, {"claims": [row.id for row in rows]}):
         lines.setdefault(line.claim, []).append(line)
     return [
         ShownClaim(
-            **_head(row, identity),
+            **_head(row, identity, numbers),
             provider_id=provider,
             person_id=person,
             claimed_on=row.claimed_on,
@@ -145,14 +147,14 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ShownClaim]:
     ]
 
 
-def _head(row: Any, identity: str) -> dict[str, Any]:
+def _head(row: Any, identity: str, numbers: Mapping[int, str]) -> dict[str, Any]:
     """What listings and single claims tell alike."""
     return {
         "id": identity,
         "code": row.code,
         "scheme": row.scheme,
         "provider": row.provider_code,
-        "number": row.number or "",
+        "number": numbers[row.person],
         "from_": row.from_date,
         "to": row.to_date,
         "diagnosis": row.diagnosis_code,
@@ -259,9 +261,13 @@ def list_claims(context: Context, asked: ListClaims) -> Listing | Refusal:
     if isinstance(select, Refusal):
         return select
 
+    own = context.caller
+
     def build(rows: Sequence[Any]) -> list[ListedClaim]:
+        context.caller = own  # each page looks up its own patients
         ids = context.ids.encode_all("claims", [row.id for row in rows])
-        return [ListedClaim(**_head(row, identity)) for identity, row in zip(ids, rows, strict=True)]
+        numbers = numbers_of(context, rows)
+        return [ListedClaim(**_head(row, identity, numbers)) for identity, row in zip(ids, rows, strict=True)]
 
     return Listing(select, (claims.c.id,), build, _SORTABLE)
 
@@ -272,7 +278,13 @@ def list_in_full(context: Context, asked: ListClaims) -> Listing | Refusal:
     select = _listed(context, asked)
     if isinstance(select, Refusal):
         return select
-    return Listing(select, (claims.c.id,), lambda rows: _shown(context, rows), _SORTABLE)
+    own = context.caller
+
+    def build(rows: Sequence[Any]) -> list[ShownClaim]:
+        context.caller = own  # each page looks up its own patients
+        return _shown(context, rows)
+
+    return Listing(select, (claims.c.id,), build, _SORTABLE)
 
 
 _SORTABLE: Final = {"code": claims.c.code, "target_date": claims.c.target_date}
@@ -291,11 +303,9 @@ def _listed(context: Context, asked: ListClaims) -> sa.Select[Any] | Refusal:
     if asked.provider is not None:
         of_provider = context.ids.decode("providers", asked.provider)
         select = select.where(sa.or_(providers.c.code == asked.provider, claims.c.provider == of_provider))
-    if asked.person is not None:
-        of_person = context.ids.decode("persons", asked.person)
-        select = select.where(sa.or_(persons.c.number == asked.person, claims.c.person == of_person))
-    if asked.number is not None:
-        select = select.where(persons.c.number == asked.number)
+    for name in (asked.person, asked.number):
+        if name is not None:
+            select = select.where(of_person(context, name))
     if asked.status is not None:
         if asked.status not in NUMBERS:
             message = f"expected one of {', '.join(NUMBERS)}{suggestion(asked.status, NUMBERS)}"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from pathlib import Path
 
 import rich_click as click
@@ -22,15 +20,16 @@ from imis_core.cli.transfer import put_in_place
 @click.pass_obj
 def file(state: State, attachment: str, output: Path, user: str) -> None:
     """Write the stored file ID (an attachment, such as a cash list) to PATH."""
+    from imis_core.attachments.streaming import open_file
     from imis_core.errors import ImisError
     from imis_core.security.login import caller_named
 
     with state.application() as app:
         caller = caller_named(app, user)
         try:
-            found = app.run("attachments.read", {"attachment": attachment}, caller)
+            found = open_file(app, attachment, caller)
+            with found.content:
+                put_in_place(output, found.content)
         except ImisError as error:
             raise work_refused(error) from None
-    content = base64.b64decode(found["content"])
-    put_in_place(output, io.BytesIO(content))
-    click.echo(f"{output}: {found['name']}, {len(content)} bytes")
+    click.echo(f"{output}: {found.name}, {found.size} bytes")

@@ -12,7 +12,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
+from imis_core.beneficiaries.lookup import GroupRow, resolve_groups, resolve_persons
 from imis_core.benefit_packages.lookup import Version, scheme_type, versions_by_id, versions_on
 from imis_core.benefit_packages.schemes import Quote, SchemeType
 from imis_core.commands import command
@@ -63,6 +63,7 @@ class _Asked:
     group: int | None
     person: int | None
     renewed: Policy | None = None
+    locked: GroupRow | None = None  # the group, if it was locked as it was looked up
 
 
 @frozen
@@ -96,7 +97,7 @@ def enrol(context: Context, items: tuple[Enrol, ...]) -> list[PolicyShown | Refu
         refusal = kind if isinstance(kind, Refusal) else invalid(*problems) if problems else None
         outcomes[position] = refusal
         kinds.append(kind if refusal is None and isinstance(kind, SchemeType) else None)
-    group_rows = resolve_groups(context, {i.group for i in items if i.group is not None})
+    group_rows = resolve_groups(context, {i.group for i in items if i.group is not None}, lock=True)
     person_rows = resolve_persons(context, {n for i in items if (n := i.person or i.number) is not None})
     versions = versions_on(
         context,
@@ -116,9 +117,18 @@ def enrol(context: Context, items: tuple[Enrol, ...]) -> list[PolicyShown | Refu
         elif version is None:
             outcomes[position] = _no_version(item.package, on)
         else:
-            group, person = (holder.id, None) if path == "group" else (None, holder.id)
+            group = holder if isinstance(holder, GroupRow) else None
             asked.append(
-                _Asked(position=position, path=path, kind=known, version=version, on=on, group=group, person=person)
+                _Asked(
+                    position=position,
+                    path=path,
+                    kind=known,
+                    version=version,
+                    on=on,
+                    group=None if group is None else group.id,
+                    person=holder.id if group is None else None,
+                    locked=group,
+                )
             )
     _enrol_all(context, asked, outcomes, "coverage.enrol")
     return outcomes
@@ -255,7 +265,8 @@ def _enrol_all(context: Context, asked: Sequence[_Asked], outcomes: list[Any], p
 def _cases(context: Context, asked: Sequence[_Asked], outcomes: list[Any]) -> list[_Case]:
     """The possible members of every policy asked for; groups and persons are locked, in the order of their keys."""
     group_ids = {a.group for a in asked if a.group is not None}
-    group_rows = lock_groups(context, group_ids)
+    group_rows = {a.group: a.locked.attributes for a in asked if a.group is not None and a.locked is not None}
+    group_rows |= lock_groups(context, group_ids - group_rows.keys())
     listed, people = possible_members(context, group_ids, {a.person for a in asked if a.person is not None})
     cases = []
     for one in asked:

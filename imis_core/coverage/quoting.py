@@ -105,9 +105,11 @@ def quotes_of(
 
 def lock_groups(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, Any]]:
     """The attributes of groups by key, locked in the order of their keys against other changes."""
+    if not (wanted := set(ids)):
+        return {}
     rows = context.execute(
         sa.select(groups.c.id, groups.c.attributes)
-        .where(groups.c.id == _any(ids), context.scoped(groups))
+        .where(groups.c.id == _any(wanted), context.scoped(groups))
         .order_by(groups.c.id)
         .with_for_update(key_share=True)
     )

@@ -18,7 +18,7 @@ from imis_core.cards.showing import number_of_card
 from imis_core.catalogue.lookup import ItemRow, resolve_items
 from imis_core.context import Context
 from imis_core.coverage.covers import COVERAGE_KIND
-from imis_core.coverage.lookup import NOUN, package_codes
+from imis_core.coverage.lookup import NOUN
 from imis_core.coverage.paid import Paid, paid_for
 from imis_core.coverage.states import IDLE
 from imis_core.eligibility.answers import Check, CountsLeft, CoverageAnswer, Eligibility
@@ -126,7 +126,7 @@ def _rules(
         covers,
         terms,
         limits,
-        read_prices(context, currency, [provider.id] if provider else [], ids),
+        read_prices(context, currency, [provider.id] if provider else [], items),
     )
 
 
@@ -194,12 +194,11 @@ def _coverages(
     if not standings:
         return []
     person = asked.person
-    codes = package_codes(context, {s.policy.package for s in standings})
     ids = context.ids.encode_all(NOUN, [s.policy.id for s in standings])
     paid = paid_for(context, (s.policy.id for s in standings if s.status == IDLE))  # the covered owe nothing here
     return [
         CoverageAnswer(
-            id=identity, scheme=s.policy.scheme, package=codes[s.policy.package], status=s.status,
+            id=identity, scheme=s.policy.scheme, package=s.package, status=s.status,
             starts=s.policy.starts, ends=s.policy.ends, last_payment=s.policy.last_payment,
             balance=_balance(s, paid),
             counts_left=_counts_left(s, _limits_of(s, limits), person, histories[s.policy.scheme]),

@@ -15,6 +15,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import PersonRow
 from imis_core.beneficiaries.tables import persons
+from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
 from imis_core.coverage.covers import own_effective_from, suspended
 from imis_core.coverage.lookup import COLUMNS, Policy, policy
@@ -32,6 +33,7 @@ class Standing:
     """A policy of the person as it stands on the day; `effective` is the person's own first day in it."""
 
     policy: Policy
+    package: str  # its code
     status: str
     effective: date | None
 
@@ -49,11 +51,13 @@ def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on
         # Who may see the person may see his or her policies: the scope is the person's.
         sa.select(
             *COLUMNS,
+            packages.c.code.label("package_code"),
             own_effective_from().label("effective"),
             suspended(sa.literal(on, sa.Date)).label("paused"),
         )
         .join_from(coverage_members, coverages, coverages.c.id == m.coverage)
         .join(persons, persons.c.id == m.person)
+        .join(packages, packages.c.id == coverages.c.package)
         .where(
             m.person == person.id,
             context.scoped(persons),
@@ -73,7 +77,7 @@ def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on
             stored = SUSPENDED if row.paused else ACTIVE  # as of the day, whatever it is now
             if row.effective is None:
                 stored = IDLE  # a late joiner who is not paid for yet
-        standings.append(Standing(one, state_on(stored, one.ends, on), row.effective))
+        standings.append(Standing(one, row.package_code, state_on(stored, one.ends, on), row.effective))
     return standings
 
 

@@ -11,6 +11,7 @@ from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.attachments.store import NewFile, store_files
+from imis_core.audit import write_facts
 from imis_core.beneficiaries.tables import persons
 from imis_core.commands import command
 from imis_core.context import Context
@@ -188,6 +189,11 @@ def _stored(context: Context, kind: str, source: int, lists: Sequence[tuple[Any,
             },
             conflict="(digest) DO NOTHING",
         )
+        write_facts(
+            context,
+            [{"provider": one.provider, "pay_point": one.pay_point, "orders": len(one.rows), "amount": str(one.total),
+              "currency": one.total.currency, "digest": digest} for _, one, digest in fresh],
+        )  # fmt: skip
         known = _known(context, digests)  # of two that make a list at once, the first one's files are the list's
     pdfs = context.ids.encode_all("attachments", [known[digest].pdf for digest in digests])
     books = context.ids.encode_all("attachments", [known[digest].xlsx for digest in digests])

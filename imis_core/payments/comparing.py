@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import re
-import tempfile
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from attrs import field, frozen
@@ -20,7 +18,7 @@ from attrs import field, frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_returning, insert_rows
-from imis_core.errors import Problem, Refusal, invalid, not_found
+from imis_core.errors import ImisError, Refusal, not_found
 from imis_core.ledger.book import CASH
 from imis_core.payments.comparing_statements import (
     COUNTED,
@@ -32,6 +30,7 @@ from imis_core.payments.comparing_statements import (
     ROWS,
     SIDES,
 )
+from imis_core.payments.provider_tables import columns_of, opened_table
 from imis_core.payments.reconciling import UnreadableRow
 from imis_core.payments.tables import book_comparisons, payment_providers
 from imis_core.values import MINOR_UNITS, Money
@@ -150,8 +149,6 @@ COMMANDS = (compare_books,)
 
 
 def _compare(context: Context, item: CompareBooks) -> BooksCompared | Refusal:
-    from imis_core.files import FileProblem
-
     if not context.caller.everywhere:
         return Refusal("permission.denied", "only a role of scope all compares books: they name every order")
     provider = next((row for _, row in context.named(payment_providers, [item.provider])), None)
@@ -159,14 +156,11 @@ def _compare(context: Context, item: CompareBooks) -> BooksCompared | Refusal:
         return not_found("provider", "payment provider", item.provider)
     for statement in FRESH_TABLE:
         context.execute(statement)
-    name = Path(item.name).name or "file"
     try:
-        read = _read(context, name, item.content)
-    except FileProblem as problem:
-        return Refusal(problem.code, problem.message)
-    if isinstance(read, Refusal):
-        return read
-    rows, unreadable = read
+        with opened_table(item.name, item.content) as (name, table):
+            rows, unreadable = _read(context, name, table)
+    except ImisError as error:
+        return error.refusal
     context.execute(COUNTED)
     number = insert_returning(
         context.connection,
@@ -213,32 +207,9 @@ def _ledger(context: Context) -> Iterator[LedgerTotal]:
         yield LedgerTotal(scheme=row.scheme, orders=orders, ledger=ledger, ties=orders == ledger)
 
 
-def _read(context: Context, name: str, content: bytes) -> tuple[int, list[UnreadableRow]] | Refusal:
-    """The statement's rows into the temporary table, chunk by chunk; how many, and those that say nothing.
-
-    Raises FileProblem for a file that cannot be read as a whole.
-    """
-    from imis_core.files import FileProblem, read_table
-
-    with tempfile.TemporaryDirectory(prefix="imis-") as folder:
-        path = Path(folder) / name
-        try:
-            path.write_bytes(content)
-        except (OSError, ValueError):
-            return invalid(Problem("name", "format", f"{name[:60]!r} is no name of a file"))
-        try:
-            return _rows(context, name, read_table(path))
-        except FileProblem as problem:
-            raise FileProblem(problem.code, problem.message.replace(str(path), name)) from None
-
-
-def _rows(context: Context, name: str, table: TableFile) -> tuple[int, list[UnreadableRow]] | Refusal:
-    named = {column.casefold(): column for column in table.columns}
-    missing = [
-        Problem("content", "required", f"{name} has no column {needed!r}") for needed in NEEDED if needed not in named
-    ]
-    if missing:
-        return invalid(*missing)
+def _read(context: Context, name: str, table: TableFile) -> tuple[int, list[UnreadableRow]]:
+    """The statement's rows into the temporary table, chunk by chunk; how many, and those that say nothing."""
+    named = columns_of(name, table, NEEDED)
     unreadable = [UnreadableRow(row=p.row, field=p.field, code=p.code) for p in table.problems]
     count = 0
     for chunk in table.chunks():
@@ -250,24 +221,28 @@ def _rows(context: Context, name: str, table: TableFile) -> tuple[int, list[Unre
                 good.append((place, *row))
             else:
                 unreadable.append(UnreadableRow(row=place, field=wrong, code="format"))
-        count += len(good)
         if good:
-            places, orders, statuses, amounts, currencies, references = zip(*good, strict=True)
-            insert_rows(
-                context.connection,
-                ROWS,
-                {
-                    "place": places,
-                    "named": [order[:200] for order in orders],
-                    "order": [_number(context, order) for order in orders],
-                    "status": [status.strip().lower() for status in statuses],
-                    "amount": [amount.strip() for amount in amounts],
-                    "currency": [None if c is None else c.strip().upper() for c in currencies],
-                    "reference": references,
-                },
-            )
+            count += len(good)
+            _write(context, good)
     unreadable.sort(key=lambda error: error.row)
     return count, unreadable
+
+
+def _write(context: Context, rows: Sequence[tuple[Any, ...]]) -> None:
+    places, orders, statuses, amounts, currencies, references = zip(*rows, strict=True)
+    insert_rows(
+        context.connection,
+        ROWS,
+        {
+            "place": places,
+            "named": [order[:200] for order in orders],
+            "order": _numbers(context, orders),
+            "status": [status.strip().lower() for status in statuses],
+            "amount": [amount.strip() for amount in amounts],
+            "currency": [None if c is None else c.strip().upper() for c in currencies],
+            "reference": references,
+        },
+    )
 
 
 def _wrong(row: Sequence[str | None]) -> str | None:
@@ -286,11 +261,15 @@ def _wrong(row: Sequence[str | None]) -> str | None:
     return None if value.is_finite() and value >= 0 and value.adjusted() < _DIGITS_MAX else "amount"
 
 
-def _number(context: Context, named: str) -> int | None:
-    """The order that a statement names: by its id, with or without dashes, or by the number that was sent."""
-    text = named.strip()
-    if _NUMBER.match(text):
-        return int(text)
-    if _PLAIN.match(text):
-        text = f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}".lower()
-    return context.ids.decode("orders", text)
+def _numbers(context: Context, named: Sequence[str]) -> list[int | None]:
+    """The orders that a statement names: by their ids, with or without dashes, or by the numbers that were sent."""
+    texts = [text.strip() for text in named]
+    decoded = context.ids.decode_all("orders", [_dashed(text) for text in texts])
+    return [int(text) if _NUMBER.match(text) else number for text, number in zip(texts, decoded, strict=True)]
+
+
+def _dashed(text: str) -> str:
+    """An order's id that lost its dashes, as in files of banks."""
+    if not _PLAIN.match(text):
+        return text
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

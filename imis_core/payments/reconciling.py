@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, Final, Literal
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import define, field, frozen
 
 from imis_core.commands import command
 from imis_core.context import Context
@@ -51,16 +51,15 @@ class Reconciled:
     conflicts: int
 
 
+Placed = tuple[int, ReportedPayment]  # a row with its place in the file or in what was sent, from 1
+
+
 @frozen
 class Report:
-    """What was taken in: the rows with their places in the file (from 1), and the file's name if there is one."""
+    """What was taken in: the rows, read as they are needed, and the file's name if there is one."""
 
-    rows: Iterable[ReportedPayment]
-    places: Iterable[int]
+    rows: Iterable[Placed]
     file: str | None = None
-
-
-_Placed = tuple[int, ReportedPayment]
 
 
 @frozen(kw_only=True)
@@ -70,6 +69,16 @@ class UnreadableRow:
     row: int
     field: str | None
     code: str
+
+
+@define
+class Reading:
+    """A file as it is read: what cannot be used, and how many are no result yet, are known once the rows were taken."""
+
+    name: str
+    unreadable: list[UnreadableRow] = field(factory=list)
+    pending: int = 0
+    rows: Iterable[Placed] = ()
 
 
 @command("payments.reconcile", input=Reconcile, result=Reconciled)
@@ -82,7 +91,7 @@ COMMANDS = (reconcile,)
 
 
 def _reconcile(context: Context, item: Reconcile) -> Reconciled | Refusal:
-    counted = take_report(context, item.provider, Report(item.rows, range(1, len(item.rows) + 1)))
+    counted = take_report(context, item.provider, Report(enumerate(item.rows, start=1)))
     if isinstance(counted, Refusal):
         return counted
     return Reconciled(
@@ -101,21 +110,21 @@ def take_report(context: Context, provider_name: str, report: Report) -> Counter
     if provider is None:
         return not_found("provider", "payment provider", provider_name)
     counted: Counter[str] = Counter()
-    pairs = zip(report.places, report.rows, strict=True)
-    part = list(islice(pairs, PART))
+    rows = iter(report.rows)
+    part = list(islice(rows, PART))
     if len(part) == PART:
         # Two long reports of a provider follow each other: they would lock orders in turns.
         context.execute(_ONE_AFTER_ANOTHER, {"provider": provider.id})
     while part:
         counted += _take(context, provider.id, report.file, part)
-        part = list(islice(pairs, PART))
+        part = list(islice(rows, PART))
     return counted
 
 
 _ONE_AFTER_ANOTHER: Final = sa.text("SELECT FROM core.payment_providers WHERE id = :provider FOR NO KEY UPDATE")
 
 
-def _take(context: Context, provider: int, file: str | None, part: Sequence[_Placed]) -> Counter[str]:
+def _take(context: Context, provider: int, file: str | None, part: Sequence[Placed]) -> Counter[str]:
     numbers = context.ids.decode_all("orders", [row.order for _, row in part])
     known = locked_orders(context, [n for n in numbers if n is not None])
     states = {number: order.state for number, order in known.items() if order.payment_provider in (provider, None)}
@@ -189,7 +198,7 @@ def _settled_as(status: str, was: str) -> str:
 
 
 def _keep(
-    context: Context, provider: int, file: str | None, part: Sequence[_Placed], numbers: Sequence[int | None],
+    context: Context, provider: int, file: str | None, part: Sequence[Placed], numbers: Sequence[int | None],
     outcomes: Sequence[str],
 ) -> None:  # fmt: skip
     count = len(part)

@@ -6,6 +6,8 @@ Tables (CSV, XLSX, NDJSON) have a row a payment, cash lists among them (`cash_li
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from attrs import field, fields_dict, frozen
@@ -17,7 +19,15 @@ from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.cash_list_files import SIGNED
 from imis_core.payments.cash_list_returns import MARKS, checked_list
 from imis_core.payments.provider_tables import columns_of, opened_table, rows_of
-from imis_core.payments.reconciling import Reconciled, Report, ReportedPayment, UnreadableRow, take_report
+from imis_core.payments.reconciling import (
+    Placed,
+    Reading,
+    Reconciled,
+    Report,
+    ReportedPayment,
+    UnreadableRow,
+    take_report,
+)
 
 COLUMNS: Final = tuple(fields_dict(ReportedPayment))
 NEEDED: Final = ("order", "status", "amount")
@@ -60,59 +70,58 @@ COMMANDS = (reconcile_file,)
 
 
 def _reconcile_file(context: Context, item: ReconcileFile) -> FileReconciled | Refusal:
-    pending = 0
+    is_message = item.content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<")
+    events = len(context.events)
     try:
-        if item.content.lstrip(b"\xef\xbb\xbf \t\r\n").startswith(b"<"):
-            report, unreadable, pending = _read_bank_report(context, item)
-        else:
-            report, unreadable, pending = _read(context, item)
+        # A file may turn out to be unreadable after some of its rows were taken: then none of them is.
+        with context.connection.begin_nested(), (_message if is_message else _table)(context, item) as reading:
+            counted = take_report(context, item.provider, Report(reading.rows, reading.name))
     except ImisError as error:
+        del context.events[events:]
         return error.refusal
-    counted = take_report(context, item.provider, report)
     if isinstance(counted, Refusal):
         return counted
     return FileReconciled(
         matched=counted["matched"], already_reconciled=counted["already_reconciled"],
         wrong_amount=counted["wrong_amount"], unknown=counted["unknown"], conflicts=counted["conflicts"],
-        rows=tuple(unreadable), pending=pending,
+        rows=tuple(sorted(reading.unreadable, key=lambda error: error.row)), pending=reading.pending,
     )  # fmt: skip
 
 
-def _read_bank_report(context: Context, item: ReconcileFile) -> tuple[Report, list[UnreadableRow], int]:
+@contextmanager
+def _message(context: Context, item: ReconcileFile) -> Iterator[Reading]:
     # Imported here: a web process that reads no files does without their libraries.
     from imis_core.files import FileProblem
     from imis_core.payments.bank_files.reporting import read_bank_report
 
     try:
-        return read_bank_report(context, item.name, item.content)
+        yield read_bank_report(context, item.name, item.content)
     except FileProblem as problem:
         raise ImisError(Refusal(problem.code, problem.message)) from None
 
 
-def _read(context: Context, item: ReconcileFile) -> tuple[Report, list[UnreadableRow], int]:
-    """The rows of the file, those that cannot be used, and how many of a cash list are unpaid.
-
-    Raises `ImisError` for a file that cannot be read as a whole.
-    """
+@contextmanager
+def _table(context: Context, item: ReconcileFile) -> Iterator[Reading]:
     with opened_table(item.name, item.content) as (name, table):
         named = columns_of(name, table, NEEDED)
-        unreadable = [UnreadableRow(row=p.row, field=p.field, code=p.code) for p in table.problems]
-        is_list = set(named) >= MARKS
-        found = list(rows_of(table, named, (*COLUMNS, *LISTED) if is_list else COLUMNS))
-    unpaid = 0
-    if is_list:
-        found, wrong, unpaid = checked_list(context, item.provider, name, found)
-        unreadable += wrong
-    rows: list[ReportedPayment] = []
-    places: list[int] = []
-    for place, cells in found:
+        reading = Reading(name, [UnreadableRow(row=p.row, field=p.field, code=p.code) for p in table.problems])
+        found: Iterable[tuple[int, dict[str, str]]]
+        if set(named) >= MARKS:
+            listed = list(rows_of(table, named, (*COLUMNS, *LISTED)))
+            found, wrong, reading.pending = checked_list(context, item.provider, name, listed)
+            reading.unreadable += wrong
+        else:
+            found = rows_of(table, named, COLUMNS)
+        reading.rows = _parsed(found, reading.unreadable)
+        yield reading
+
+
+def _parsed(rows: Iterable[tuple[int, dict[str, str]]], unreadable: list[UnreadableRow]) -> Iterator[Placed]:
+    for place, cells in rows:
         try:
-            rows.append(parse(given(cells), ReportedPayment))
-            places.append(place)
+            yield place, parse(given(cells), ReportedPayment)
         except InvalidInput as error:
             unreadable += [UnreadableRow(row=place, field=p.path, code=p.reason) for p in error.problems]
-    unreadable.sort(key=lambda error: error.row)
-    return Report(rows, places, name), unreadable, unpaid
 
 
 def given(cells: dict[str, str]) -> dict[str, str]:

@@ -79,94 +79,111 @@ class Comparison:
     ceilings: Ceilings
 
 
-class Compare:
-    """The claims that the package covers, with what each costs before and after."""
+GROUPS: Final[Mapping[str, Callable[[Any], str]]] = {
+    "category": lambda row: row.category,
+    "level": lambda row: row.facility_level or "none",
+    "month": lambda row: f"{row.target_date:%Y-%m}",
+    "age": lambda row: age_group(row),
+    "sex": lambda row: row.sex,
+}
 
-    def __init__(
-        self, past: Past, covers: Sequence[Sequence[Cover]], versions: Sequence[int], before: Valued, after: Valued,
-        currency: str,
-    ) -> None:  # fmt: skip
-        wanted = set(versions)
-        self._past, self._covers, self._currency, self._versions = past, covers, currency, wanted
-        self._of_package = [any(cover.package_version in wanted for cover in found) for found in covers]
-        self.chosen = [number for number, there in enumerate(self._of_package) if there]
-        self.cost_before = _by_claim(past, before.payable)
-        self.cost_after = _by_claim(past, after.payable)
-        self._before, self._after = before, after
+
+class Compare:
+    """The claims that the package covers, with what each costs before and after, summed up part by part.
+
+    `states` are those of claims that are done: `actual_minor` is what they came to, `alike_minor` what the simulation
+    makes of just those under the package in force.
+    """
+
+    def __init__(self, versions: Sequence[int], states: frozenset[int], currency: str) -> None:
+        self._versions, self._states, self._currency = frozenset(versions), states, currency
+        self.claims = self.lines = self.actual_minor = self.alike_minor = 0
+        self._before = self._after = 0
+        self._sums: dict[str, dict[str, list[int]]] = {group: {} for group in GROUPS}  # claims, before, after
+        self._rejected: tuple[Counter[int], Counter[int]] = (Counter(), Counter())
+        self._policies, self._above = [0, 0], [0, 0]
+        self._change: Counter[Any] = Counter()  # by who holds the policy
 
     def money(self, minor: int) -> Money:
         return Money(minor, self._currency)
 
-    def all(self) -> Comparison:
-        """The whole comparison."""
-        rows = self._past.claims
-        return Comparison(
-            before=self.money(sum(self.cost_before[number] for number in self.chosen)),
-            after=self.money(sum(self.cost_after[number] for number in self.chosen)),
-            by_category=self._by(lambda number: rows[number].category),
-            by_level=self._by(lambda number: rows[number].facility_level or "none"),
-            by_month=self._by(lambda number: f"{rows[number].target_date:%Y-%m}"),
-            by_age=self._by(lambda number: age_group(rows[number]), [_age_name(*ages) for ages in AGES]),
-            by_sex=self._by(lambda number: rows[number].sex),
-            rejections=self._rejections(),
-            ceilings=self._ceilings(),
-        )
+    def add(
+        self, context: Context, past: Past, covers: Sequence[Sequence[Cover]], before: Valued, after: Valued
+    ) -> None:
+        """Sum up a part. No other part has claims of these policies."""
+        of_package = [any(cover.package_version in self._versions for cover in found) for found in covers]
+        chosen = [number for number, there in enumerate(of_package) if there]
+        if not chosen:
+            return
+        claim = past.lines["claim"]
+        lines = np.array(of_package, dtype=bool)[claim]
+        cost = [_by_claim(past, valued.payable) for valued in (before, after)]
+        actual = _by_claim(past, past.lines["payable"])
+        policy = {number: self._policy(covers[number]) for number in chosen}
+        holders = _holders(context, set(policy.values()))
+        self.claims += len(chosen)
+        self.lines += int(np.count_nonzero(lines))
+        for number in chosen:
+            row, was, becomes = past.claims[number], cost[0][number], cost[1][number]
+            self._before += was
+            self._after += becomes
+            if row.state in self._states:
+                self.actual_minor += actual[number]
+                self.alike_minor += was
+            for group, name_of in GROUPS.items():
+                sums = self._sums[group].setdefault(name_of(row), [0, 0, 0])
+                sums[0] += 1
+                sums[1] += was
+                sums[2] += becomes
+            self._change[holders[policy[number]]] += becomes - was
+        for side, valued in enumerate((before, after)):
+            self._rejected[side].update(valued.rejection[lines].tolist())
+            reached = set(claim[lines & (valued.above > 0)].tolist())
+            self._policies[side] += len({policy[number] for number in reached})
+            self._above[side] += int(valued.above[lines].sum())
 
-    def _by(self, name: Callable[[int], str], order: Sequence[str] | None = None) -> tuple[Compared, ...]:
-        claims: Counter[str] = Counter()
-        before: Counter[str] = Counter()
-        after: Counter[str] = Counter()
-        for number in self.chosen:
-            key = name(number)
-            claims[key] += 1
-            before[key] += self.cost_before[number]
-            after[key] += self.cost_after[number]
-        names = sorted(claims) if order is None else [key for key in order if key in claims]
-        return tuple(
-            Compared(
-                name=key, claims=claims[key], before=self.money(before[key]), after=self.money(after[key]),
-                difference=self.money(after[key] - before[key]),
-            )
-            for key in names
-        )  # fmt: skip
-
-    def _lines(self) -> Ints:
-        """Which lines are of the claims compared."""
-        return np.array(self._of_package, dtype=bool)[self._past.lines["claim"]]
-
-    def _rejections(self) -> tuple[Refused, ...]:
-        lines = self._lines()
-        before = Counter(self._before.rejection[lines].tolist())
-        after = Counter(self._after.rejection[lines].tolist())
-        numbers = sorted((set(before) | set(after)) - {0})
-        return tuple(Refused(reason=Rejection(n).label, before=before[n], after=after[n]) for n in numbers)
-
-    def _ceilings(self) -> Ceilings:
-        lines = self._lines()
-        claim = self._past.lines["claim"]
-
-        def policies(above: Ints) -> int:
-            reached = set(claim[lines & (above > 0)].tolist())
-            return len({self.family_cover(number) for number in reached})
-
-        return Ceilings(
-            policies_before=policies(self._before.above),
-            policies_after=policies(self._after.above),
-            above_before=self.money(int(self._before.above[lines].sum())),
-            above_after=self.money(int(self._after.above[lines].sum())),
-        )
-
-    def family_cover(self, number: int) -> tuple[str, int]:
+    def _policy(self, covers: Sequence[Cover]) -> tuple[str, int]:
         """The patient's first cover of the package, by which a claim's family is known."""
-        cover = next(cover for cover in self._covers[number] if cover.package_version in self._versions)
+        cover = next(cover for cover in covers if cover.package_version in self._versions)
         return cover.kind, cover.id
 
-    def families(self, context: Context, dues: Mapping[int, int] | None = None) -> Families:
+    def all(self) -> Comparison:
+        """The whole comparison."""
+        rejected = sorted((set(self._rejected[0]) | set(self._rejected[1])) - {0})
+        return Comparison(
+            before=self.money(self._before),
+            after=self.money(self._after),
+            by_category=self._by("category"),
+            by_level=self._by("level"),
+            by_month=self._by("month"),
+            by_age=self._by("age", [_age_name(*ages) for ages in AGES]),
+            by_sex=self._by("sex"),
+            rejections=tuple(
+                Refused(reason=Rejection(n).label, before=self._rejected[0][n], after=self._rejected[1][n])
+                for n in rejected
+            ),
+            ceilings=Ceilings(
+                policies_before=self._policies[0],
+                policies_after=self._policies[1],
+                above_before=self.money(self._above[0]),
+                above_after=self.money(self._above[1]),
+            ),
+        )
+
+    def _by(self, group: str, order: Sequence[str] | None = None) -> tuple[Compared, ...]:
+        sums = self._sums[group]
+        return tuple(
+            Compared(
+                name=name, claims=sums[name][0], before=self.money(sums[name][1]), after=self.money(sums[name][2]),
+                difference=self.money(sums[name][2] - sums[name][1]),
+            )
+            for name in (sorted(sums) if order is None else order)
+            if name in sums
+        )  # fmt: skip
+
+    def families(self, dues: Mapping[int, int] | None = None) -> Families:
         """Families better and worse off. `dues`: by how much the contribution of each holder grows."""
-        change: Counter[Any] = Counter()
-        holders = _holders(context, {self.family_cover(number) for number in self.chosen})
-        for number in self.chosen:
-            change[holders[self.family_cover(number)]] += self.cost_after[number] - self.cost_before[number]
+        change = Counter(self._change)
         for holder, more in (dues or {}).items():
             change[holder] -= more
         gains = [amount for amount in change.values() if amount > 0]
@@ -180,7 +197,8 @@ class Compare:
 def _by_claim(past: Past, amounts: Ints) -> list[int]:
     total = np.zeros(len(past.claims), dtype=np.int64)
     np.add.at(total, past.lines["claim"], amounts)
-    return [int(amount) for amount in total.tolist()]
+    found: list[int] = total.tolist()
+    return found
 
 
 _HOLDERS: Final = sa.text('SELECT id, coalesce("group", -person) AS holder FROM core.coverages WHERE id = ANY(:ids)')

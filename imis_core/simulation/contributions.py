@@ -6,9 +6,10 @@ attributes of its holder are today's. It posts and changes nothing. Source: heal
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import date
 from decimal import ROUND_HALF_UP, Decimal
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -20,6 +21,7 @@ from imis_core.errors import Refusal
 from imis_core.simulation.proposing import Proposal
 from imis_core.values import Money
 
+PART: Final = 20_000  # policies that are held in memory at once
 RATIO_DECIMALS: Final = Decimal("0.0001")
 
 
@@ -71,31 +73,39 @@ class Quoted:
 
 
 def quote_again(context: Context, proposal: Proposal, starts: date, ends: date) -> Quoted | Refusal:
-    """The policies that began in the period under the proposed terms, in two statements."""
+    """The policies that began in the period under the proposed terms, in parts."""
     if not proposal.in_force.has_coverages:
         return Quoted(0, 0, 0, 0, {})
     rows = context.execute(_POLICIES, {"versions": list(proposal.versions), "starts": starts, "ends": ends}).all()
+    after, persons, dues = 0, 0, dict[int, int]()
+    for start in range(0, len(rows), PART):
+        part = rows[start : start + PART]
+        cases = _cases(context, part)
+        terms = dict.fromkeys({row.package_version for row in part}, proposal.terms)
+        for row, case, quote in zip(part, cases, quotes_of(context, cases, terms), strict=True):
+            if isinstance(quote, Refusal):
+                return quote
+            after += quote.value_minor
+            persons += len(case.members)
+            dues[row.holder] = dues.get(row.holder, 0) + quote.due_minor - row.due_minor
+    return Quoted(len(rows), persons, sum(row.value_minor for row in rows), after, dues)
+
+
+def _cases(context: Context, rows: Sequence[Any]) -> list[QuoteCase]:
+    """Policies as they were enrolled."""
     members: dict[int, list[Candidate]] = {row.id: [] for row in rows}
     for row in context.execute(_MEMBERS, {"policies": list(members)}):
         members[row.coverage].append(
             Candidate(row.id, row.number, row.birth_date, row.death_date, row.attributes, row.relationship)
         )
     versions = versions_by_id(context, {row.package_version for row in rows})
-    cases = [
+    return [
         QuoteCase(
             version=versions[row.package_version], enrolled_on=row.enrolled_on, reference=row.enrolled_on,
             group=row.group, members=tuple(members[row.id]), attributes=row.attributes, previous_end=row.previous_end,
         )
         for row in rows
     ]  # fmt: skip
-    after, dues = 0, dict[int, int]()
-    for row, quote in zip(rows, quotes_of(context, cases, dict.fromkeys(versions, proposal.terms)), strict=True):
-        if isinstance(quote, Refusal):
-            return quote
-        after += quote.value_minor
-        dues[row.holder] = dues.get(row.holder, 0) + quote.due_minor - row.due_minor
-    persons = sum(len(of_policy) for of_policy in members.values())
-    return Quoted(len(rows), persons, sum(row.value_minor for row in rows), after, dues)
 
 
 def break_even(quoted: Quoted, cost_minor: int, currency: str) -> Contributions:

@@ -16,6 +16,7 @@ import numpy as np
 from attrs import define, frozen
 
 from imis_core.benefit_packages.schemes import SchemeType
+from imis_core.claims.background import filled, together
 from imis_core.context import Context
 from imis_core.database.numbers import Ints
 from imis_core.eligibility.copayments import Visit, matching_copayments
@@ -25,13 +26,14 @@ from imis_core.eligibility.judging import Case, judge_covered, needs_of
 from imis_core.eligibility.members import members_by_cover
 from imis_core.eligibility.rejections import Rejection
 from imis_core.eligibility.terms import LimitsKey, LineTerms, PackageLimits, TermsKey, read_rules
-from imis_core.simulation.reading import Past
+from imis_core.simulation.reading import Heads, Past
 
 # Rejections that no package decides.
 KEPT: Final = frozenset(int(r) for r in (Rejection.NOT_IN_PRICE_LIST, Rejection.CARE_TYPE, Rejection.PATIENT_CATEGORY))
 WHOLE: Final = frozenset(int(r) for r in (Rejection.PERSON_INVALID, Rejection.TARGET_DATE, Rejection.NO_COVERAGE))
 NO_REJECTION: Final = 0
 NOTHING: Final = -1  # no co-payment, members not counted
+PART: Final = 20_000  # claims that are held in memory at once
 
 
 @frozen
@@ -73,9 +75,30 @@ class _Found:
         return Judgement(rejection, quantity, self.cover, copayment, members)
 
 
-def read_covers(context: Context, kind: SchemeType, scheme: str, past: Past) -> list[tuple[Cover, ...]]:
-    """The covers of every claim's patient on its target date; in a scheme without cases of its own."""
-    return covers_on(context, kind, scheme, [(row.person, row.target_date, None) for row in past.claims])
+def read_covers(context: Context, kind: SchemeType, scheme: str, heads: Heads) -> list[tuple[Cover, ...]]:
+    """The covers of every claim's patient on its target date; in a scheme without cases of its own.
+
+    Read in parts; what many claims have in common is kept once.
+    """
+    kept: dict[Any, Any] = {}
+    found: list[tuple[Cover, ...]] = []
+    days = {day: date.fromordinal(day) for day in np.unique(heads.day).tolist()}
+    for start in range(0, len(heads.claim), PART):
+        part = slice(start, start + PART)
+        asked = [(p, days[d], None) for p, d in zip(heads.person[part].tolist(), heads.day[part].tolist(), strict=True)]
+        for covers in covers_on(context, kind, scheme, asked):
+            alike = tuple([kept.setdefault(cover, cover) for cover in covers])
+            found.append(kept.setdefault(alike, alike))
+    return found
+
+
+def parts_of(heads: Heads, covers: Sequence[Sequence[Cover]]) -> list[Ints]:
+    """The claims (positions, ascending) in parts that share neither a person nor a cover: each is judged by itself."""
+    named = (
+        (position, [person, *((cover.kind, cover.id) for cover in found)])
+        for position, (person, found) in enumerate(zip(heads.person.tolist(), covers, strict=True))
+    )
+    return [np.sort(np.array(part, dtype=np.int64)) for part in filled(together(named), PART, 2 * PART)]
 
 
 def rules_of(context: Context, kind: SchemeType, past: Past, covers: Sequence[Sequence[Cover]]) -> Rules:

@@ -17,9 +17,9 @@ from imis_core.errors import Problem, Refusal, invalid
 from imis_core.queries import query
 from imis_core.simulation.comparing import Ceilings, Compare, Compared, Families, Refused
 from imis_core.simulation.contributions import Contributions, Quoted, break_even, quote_again
-from imis_core.simulation.judging import judge_again, read_covers, rules_of
-from imis_core.simulation.proposing import propose
-from imis_core.simulation.reading import Past, read_past
+from imis_core.simulation.judging import judge_again, parts_of, read_covers, rules_of
+from imis_core.simulation.proposing import Proposal, propose
+from imis_core.simulation.reading import read_heads, read_past
 from imis_core.simulation.valuing import Valued, value_again
 from imis_core.values import Money
 
@@ -84,43 +84,42 @@ def simulate(context: Context, asked: Simulate) -> Simulated | Refusal:
     proposal = propose(context, asked.scheme, asked.package, asked.terms)
     if isinstance(proposal, Refusal):
         return proposal
-    past = read_past(context, asked.scheme, asked.from_, asked.to)
-    covers = read_covers(context, proposal.in_force, asked.scheme, past)
-    results: list[Valued] = []
-    for kind in (proposal.in_force, proposal.proposed):
-        rules = rules_of(context, kind, past, covers)
-        judged = judge_again(context, asked.scheme, asked.from_, past, rules)
-        results.append(value_again(context, asked.scheme, asked.from_, past, rules, judged))
-    compared = Compare(past, covers, proposal.versions, results[0], results[1], proposal.currency)
+    compared = _compared(context, asked, proposal)
     quoted = quote_again(context, proposal, asked.from_, asked.to) if asked.contributions else None
     if isinstance(quoted, Refusal):
         return quoted
-    return _result(context, asked, past, compared, quoted)
+    return _result(asked, compared, quoted)
 
 
-def _result(context: Context, asked: Simulate, past: Past, compared: Compare, quoted: Quoted | None) -> Simulated:
+def _compared(context: Context, asked: Simulate, proposal: Proposal) -> Compare:
+    """The claims of the period judged and valued twice, in parts that have nothing in common."""
+    heads = read_heads(context, asked.scheme, asked.from_, asked.to)
+    covers = read_covers(context, proposal.in_force, asked.scheme, heads)
+    compared = Compare(proposal.versions, _DONE, proposal.currency)
+    for part in parts_of(heads, covers):
+        past = read_past(context, heads.claim[part])
+        of_part = [covers[position] for position in part.tolist()]
+        results: list[Valued] = []
+        for kind in (proposal.in_force, proposal.proposed):
+            rules = rules_of(context, kind, past, of_part)
+            judged = judge_again(context, asked.scheme, asked.from_, past, rules)
+            results.append(value_again(context, asked.scheme, asked.from_, past, rules, judged))
+        compared.add(context, past, of_part, results[0], results[1])
+    return compared
+
+
+def _result(asked: Simulate, compared: Compare, quoted: Quoted | None) -> Simulated:
     whole = compared.all()
-    actual = _actual(past)
-    done = [number for number in compared.chosen if past.claims[number].state in _DONE]
-    chosen = set(compared.chosen)
     return Simulated(
         scheme=asked.scheme, package=asked.package, from_=asked.from_, to=asked.to,
-        claims=len(compared.chosen), lines=sum(1 for claim in past.lines["claim"].tolist() if claim in chosen),
-        actual=compared.money(sum(actual[number] for number in done)),
-        like_for_like=compared.money(sum(compared.cost_before[number] for number in done)),
+        claims=compared.claims, lines=compared.lines,
+        actual=compared.money(compared.actual_minor), like_for_like=compared.money(compared.alike_minor),
         before=whole.before, after=whole.after, difference=compared.money(whole.after.minor - whole.before.minor),
         by_category=whole.by_category, by_level=whole.by_level, by_month=whole.by_month, by_age=whole.by_age,
         by_sex=whole.by_sex, rejections=whole.rejections, ceilings=whole.ceilings,
-        families=compared.families(context, None if quoted is None else quoted.dues),
+        families=compared.families(None if quoted is None else quoted.dues),
         contributions=None if quoted is None else break_even(quoted, whole.after.minor, whole.after.currency),
     )  # fmt: skip
-
-
-def _actual(past: Past) -> list[int]:
-    total = [0] * len(past.claims)
-    for claim, payable in zip(past.lines["claim"].tolist(), past.lines["payable"].tolist(), strict=True):
-        total[claim] += payable
-    return total
 
 
 QUERIES: Final = (simulate,)

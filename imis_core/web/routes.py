@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Final
+from urllib.parse import quote
 
 import attrs
 import msgspec
@@ -18,8 +19,12 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath, RawBody
 from litestar.response import Response, Stream
 
+from imis_core.attachments.queries import READ as STORED_FILE
+from imis_core.attachments.queries import AttachmentRef
+from imis_core.attachments.streaming import open_file
 from imis_core.commands import Command, Reply, outcomes_as_json, run_command
 from imis_core.errors import ImisError, Problem, Refusal, Unavailable, invalid, refused, suggestion
+from imis_core.parsing import InvalidInput, parse
 from imis_core.queries import PAGE, Query, export, run_page, run_query
 from imis_core.security.caller import Caller, denied
 from imis_core.web import metrics, pages
@@ -34,6 +39,7 @@ from imis_core.web.problems import RequestRefused, problem_response
 if TYPE_CHECKING:
     from imis_core.application import Application
 
+BYTES: Final = "application/octet-stream"
 _PAGING: Final = ("sort", "limit", "cursor")
 _CHECKED_SECONDS: Final = 30.0  # a schema that fitted is not compared again within this time
 _WHOLE_IN_MEMORY: Final = 1024 * 1024
@@ -104,8 +110,10 @@ class Doors:
         pairs = pairs_of(request.scope["query_string"])
         accept = request.headers.get("accept")
         if not definition.listing:
-            negotiate(accept, (JSON,))
-            return _json(run_query(self._app, name, read_parameters(pairs, definition.input), caller))
+            data = read_parameters(pairs, definition.input)
+            if negotiate(accept, (JSON, BYTES) if name == STORED_FILE else (JSON,)) == BYTES:
+                return self._stored_file(data, caller)
+            return _json(run_query(self._app, name, data, caller))
         media_type = negotiate(accept, (JSON, *FILE_TYPES))
         paging = _once(pairs, _PAGING)
         data = read_parameters([p for p in pairs if p[0] not in _PAGING], definition.input)
@@ -116,6 +124,16 @@ class Doors:
             self._app, name, data, caller, limit=limit, cursor=paging.get("cursor"), sort=paging.get("sort")
         )
         return _json({"items": page.items, "next": page.next})
+
+    def _stored_file(self, data: dict[str, Any], caller: Caller) -> Response[Any]:
+        """The bytes of a stored file, piece by piece, however large it is."""
+        try:
+            asked = parse(data, AttachmentRef)
+        except InvalidInput as error:
+            raise ImisError(invalid(*error.problems)) from None
+        found = open_file(self._app, asked.attachment, caller)
+        name = quote(found.name)
+        return _file(found.content, BYTES, {"Content-Disposition": f"attachment; filename*=UTF-8''{name}"})
 
     def _export(
         self, definition: Query, data: dict[str, Any], caller: Caller, media_type: str, paging: dict[str, str]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import resource
 import time
+from itertools import islice
 from typing import Final
 
-from tests.bench.cases import BATCH, ITEMS, claim_inputs, insured_families
+from tests.bench.cases import BATCH, ITEMS, each_claim, insured_families
 from tests.bench.measure import Bench
 
 LINES_OF_A_CLAIM: Final = 5
@@ -20,9 +21,9 @@ def simulate(at: Bench, lines: int) -> list[str]:
     with at.app(database) as app:
         insured_families(app, families)
         caller = app.as_user("administrator")
-        inputs = claim_inputs(count, families)
-        for start in range(0, count, BATCH):
-            app.do_all("claims.submit", inputs[start : start + BATCH], as_=caller)
+        inputs = each_claim(count, families)
+        while batch := list(islice(inputs, BATCH)):
+            app.do_all("claims.submit", batch, as_=caller)
         app.do("claims.process", {"scheme": "chf"}, as_=caller)
         terms = {"insurance_months": 12, "premium_adult": "12", "premium_child": "5"}
         items = {f"I{n:02d}": {"percent": 90} for n in range(ITEMS)}

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from imis_core.errors import ImisError
 from tests.claims.conftest import Clinic
 
 
@@ -27,6 +28,48 @@ def test_claims_are_listed_by_what_names_them(clinic: Clinic, query: str) -> Non
     assert codes(person=full["person_id"]) == ["C1"]
     assert codes(provider=full["provider_id"]) == codes(provider="HC") == ["C1", "C2"]
     assert codes(provider="OUT") == []
+
+
+def test_a_facility_sees_the_numbers_on_its_own_claims(make_app: Any) -> None:
+    """Whoever the patient is and wherever he or she lives; lists find them by number; each read is noted."""
+    clerk = {"permissions": ["claims.*", "beneficiaries.*"], "scope": "provider"}
+    clinic = Clinic(make_app(settings={"roles": {"clerk": clerk}}))
+    anna = clinic.app.as_user("anna", "clerk", providers=["HC"])
+    ben = clinic.app.as_user("ben", "clerk", providers=["OUT"])
+    clinic.submit("C1", "LAB", as_=anna)
+    clinic.submit("C2", "LAB", number="N2", as_=anna)
+    clinic.submit("C3", "LAB", provider="OUT", as_=ben)
+    person = clinic.show("C1")["person_id"]
+    for query in ("claims.list", "claims.list_in_full"):
+
+        def found(query: str = query, **asked: Any) -> list[tuple[str, str]]:
+            return [(c["code"], c["number"]) for c in clinic.app.do(query, asked, as_=anna)]
+
+        assert found() == [("C1", "N1"), ("C2", "N2")]
+        assert found(number="N1") == found(person="N1") == [("C1", "N1")]
+        assert found(number="N3") == found(number="N9") == []
+    assert clinic.app.do("claims.list", {"person": person}) != []
+    assert clinic.app.do("claims.show", {"claim": "C1"}, as_=anna)["number"] == "N1"
+    with pytest.raises(ImisError) as caught:  # nothing else of them
+        clinic.app.do("beneficiaries.show_person", {"person": person}, as_=anna)
+    assert caught.value.code == "not_found"
+    read = clinic.app.do("audit.reads", {"user": "anna"})
+    assert {(one["query"], one["person"]) for one in read} >= {
+        (query, number) for query in ("claims.list", "claims.list_in_full") for number in ("N1", "N2")
+    } | {("claims.show", "N1")}
+
+
+def test_claims_of_merged_persons_are_one_persons(clinic: Clinic) -> None:
+    """Under either number, whichever of the two was kept; each claim shows the number that it was made under."""
+    clinic.submit("C1", "LAB")
+    clinic.submit("C2", "LAB", number="N2")
+    clinic.person("N7")
+    clinic.insure("N7", "BASIC")
+    clinic.submit("C7", "LAB", number="N7")
+    clinic.app.do("beneficiaries.merge", {"keep": "N1", "drop": "N7"})
+    for number in ("N1", "N7"):
+        listed = clinic.app.do("claims.list", {"number": number})
+        assert [(claim["code"], claim["number"]) for claim in listed] == [("C1", "N1"), ("C7", "N7")]
 
 
 def test_a_claim_in_full_is_the_one_shown(clinic: Clinic) -> None:

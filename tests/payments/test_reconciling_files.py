@@ -11,6 +11,8 @@ import pytest
 import xlsxwriter
 
 from imis_core.errors import ImisError
+from imis_core.payments import reconciling
+from imis_core.payments.bank_files import reporting
 from imis_core.testing.app import TestApp
 from tests.payments.debts import Debts
 
@@ -130,3 +132,32 @@ def test_a_name_with_folders_is_only_a_name(debts: Debts, tmp_path: Path) -> Non
     assert upload(debts, csv(f"{one},paid,1200.00,R1"), str(target)) == {"matched": 1}
     assert not target.exists()
     assert debts.app.do("payments.reconciliation", {"provider": "POST"})[0]["file"] == "evil.csv"
+
+
+def test_a_long_report_is_taken_part_by_part(debts: Debts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a later part says of an order meets what an earlier one did; the outcomes are those of one part."""
+    monkeypatch.setattr(reconciling, "PART", 2)
+    one, two, three = (order["id"] for order in debts.orders())
+    file = csv(f"{one},paid,1200.00,R1", f"{one},paid,1200.00,R1", f"{two},failed,1200.00,R2",
+               f"{one},returned,1200.00,R3", f"{three},paid,12.00,R4", f"{two},paid,1200.00,R5")  # fmt: skip
+    assert upload(debts, file) == {"matched": 3, "already_reconciled": 1, "wrong_amount": 1, "conflicts": 1}
+    assert states(debts) == ["returned", "failed", "submitted"]
+    assert [(move.state, move.was) for move in debts.settled] == [
+        ("paid", "submitted"), ("failed", "submitted"), ("returned", "paid"),
+    ]  # fmt: skip
+
+
+def test_a_message_that_breaks_off_changes_nothing(debts: Debts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows that were taken before the end turned out to be missing are given back: the file is refused as a whole."""
+    monkeypatch.setattr(reconciling, "PART", 1)
+    monkeypatch.setattr(reporting, "PART", 1)
+    one = debts.orders()[0]["id"].replace("-", "")
+    row = f"<TxInfAndSts><OrgnlEndToEndId>{one}</OrgnlEndToEndId><TxSts>ACSC</TxSts></TxInfAndSts>"
+    message = (
+        f'<Document xmlns="urn:iso:std:iso:20022:tech:xsd:pain.002.001.10"><CstmrPmtStsRpt>{row * 3}</CstmrPmtStsRpt>'
+    )
+    with pytest.raises(ImisError) as caught:
+        upload(debts, message.encode(), "report.xml")
+    assert caught.value.code == "file.format"
+    assert states(debts) == ["submitted"] * 3
+    assert debts.app.do("payments.reconciliation", {"provider": "POST"}) == []

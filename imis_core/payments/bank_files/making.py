@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.attachments.store import FOLDER, StoredFile, keep_files, write_stream
+from imis_core.audit import write_facts
 from imis_core.beneficiaries.tables import persons
 from imis_core.commands import command
 from imis_core.context import Context
@@ -173,6 +174,12 @@ def _make(context: Context, item: MakeBankFiles) -> BankFilesMade | Refusal:
         )
         for part, identity, file, attachment in zip(parts, outside, stored, attached, strict=True)
     ]  # fmt: skip
+    # What leaves is known by its digest for ever, in the sealed log too.
+    write_facts(
+        context,
+        [{"file": file.id, "provider": file.provider, "orders": file.orders, "amount": str(file.amount),
+          "currency": file.amount.currency, "digest": file.digest} for file in files],
+    )  # fmt: skip
     return BankFilesMade(files=tuple(files), unwritable=unwritable)
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,53 +15,60 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core.context import Context
 from imis_core.files import FileProblem
 from imis_core.payments.bank_files.reports import Line, NoReport, order_named, read
-from imis_core.payments.reconciling import Report, ReportedPayment, UnreadableRow
+from imis_core.payments.reconciling import PART, Placed, Reading, ReportedPayment, UnreadableRow
 from imis_core.payments.tables import bank_file_orders, orders
 from imis_core.values import Amount, Money
 
 PENDING: Final = "pending"
 
 
-def read_bank_report(context: Context, name: str, content: bytes) -> tuple[Report, list[UnreadableRow], int]:
+def read_bank_report(context: Context, name: str, content: bytes) -> Reading:
     """The payments that a message speaks of, rows that cannot be used, and how many are still on their way.
 
     Rows count from 1 in the order of the message. A payment whose amount the bank does not tell is taken with ours; a
-    message that rejects a whole file of ours stands for all its payments. Raises `FileProblem` (`file.format`).
+    message that rejects a whole file of ours stands for all its payments. Reading the rows raises `FileProblem`
+    (`file.format`), also in the middle of a file.
     """
-    name = Path(name).name or "file"
+    reading = Reading(Path(name).name or "file")
+    reading.rows = _rows(context, content, reading)
+    return reading
+
+
+def _rows(context: Context, content: bytes, reading: Reading) -> Iterator[Placed]:
+    lines = enumerate(_told(content, reading.name), start=1)
+    while part := list(islice(lines, PART)):
+        yield from _part(context, part, reading)
+
+
+def _told(content: bytes, name: str) -> Iterator[Line]:
     try:
-        lines = list(read(io.BytesIO(content)))
+        yield from read(io.BytesIO(content))
     except NoReport as problem:
         raise FileProblem("file.format", f"{name}: {problem}") from None
-    pending = sum(line.status == PENDING for line in lines)
-    wholes = {line.file for line in lines if line.file is not None}
-    in_files = _orders_of_files(context, wholes)
-    untold = {line.order for line in lines if line.order is not None and line.amount is None}
+
+
+def _part(context: Context, part: Sequence[tuple[int, Line]], reading: Reading) -> Iterator[Placed]:
+    in_files = _orders_of_files(context, {line.file for _, line in part if line.file is not None})
+    untold = {line.order for _, line in part if line.order is not None and line.amount is None}
     ours = _amounts(context, [order for order in untold if order is not None])
-    rows: list[ReportedPayment] = []
-    places: list[int] = []
-    unreadable: list[UnreadableRow] = []
-    for place, line in enumerate(lines, start=1):
+    for place, line in part:
         if line.status == PENDING:
-            continue
-        if line.file is not None:
+            reading.pending += 1
+        elif line.file is not None:
             found = in_files.get(line.file, ())
             if not found:
-                unreadable.append(UnreadableRow(row=place, field="file", code="unknown"))
+                reading.unreadable.append(UnreadableRow(row=place, field="file", code="unknown"))
             for order, owed in found:
-                rows.append(_row(line, order, owed))
-                places.append(place)
-            continue
-        assert line.order is not None
-        amount = ours.get(line.order) if line.amount is None else line.amount
-        if not line.order:
-            unreadable.append(UnreadableRow(row=place, field="order", code="required"))
-        elif amount is None:
-            unreadable.append(UnreadableRow(row=place, field="amount", code="required"))
+                yield place, _row(line, order, owed)
         else:
-            rows.append(_row(line, line.order, amount))
-            places.append(place)
-    return Report(rows, places, name), unreadable, pending
+            assert line.order is not None
+            amount = ours.get(line.order) if line.amount is None else line.amount
+            if not line.order:
+                reading.unreadable.append(UnreadableRow(row=place, field="order", code="required"))
+            elif amount is None:
+                reading.unreadable.append(UnreadableRow(row=place, field="amount", code="required"))
+            else:
+                yield place, _row(line, line.order, amount)
 
 
 def _row(line: Line, order: str, amount: Decimal) -> ReportedPayment:

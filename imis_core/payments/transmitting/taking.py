@@ -114,7 +114,7 @@ def report_told(context: Context, provider: str, told: Sequence[Told], file: str
                 reference=one.reference, reason=one.reason, currency=one.currency,
             )
         )  # fmt: skip
-    counted = take_report(context, provider, Report(rows, range(1, len(rows) + 1), file))
+    counted = take_report(context, provider, Report(enumerate(rows, start=1), file))
     if isinstance(counted, Refusal):
         raise ImisError(counted)
     return counted

@@ -79,6 +79,26 @@ def test_each_order_goes_into_one_file_and_never_into_another(debts: Debts) -> N
     assert files(debts)["files"] == []
 
 
+def test_what_was_written_is_found_again_with_its_digest_in_the_log(debts: Debts) -> None:
+    """A file is listed for good, always the same bytes; the sealed audit log has its digest, orders and sum."""
+    set_bank(debts)
+    made = files(debts, orders_max=2)["files"]
+    listed = debts.app.do("payments.written_bank_files", {"payroll": "B7"})
+    assert listed == made == debts.app.do("payments.written_bank_files", {"provider": "BANK"})
+    assert [content(debts, file).tag for file in listed] == [content(debts, file).tag for file in made]
+    entries = debts.app.rows(
+        "SELECT input, accepted FROM core.audit_entries WHERE command = 'payments.bank_files' ORDER BY id"
+    )
+    logged = [fact for entry in entries for fact in entry["input"] if "digest" in fact]
+    assert [(fact["file"], fact["digest"], fact["orders"], fact["amount"]) for fact in logged] == [
+        (file["id"], file["digest"], file["orders"], file["amount"]) for file in made
+    ]
+    before = len(entries)
+    assert files(debts)["files"] == []
+    again = debts.app.rows("SELECT input FROM core.audit_entries WHERE command = 'payments.bank_files' ORDER BY id")
+    assert [fact for entry in again[before:] for fact in entry["input"] if "digest" in fact] == []
+
+
 def test_files_are_cut_where_the_bank_has_a_limit(debts: Debts) -> None:
     """Parts of at most that many orders, whose sums are those of the whole."""
     set_bank(debts)

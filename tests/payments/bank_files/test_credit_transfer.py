@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import sepaxml
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
@@ -56,6 +56,7 @@ def test_the_sums_stand_at_the_head_and_each_transfer_below() -> None:
     assert values(tree, "CdtrAcct/p:Id/p:Othr/p:Id") == ["001-234-567"]
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # of a loaded machine
 @given(
     name=texts, account=st.text(min_size=1, max_size=34), text=texts, minor=st.integers(1, 10**15),
     currency=st.sampled_from(("GMD", "XAF", "KWD")), debtor=texts,
