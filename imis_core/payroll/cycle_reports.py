@@ -73,7 +73,7 @@ class CycleResult:
 
 @frozen(kw_only=True)
 class Credited:
-    """A payment that arrived; `reference` is the provider's. `provider` is absent for one of 0: nobody had to pay it."""
+    """A payment that arrived; `reference` is the provider's. One of 0 has no `provider`: nobody had to pay it."""
 
     cycle: str
     package: str

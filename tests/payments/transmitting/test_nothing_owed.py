@@ -1,4 +1,4 @@
-"""Orders of 0.00, of which all was taken back before: no provider is told to pay them, and none refuses others for it."""
+"""Orders of 0.00, of which all was taken back before: no provider is told to pay them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def test_what_became_of_it_is_kept(agency: Agency) -> None:
     agency.debts.order(nothing=("P1", "P2", "P3"))
     agency.submit()
     history = agency.app.rows(
-        'SELECT s.version, s.state, s.reason, count(*) AS n FROM core.order_states s JOIN core.orders o ON o.id = s."order" '
+        "SELECT s.version, s.state, s.reason, count(*) AS n "
+        'FROM core.order_states s JOIN core.orders o ON o.id = s."order" '
         "WHERE o.source = 8 GROUP BY 1, 2, 3 ORDER BY 1"
     )
     assert [(row["version"], row["state"], row["reason"], row["n"]) for row in history] == [
