@@ -25,7 +25,7 @@ from imis_core import logs
 from imis_core.context import Context
 from imis_core.errors import ImisError, Unavailable
 from imis_core.jobs_kinds import Chunk, ChunkedJob, Job, NoInput
-from imis_core.jobs_runs import Taken, begin_run, note_error, note_errors, perform_job
+from imis_core.jobs_runs import Taken, begin_run, note_error, note_errors, perform_job, tell_failed
 from imis_core.jobs_schedules import take_due
 from imis_core.parsing import plain
 
@@ -210,6 +210,8 @@ class Queue:
             if rows:
                 told = f"the worker gave no sign of life for {STALLED_SECONDS:.0f} s"
                 note_errors(connection, app, [(row.id, row.attempts, told) for row in rows])
+        if rows:
+            tell_failed(app, [row.id for row in rows], told)
         return len(rows)
 
     def release(self) -> int:

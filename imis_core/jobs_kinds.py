@@ -71,6 +71,8 @@ class ChunkedJob:
     in a transaction of its own and answers its result (whole numbers are added up over the run); what it wrote and the
     mark that the chunk is done commit together, so that a chunk is done once, whatever dies. Both run as the user who
     began the run, on the business date of that day. Chunks without a common `lock` run side by side.
+    `failed(context, input, error)` is told, in a transaction of its own after what was begun is undone, why an attempt
+    failed; it may be tried again. It says whether it wrote anything.
     """
 
     name: str
@@ -79,3 +81,4 @@ class ChunkedJob:
     work: Callable[[Context, Any, Any], object]
     summary: str
     priority: int = field(default=-10, kw_only=True)  # what people wait for goes before what runs for an hour
+    failed: Callable[[Context, Any, str], bool] | None = field(default=None, kw_only=True)

@@ -7,6 +7,7 @@ twice (its worker was taken for dead) waits for the first one and then finds it 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -139,8 +140,31 @@ def note_error(app: Application, number: int, attempt: int, error: Exception) ->
     try:
         with app.database.command(app.system) as (connection, _):
             note_errors(connection, app, [(number, attempt, text)])
+        tell_failed(app, [number], str(error))
     except Exception:
         _log.exception("the error of job %d cannot be kept: %s", number, text)
+
+
+def tell_failed(app: Application, numbers: Sequence[int], error: str) -> None:
+    """Tell the kinds of runs that ask for it why an attempt of theirs failed: of these jobs in the queue."""
+    with app.database.command(app.system) as (connection, audit):
+        for run in connection.execute(_RUNS_OF, {"numbers": list(numbers)}).all():
+            kind = app.jobs.get(run.job)
+            if not isinstance(kind, ChunkedJob) or kind.failed is None:
+                continue
+            context = Context(app, connection, app.system, app.clock.now(), run.business_date, audit, run.job)
+            if kind.failed(context, parse(run.input, kind.input), redact(error)[:ERROR_MAX]):
+                digest = request_digest(kind.name, [run.input, "failed"])
+                write_entry(context, 0, 1, digest, {**run.input, "failed": redact(error)[:ERROR_MAX]})
+
+
+_RUNS_OF: Final = sa.text(
+    """
+    SELECT DISTINCT r.id, r.job, r.input, r.business_date FROM core.job_runs r
+    LEFT JOIN core.job_chunks c ON c.run = r.id
+    WHERE r.id = ANY(CAST(:numbers AS bigint[])) OR c.queued = ANY(CAST(:numbers AS bigint[])) ORDER BY r.id
+    """
+)
 
 
 def note_errors(connection: sa.Connection, app: Application, errors: list[tuple[int, int, str]]) -> None:

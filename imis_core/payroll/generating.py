@@ -72,6 +72,23 @@ def generate(context: Context, items: tuple[GeneratePayroll, ...]) -> list[Payro
 
 
 def _generate(context: Context, item: GeneratePayroll) -> PayrollShown | Refusal:
+    prepared = prepare(context, item)
+    if isinstance(prepared, Refusal):
+        return prepared
+    return fill(context, prepared, new_payroll(context, prepared, "awaiting_approval"))
+
+
+@frozen
+class Prepared:
+    """A payroll that can be made: what it is for, and the plugins that say who is owed what."""
+
+    run: PayrollRun
+    reach: _Reach
+    speakers: Sequence[str]
+
+
+def prepare(context: Context, item: GeneratePayroll) -> Prepared | Refusal:
+    """Whether a payroll can be made, and what of; from here on the package's other generations wait."""
     kind = scheme_type(context, item.scheme)
     if isinstance(kind, Refusal):
         return kind
@@ -95,9 +112,30 @@ def _generate(context: Context, item: GeneratePayroll) -> PayrollShown | Refusal
     if version is None:
         message = f"no version of {package.code} is in force in the cycle {cycle.code}"
         return invalid(Problem("package", "no_version", message))
-    run = _run(context, item.scheme, version, cycle, opened, reach)
+    return Prepared(_run(context, item.scheme, version, cycle, opened, reach), reach, speakers)
+
+
+def new_payroll(context: Context, prepared: Prepared, state: str) -> int:
+    """Write a payroll without entitlements; its number."""
+    run = prepared.run
+    number: int = context.execute(
+        sa.insert(payrolls)
+        .values(
+            scheme=run.scheme, package=run.package, package_version=run.version, cycle=run.cycle.id,
+            place=prepared.reach.root, currency=run.currency, state=state, maker=context.caller.user,
+            generated_at=context.now,
+        )
+        .returning(payrolls.c.id)
+    ).scalar_one()  # fmt: skip
+    return number
+
+
+def fill(context: Context, prepared: Prepared, number: int) -> PayrollShown:
+    """Write the entitlements of a payroll that waits for its approval; a constant number of statements."""
+    run = prepared.run
     with whole_payrolls(context):
-        return _written(context, run, reach, [s for name in speakers for s in _lines_of(context, name, run)])
+        lines = [select for name in prepared.speakers for select in _lines_of(context, name, run)]
+        return _written(context, run, prepared.reach, number, lines)
 
 
 def _run(
@@ -173,16 +211,9 @@ def _reach(context: Context, location: str | None) -> _Reach | Refusal:
     return _Reach(roots[0].id, context.caller.places)
 
 
-def _written(context: Context, run: PayrollRun, reach: _Reach, lines: Sequence[sa.Select[Any]]) -> PayrollShown:
-    """The payroll with its entitlements, in a constant number of statements."""
-    number: int = context.execute(
-        sa.insert(payrolls)
-        .values(
-            scheme=run.scheme, package=run.package, package_version=run.version, cycle=run.cycle.id, place=reach.root,
-            currency=run.currency, state="awaiting_approval", maker=context.caller.user, generated_at=context.now,
-        )
-        .returning(payrolls.c.id)
-    ).scalar_one()  # fmt: skip
+def _written(
+    context: Context, run: PayrollRun, reach: _Reach, number: int, lines: Sequence[sa.Select[Any]]
+) -> PayrollShown:
     shown = {"id": context.ids.encode("payrolls", number), "status": "awaiting_approval"}
     if not lines:
         return PayrollShown(**shown, beneficiaries=0, amount=context.money(0, run.scheme), by_state={})

@@ -11,7 +11,7 @@ PAYROLL_STATES: Final = StateTable(
     "payroll",
     {
         "generating": ("awaiting_approval", "failed"),
-        "failed": ("generating",),
+        "failed": ("generating", "deleted"),
         "awaiting_approval": ("approved", "rejected", "deleted"),
         "approved": ("paying", "reconciled", "rejected"),
         "paying": ("reconciled", "rejected"),

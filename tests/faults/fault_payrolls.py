@@ -43,7 +43,7 @@ def paid_out(hands: Hands) -> dict[str, Any]:
             "SELECT o.amount_minor, t.state, count(*) FROM core.orders o JOIN core.order_current t ON t.order = o.id "
             "GROUP BY 1, 2 ORDER BY 1, 2"
         )]  # fmt: skip
-        payrolls = [tuple(r) for r in read("SELECT state, version FROM core.payrolls ORDER BY id")]
+        payrolls = [tuple(r) for r in read("SELECT state, reason FROM core.payrolls ORDER BY id")]
     ledger = hands.do("ledger.balances", {"scheme": "nafa"})
     return {"entitlements": entitlements, "orders": orders, "payrolls": payrolls, "ledger": ledger}
 
@@ -76,7 +76,8 @@ def test_a_payroll_through_kills_at_every_step(make_deployment: Callable[[], Dep
         until(lambda: deployment.rows(IN_THE_MIDDLE), "the payroll in the middle of its statement")
         worker.kill()
         until(lambda: not deployment.rows(IN_THE_MIDDLE), "the end of the statement")
-        assert deployment.rows("SELECT count(*) AS n FROM core.payrolls")[0]["n"] == 0
+        assert [row["state"] for row in deployment.rows("SELECT state FROM core.payrolls")] == ["generating"]
+        assert deployment.rows("SELECT count(*) AS n FROM core.entitlements")[0]["n"] == 0
         deployment.quick("core.entitlement_states")
         worker = deployment.worker()
         until(lambda: hands.do("jobs.show", {"job": job})["status"] == "succeeded", "the payroll")

@@ -61,7 +61,10 @@ def test_a_hook_that_answers_garbage_is_named(breaking: Deployment) -> None:
             until(lambda: hands.do("jobs.show", {"job": job})["status"] == "failed", "the parked run")
             told = hands.do("jobs.show", {"job": job})["errors"][0]["error"]
             assert "'breaking' failed in imis_payroll_lines_sql" in told
-        assert breaking.rows("SELECT count(*) AS n FROM core.payrolls")[0]["n"] == 0
+        (payroll,) = breaking.rows("SELECT state, reason FROM core.payrolls")
+        assert payroll["state"] == "failed"
+        assert "'breaking' failed in imis_payroll_lines_sql" in payroll["reason"]
+        assert breaking.rows("SELECT count(*) AS n FROM core.entitlements")[0]["n"] == 0
 
 
 def test_a_command_that_hangs_in_the_database(breaking: Deployment) -> None:

@@ -273,6 +273,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "claims.process_in_background": {"scheme": "chf"},
     "payroll.generate_in_background": {"scheme": "safe", "package": "CASH", "cycle": "C6", "location": "PLACE-{q}"},
     "jobs.show": {"job": "@job"},
+    "payroll.generate_again": {"payroll": "@payroll_failed"},
     "payroll.generate": {"scheme": "safe", "package": "CASH", "cycle": "C6", "location": "PLACE-{q}"},
     "payroll.reject": {"payroll": "@payroll_approved"},
     "payroll.recover": {

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 
+from imis_core.audit import write_entry
 from imis_core.context import Context
 from imis_core.events import deliver_due
+from imis_core.payroll.showing import set_state
 from imis_core.testing.app import TestApp
 
 TODAY: Final = date(2024, 6, 30)
@@ -307,6 +309,14 @@ class _Side:
             **{f"order_{o['status']}": o["id"] for o in do("payments.orders", payroll=runs["C5"])},
         }  # fmt: skip
         self.named["cash_list"] = lists["files"][0]["pdf"]
+        begun = do("payroll.generate_in_background", scheme="safe", package="CASH", cycle="C6", location=self.place)
+        self.named["payroll_failed"] = begun["id"]
+        number = self.app.ids.decode("payrolls", begun["id"])
+        with self.app.database.command(self.app.system) as (connection, audit):
+            app = self.app
+            context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "tests")
+            set_state(context, (number,), "failed", f"it broke {q}")
+            write_entry(context, 1, 0, "tests", None)
 
     def _desk(self) -> None:
         q, do = self.q, self.do
