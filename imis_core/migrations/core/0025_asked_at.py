@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0024"
-down_revision = "core_0023"
+revision = "core_0025"
+down_revision = "core_0024"
 
 
 def upgrade() -> None:
