@@ -90,9 +90,7 @@ def test_a_message_about_an_order_has_the_list_asked_for(agency: Agency, line: L
         agency.app.do("payments.retry", {"order": agency.debts.orders()[1]["id"]})
     assert refused.value.code == "payments.not_failed"
     agency.operator.settle()
-    agency.clock.move(minutes=2)
-    line.tell(first, late=1)
-    line.read()
+    agency.work(minutes=2)
     assert (agency.statuses(), agency.states()) == ({"paid": 3}, ["reported"])
     assert agency.app.do("payments.reconciliation", {"provider": "MM", "outcome": "conflicts"}) == []
 
