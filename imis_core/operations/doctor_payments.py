@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from imis_core.gateway_settings import SECRET_MIN
+
 if TYPE_CHECKING:
     from imis_core.deployment import Settings
     from imis_core.operations.doctor import Finding
@@ -33,13 +35,26 @@ _OPEN: Final = sa.text(
 )
 
 
+# Orders that wait for what came of them, in transmissions that nobody asks about any more.
+_LEFT: Final = sa.text(
+    """
+    SELECT p.code, count(*) AS orders FROM core.transmission_orders m
+    JOIN core.transmission_current c ON c.transmission = m.transmission
+    JOIN core.order_current t ON t."order" = m."order"
+    JOIN core.payment_providers p ON p.id = c.payment_provider
+    WHERE t.state IN ('submitted', 'accepted', 'held') AND (m.left_out OR c.state IN ('reported', 'refused'))
+    GROUP BY p.code ORDER BY p.code
+    """
+)
+
+
 def look_at_payments(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
     """Findings about providers with a service; none where there is none and never was."""
     from imis_core.operations.doctor import Finding
 
     if not connection.execute(_THERE).scalar_one():
         return  # an older schema: the migrations are told of
-    found = [*_secrets(settings), *_lines(connection), *_transmissions(connection, settings)]
+    found = [*_secrets(settings), *_lines(connection), *_transmissions(connection, settings), *_left(connection)]
     if settings.payment_gateways and not found:
         found = [Finding("payments", "ok", "payments.right", "every line is closed, no transmission is parked")]
     yield from found
@@ -53,7 +68,12 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
             (table.token_variable, "nothing is sent to it"),
             (table.secret_variable, "its messages are refused"),
         ):
-            if variable is not None and not os.environ.get(variable):
+            value = "" if variable is None else os.environ.get(variable, "")
+            if variable is not None and variable == table.secret_variable and 0 < len(value) < SECRET_MIN:
+                message = f"{variable} holds less than {SECRET_MIN} characters: the messages of {code} are refused"
+                remedy = "agree on a longer secret with the provider: whoever guesses it speaks as the provider"
+                yield Finding("payments", "warning", "payments.no_secret", message, remedy)
+            elif variable is not None and not value:
                 message = f"{variable} is not set here: for the payment provider {code}, {without}"
                 remedy = "set it where `imis serve` and `imis worker` run, and where you run `imis doctor`"
                 yield Finding("payments", "warning", "payments.no_secret", message, remedy)
@@ -84,3 +104,12 @@ def _transmissions(connection: sa.Connection, settings: Settings) -> Iterator[Fi
         elif row.late:
             message = f"{row.late} transmissions to {row.code} should have been looked at long ago"
             yield Finding("payments", "error", "payments.late", message, "start a worker (`imis worker`)")
+
+
+def _left(connection: sa.Connection) -> Iterator[Finding]:
+    from imis_core.operations.doctor import Finding
+
+    for row in connection.execute(_LEFT):
+        message = f"{row.orders} orders through {row.code} are open, and nobody asks about their transmissions any more"
+        remedy = "compare the books (payments.compare_books), and report them as the provider says (payments.reconcile)"
+        yield Finding("payments", "error", "payments.left_open", message, remedy)

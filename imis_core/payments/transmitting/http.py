@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import httpx
@@ -12,6 +12,7 @@ from attrs import field, frozen
 
 from imis_core.payments.transmitting.service import Gateway
 
+PIECE: Final = 64 * 1024  # bytes that are written at once
 ANSWER_MAX: Final = 16 * 1024 * 1024  # bytes of an answer
 # Failures before the first byte of a request has left; after any other one it may have arrived.
 _NEVER_LEFT: Final = (
@@ -49,17 +50,22 @@ def exchange(
     client: httpx.Client, gateway: Gateway, method: str, path: str, *,
     parameters: Mapping[str, str], headers: Mapping[str, str] | None = None, body: bytes | None = None,
 ) -> Answered:  # fmt: skip
-    """One request and its whole answer, within the gateway's time-out in all. Raises `NeverLeft` and `NoAnswer`.
+    """One request and its whole answer. Raises `NeverLeft` and `NoAnswer`.
+
+    Each operation has the gateway's time-out, and none begins after it but reading what is said then: connecting, the
+    last write, and the answer take three times as long at most.
 
     What is told of a failure is its kind: libraries and servers may put addresses and secrets into their texts.
     """
     until = time.monotonic() + gateway.settings.timeout_seconds
     sent = dict(headers or {})
     if body is not None:
-        sent["Content-Type"] = "application/json"
+        sent |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
     url = gateway.settings.url.rstrip("/") + path
     try:
-        with client.stream(method, url, params=dict(parameters), headers=sent, content=body) as answer:
+        with client.stream(
+            method, url, params=dict(parameters), headers=sent, content=None if body is None else _parts(body, until)
+        ) as answer:
             content = bytearray()
             for part in answer.iter_bytes():
                 content += part
@@ -72,6 +78,14 @@ def exchange(
         raise NeverLeft(type(error).__name__) from None
     except httpx.HTTPError as error:
         raise NoAnswer(type(error).__name__) from None
+
+
+def _parts(body: bytes, until: float) -> Iterator[bytes]:
+    """A body in pieces, as long as there is time: a provider that reads slowly does not hold its sender for ever."""
+    for start in range(0, len(body), PIECE):
+        if time.monotonic() > until:
+            raise NoAnswer("the provider took too long to read")
+        yield body[start : start + PIECE]
 
 
 def _seconds(text: str | None) -> int | None:

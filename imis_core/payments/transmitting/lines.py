@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import sqlalchemy as sa
 
 from imis_core.payments.transmitting.gateways import Reached
-from imis_core.payments.transmitting.states import MARGIN, PAUSE_MAX
+from imis_core.payments.transmitting.states import PAUSE_MAX, longest
 
 if TYPE_CHECKING:
     from imis_core.context import Context
@@ -75,7 +75,7 @@ def take_turn(context: Context, one: Reached) -> None:
     if state != "closed":
         if now < until:
             raise NotNow(until, f"nothing goes to the provider for now: {row.reason}")
-        state, until = "half_open", now + timedelta(seconds=one.gateway.settings.timeout_seconds) + MARGIN
+        state, until = "half_open", now + longest(one.gateway.settings.timeout_seconds)
     minute = now.replace(second=0, microsecond=0)
     requests = row.requests if row.minute == minute else 0
     if requests >= one.gateway.settings.requests_per_minute:

@@ -45,13 +45,25 @@ _PARTS: Final = sa.text(
     """
 )
 _PLACE: Final = sa.text(
-    f"""{_CHOSEN}
+    f"""{_CHOSEN}, placed AS (
     INSERT INTO core.transmission_orders ("order", transmission, account)
     SELECT c.id, p.transmission, c.account FROM chosen c
     JOIN unnest(CAST(:part_providers AS bigint[]), CAST(:schemes AS text[]), CAST(:parts AS bigint[]),
                 CAST(:transmissions AS bigint[])) AS p(payment_provider, scheme, part, transmission)
          ON p.payment_provider = c.payment_provider AND p.scheme = c.scheme AND p.part = c.part
-    ORDER BY c.id
+    ORDER BY c.id RETURNING 1)
+    SELECT count(*) FROM placed
+    """
+)
+
+
+_SENT: Final = sa.text(
+    """
+    SELECT count(*) FROM core.order_current t
+    JOIN core.orders o ON o.id = t."order"
+    JOIN core.order_states s ON s."order" = t."order" AND s.version = t.version
+    WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'submitted' AND s.audit = :audit
+      AND t.payment_provider = ANY(CAST(:providers AS bigint[]))
     """
 )
 
@@ -68,11 +80,9 @@ def place_transmissions(context: Context, kind: str, source: int, providers: Seq
         "most": [one.gateway.settings.orders_per_transmission for one in providers],
     }
     parts = context.execute(_PARTS, chosen).all()
-    if not parts:
-        return
     numbers = take_ids(context.connection, transmissions, len(parts))
     _write(context, kind, source, parts, numbers)
-    context.execute(
+    placed = context.execute(
         _PLACE,
         chosen
         | {
@@ -81,7 +91,10 @@ def place_transmissions(context: Context, kind: str, source: int, providers: Seq
             "parts": [part.part for part in parts],
             "transmissions": numbers,
         },
-    )
+    ).scalar_one()
+    sent = context.execute(_SENT, chosen).scalar_one()
+    if placed != sent:  # an order in no transmission would be submitted for ever, and nobody would see it
+        raise AssertionError(f"{sent} orders were submitted to providers with a service, {placed} are in transmissions")
     for number in numbers:
         transmit_later(context, number)
 

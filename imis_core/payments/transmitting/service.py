@@ -13,7 +13,7 @@ from typing import Literal
 
 from attrs import field, frozen
 
-from imis_core.gateway_settings import CALLBACKS, GatewayTable
+from imis_core.gateway_settings import CALLBACKS, SECRET_MIN, GatewayTable
 from imis_core.values import Money
 
 REFERENCE_MAX = 200  # characters of a provider's reference or reason that are kept
@@ -36,8 +36,8 @@ class Gateway:
         return _secret(self.settings.token_variable)
 
     def signing_secret(self) -> str | None:
-        """The secret that signs callbacks; None: callbacks are refused. Raises `NoSecret`."""
-        return _secret(self.settings.secret_variable)
+        """The secret that signs callbacks; None: callbacks are refused. Raises `NoSecret`, too if it is short."""
+        return _long(self.settings.secret_variable)
 
 
 class NoSecret(Exception):
@@ -50,6 +50,14 @@ def _secret(variable: str | None) -> str | None:
     value = os.environ.get(variable)
     if not value:
         raise NoSecret(f"the environment variable {variable} is not set")
+    return value
+
+
+def _long(variable: str | None) -> str | None:
+    """A secret that signs: one that can be guessed lets anybody speak as the provider."""
+    value = _secret(variable)
+    if value is not None and len(value) < SECRET_MIN:
+        raise NoSecret(f"the environment variable {variable} holds less than {SECRET_MIN} characters")
     return value
 
 
@@ -121,6 +129,10 @@ class NotKnown(Exception):
 
 class Unanswered(Exception):
     """The provider gave no answer that tells anything; nothing is known by it."""
+
+
+class NotListed(Unanswered):
+    """The provider answered, and has nothing to tell of this batch yet: no answer about it, and its line is well."""
 
 
 @frozen

@@ -35,7 +35,7 @@ REFUSALS_MAX: Final = 10  # the same where the provider refuses what may have ar
 FIRST_PAUSE: Final = timedelta(seconds=15)
 PAUSE_MAX: Final = timedelta(hours=1)
 PENDING_PAUSE_MAX: Final = timedelta(days=1)
-MARGIN: Final = timedelta(seconds=15)  # beyond the time-out, until whoever is sending is taken for dead
+MARGIN: Final = timedelta(seconds=15)  # beyond the longest exchange, until whoever is sending is taken for dead
 
 
 def pause_after(tries: int, first: timedelta = FIRST_PAUSE) -> timedelta:
@@ -47,3 +47,9 @@ def pending_pause(age: timedelta) -> timedelta:
     """How long to wait before a list is asked for again that says "not decided yet": a quarter of the transmission's
     age, so that money is known of in minutes and vouchers, which are redeemed over weeks, cost a request a day."""
     return min(max(age / 4, FIRST_PAUSE), PENDING_PAUSE_MAX)
+
+
+def longest(timeout_seconds: int) -> timedelta:
+    """How long an exchange takes at most, with a margin: connecting, a last write, and the answer have the time-out
+    each (`http.exchange`). Only then whoever is sending is taken for dead."""
+    return timedelta(seconds=3 * timeout_seconds) + MARGIN

@@ -14,7 +14,16 @@ import httpx
 import msgspec
 
 from imis_core.payments.transmitting.http import exchange
-from imis_core.payments.transmitting.service import REFERENCE_MAX, Gateway, NotKnown, Page, Told, Turn, Unanswered
+from imis_core.payments.transmitting.service import (
+    REFERENCE_MAX,
+    Gateway,
+    NotKnown,
+    NotListed,
+    Page,
+    Told,
+    Turn,
+    Unanswered,
+)
 from imis_core.values import MINOR_UNITS
 
 BATCH_MAX: Final = 50  # characters of a batchId
@@ -39,12 +48,14 @@ def details(
 ) -> Iterator[list[Any]]:
     """The rows of Batch Details, page by page, by our name for the batch; each page waits for its turn.
 
-    Raises `NotKnown`, `Unanswered`, and what `exchange` raises.
+    Providers may give smaller pages than they are asked for: the list ends with a page that is shorter than its first
+    one, or empty. Raises `NotKnown`, `NotListed`, `Unanswered`, and what `exchange` raises.
     """
     settings = gateway.settings
     asked = {"X-CorrelationID": correlation, "pageSize": str(settings.rows_per_page)}
     if batch is not None:
         asked["batchId"] = batch
+    first: list[Any] = []
     for number in range(PAGES_MAX):
         turn()
         answer = exchange(client, gateway, "GET", "/api/v1/batch/detail", parameters={**asked, "pageNo": str(number)})
@@ -60,10 +71,14 @@ def details(
             raise Unanswered("the provider's list is no list")
         if number == 0 and not rows:
             # No rows may mean no batch, or one that is not listed yet: that is no answer.
-            raise Unanswered("the provider's list is empty")
+            raise NotListed("the provider's list is empty")
+        if number == 0:
+            first = rows
+        elif rows == first:
+            return  # it does not turn pages: this is all of it
         if rows:
             yield rows
-        if len(rows) < settings.rows_per_page:
+        if len(rows) < len(first) or not rows:
             return
     raise Unanswered("the provider's list does not end")
 

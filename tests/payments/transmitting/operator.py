@@ -30,6 +30,8 @@ class Operator:
         self.pending: set[str] = set()  # accounts
         self.amounts: dict[str, str] = {}  # account -> another amount that it says it paid
         self.before: Callable[[], None] = lambda: None  # run when a batch has been read, before anything is decided
+        self.page_max = 10_000  # rows, whatever it is asked for
+        self.turns_pages = True
         self.port = 0
         self.lock = threading.Lock()
 
@@ -116,11 +118,15 @@ class _Handler(BaseHTTPRequestHandler):
         if isinstance(what, int):
             self._say(what, {})
             return
+        if what == "empty":
+            self._say(200, [])
+            return
         batch = operator.batches.get(asked["X-CorrelationID"])
         if batch is None:
             self._say(404, {"message": "unknown"})
             return
-        size, page = int(asked["pageSize"]), int(asked["pageNo"])
+        size, page = min(int(asked["pageSize"]), operator.page_max), int(asked["pageNo"])
+        page = page if operator.turns_pages else 0
         self._say(200, batch["rows"][page * size : (page + 1) * size])
 
     def _say(self, status: int, content: Any) -> None:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from imis_core.database.engine import driver_url
 from imis_core.opening import Playground
-from imis_core.payments.transmitting import running
+from imis_core.payments.transmitting import asking, running
 from imis_core.payments.transmitting.running import Transmit, transmit
 from tests.payments.transmitting.conftest import Agency
 from tests.payments.transmitting.operator import Operator
@@ -22,16 +22,17 @@ class Died(BaseException):
 
 
 def dying(monkeypatch: pytest.MonkeyPatch, name: str, *, before: bool) -> None:
-    """The next call of a function of `running` is where the worker dies: before it has begun, or after its commit."""
-    original = getattr(running, name)
+    """The next call of a function of `running` or `asking` is where the worker dies: before it began, or after it."""
+    module = running if hasattr(running, name) else asking
+    original = getattr(module, name)
 
     def dies(*arguments: Any, **named: Any) -> Any:
-        monkeypatch.setattr(running, name, original)
+        monkeypatch.setattr(module, name, original)
         if not before:
             original(*arguments, **named)
         raise Died
 
-    monkeypatch.setattr(running, name, dies)
+    monkeypatch.setattr(module, name, dies)
 
 
 def the(agency: Agency) -> Transmit:

@@ -328,6 +328,12 @@ def test_without_a_secret_every_message_is_refused(agency: Agency, line: Line, m
     assert (line.tell(number), line.tell(number, secret="")) == (401, 401)
 
 
+def test_a_short_secret_takes_nothing(agency: Agency, line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever guesses it speaks as the provider: messages are refused as without one."""
+    monkeypatch.setenv("TEST_MM_SECRET", "fifteen-letters")
+    assert line.tell(numbers(agency)[0], secret="fifteen-letters") == 401
+
+
 def test_a_message_about_a_batch_has_it_asked_about_at_once(agency: Agency, line: Line) -> None:
     """The provider says that something came of a batch, by our name or by its own: its list is read then."""
     agency.operator.pending.update({"+250788P1", "+250788P2", "+250788P3"})

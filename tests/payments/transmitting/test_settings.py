@@ -31,6 +31,7 @@ def test_a_right_table_is_read() -> None:
     """With nothing but what it needs, and with all that it may say."""
     assert problems() == set()
     assert problems(institution="a", token_variable="T", order_amount_max="10.50", day_amount_max=1000) == set()
+    assert problems(url="http://127.0.0.1:8080", callback_url="http://localhost:1") == set()
 
 
 @pytest.mark.parametrize("field", ["url", "tenant", "debit_account", "callback_url"])
@@ -44,6 +45,8 @@ def test_what_every_request_needs_is_required(field: str) -> None:
     [
         ("url", "payments.example.org", "format"), ("url", "ftp://x", "format"), ("url", "https://u:p@host/", "format"),
         ("url", "https://host/?token=1", "format"), ("url", "https://host:port", "format"),
+        ("url", "http://payments.example.org", "format"), ("url", "http://127.0.0.1.example.org", "format"),
+        ("callback_url", "http://imis.example.org", "format"),
         ("callback_url", "https://" + "x" * 90, "too_long"), ("tenant", "x" * 21, "format"), ("tenant", "", "format"),
         ("tenant", "a\nb", "format"), ("institution", "é", "format"), ("token_variable", "a secret itself", "format"),
         ("secret_variable", "s=1", "format"), ("timeout_seconds", 0, "range"), ("orders_per_transmission", 0, "range"),

@@ -19,6 +19,7 @@ from tests.payments.debts import Debts
 from tests.payments.transmitting.conftest import Ticking
 
 PATIENCE_SECONDS = 30.0
+SECRET = "between-the-two-of-us"
 
 
 @pytest.fixture
@@ -112,7 +113,7 @@ def test_a_refusal_fails_the_orders(make_app: Any, provider: Running) -> None:
 def test_what_redeems_a_voucher_is_not_kept(make_app: Any, provider: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """The provider tells the numbers that redeem: they are taken out before the message is kept, whatever form it has;
     the rest of it is kept and read."""
-    monkeypatch.setenv("TEST_VE_SECRET", "s")
+    monkeypatch.setenv("TEST_VE_SECRET", SECRET)
     office = Office(make_app, provider, secret_variable="TEST_VE_SECRET")
     office.app.queue.run_due()
     (sent,) = office.app.do("payments.transmissions")
@@ -125,7 +126,7 @@ def test_what_redeems_a_voucher_is_not_kept(make_app: Any, provider: Running, mo
             signed = {
                 "X-Signature-Time": at,
                 "X-Signature-Nonce": nonce,
-                "X-Signature": signature("s", at, nonce, body),
+                "X-Signature": signature(SECRET, at, nonce, body),
             }
             assert client.post("/payments/callbacks/VE", content=body, headers=signed).status_code == 202
     office.app.queue.run_due()

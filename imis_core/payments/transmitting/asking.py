@@ -1,0 +1,180 @@
+"""Asking a provider what became of a transmission, and what its answer means; nothing is sent here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+import sqlalchemy as sa
+
+from imis_core.context import Context
+from imis_core.database.engine import retried
+from imis_core.payments.transmitting.gateways import Reached
+from imis_core.payments.transmitting.lines import answered, take_turn, went_ill
+from imis_core.payments.transmitting.placing import TRANSMIT
+from imis_core.payments.transmitting.service import NotKnown, NotListed, Unanswered
+from imis_core.payments.transmitting.states import (
+    TRIES_MAX,
+    pause_after,
+    pending_pause,
+)
+from imis_core.payments.transmitting.store import (
+    accept_orders,
+    history,
+    locked_transmission,
+    look_later,
+    move,
+    open_orders,
+    transaction,
+)
+from imis_core.payments.transmitting.taking import take_told
+
+if TYPE_CHECKING:
+    from imis_core.application import Application
+
+UNLISTED: Final = "the provider has no list that could be asked"
+FORGOTTEN: Final = "the provider does not know any more what it accepted"
+
+
+def accepted(context: Context, row: Any, batch: str | None) -> None:
+    settings = context.settings.payment_gateways.get(row.code)
+    pause = timedelta(seconds=60 if settings is None else settings.ask_after_seconds)
+    move(context, row, "accepted", due_at=context.now + pause, batch=batch)
+    accept_orders(context, row.id)
+
+
+_ASKED_AT: Final = sa.text("UPDATE core.transmission_current SET asked_at = :now WHERE transmission = :number")
+
+
+def pages(app: Application, row: Any, one: Reached) -> Any:
+    """The provider's list about a transmission; each request waits for its turn, and the line hears how it went."""
+
+    def turn() -> None:
+        def take() -> None:
+            with transaction(app, TRANSMIT) as context:
+                take_turn(context, one)
+                context.execute(_ASKED_AT, {"number": row.id, "now": context.now})
+
+        retried(take)
+
+    def heard() -> None:
+        with transaction(app, TRANSMIT) as context:
+            answered(context, one)
+
+    if one.service.ask is None:
+        raise Unanswered(UNLISTED)
+    try:
+        for page in one.service.ask(one.gateway, row.correlation, row.batch, turn):
+            retried(heard)
+            yield page
+    except (NotKnown, NotListed):
+        retried(heard)
+        raise
+    except Unanswered as error:
+        retried(partial(_ill, app, one, str(error)))
+        raise
+
+
+def ask(app: Application, row: Any, one: Reached) -> bool:
+    counted, unreadable = Counter[str](), 0
+    first, batch = True, None
+    try:
+        for page in pages(app, row, one):
+            if first:
+                first = False
+                retried(partial(_known, app, row.id, page.batch))
+            batch = page.batch
+            counted += take_told(app, row, page.rows, TRANSMIT)
+            unreadable += page.unreadable
+    except NotKnown:
+        return retried(partial(_not_known, app, row.id))
+    except Unanswered as error:
+        # What pages came before it is taken; the rest is asked for again.
+        retried(partial(_asked, app, row, str(error), counted.total(), whole=False))
+        return False
+    told = f"{unreadable} rows of the provider's list say nothing that can be read" if unreadable else None
+    odd = counted.total() - counted["matched"] - counted["already_reconciled"]
+    if odd:
+        told = f"{odd} rows of the provider's list are not as ours (payments.reconciliation); " + (told or "look there")
+    retried(partial(_asked, app, row, told, counted.total(), whole=True, batch=batch))
+    return False
+
+
+def _known(app: Application, number: int, batch: str | None) -> None:
+    """The provider has it."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state in ("unknown", "parked"):
+            accepted(context, row, batch)
+
+
+def _not_known(app: Application, number: int) -> bool:
+    """The provider says that it never had it; whether it is sent now."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state == "unknown":
+            accepted = history(context, number).accepted
+            if accepted or open_orders(context, number).paid:
+                reason = "the provider says that it never had it, and has reported payments of it: ask the provider"
+                move(context, row, "parked", due_at=context.now, reason=FORGOTTEN if accepted else reason)
+                return False
+            move(context, row, "waiting", due_at=context.now, reason="the provider never had it; it is sent again")
+            return True
+        if row.state == "accepted":
+            # It said that it took it. It is never sent again for that.
+            without_news(context, row, FORGOTTEN)
+        return False
+
+
+def _asked(
+    app: Application, asked: Any, reason: str | None, news: int, *, whole: bool, batch: str | None = None
+) -> None:
+    """After asking: all reported, or when to ask again. `asked`: the transmission as it stood before."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, asked.id)
+        if row.state == "accepted" and whole and not open_orders(context, row.id).open:
+            move(context, row, "reported", due_at=context.now, reason=reason, batch=batch)
+        elif row.state in ("accepted", "unknown"):
+            if not whole and not news:
+                without_news(context, row, reason or "no answer")
+                return
+            pause = _first_pause(context, row)
+            if not news and batch in (None, row.batch):
+                pause = max(pause, pending_pause(context.now - row.placed_at))
+            due = context.now + pause
+            if row.due_at != asked.due_at:
+                due = min(due, row.due_at)  # somebody has spoken of it meanwhile
+            look_later(
+                context, row, due, reason or "the provider has not said of every order what came of it", 0, batch
+            )
+
+
+def unlisted(app: Application, number: int) -> None:
+    """Nobody can be asked: what messages and files say is waited for; what is not known is a person's matter."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state == "unknown":
+            move(context, row, "parked", due_at=context.now, reason=UNLISTED)
+        elif row.state == "accepted" and not open_orders(context, number).open:
+            move(context, row, "reported", due_at=context.now)
+        elif row.state == "accepted":
+            look_later(context, row, context.now + pending_pause(context.now - row.placed_at), row.reason, 0)
+
+
+def _first_pause(context: Context, row: Any) -> timedelta:
+    settings = context.settings.payment_gateways.get(row.code)
+    return timedelta(seconds=60 if settings is None else settings.ask_after_seconds)
+
+
+def without_news(context: Context, row: Any, reason: str) -> None:
+    if row.tries + 1 >= TRIES_MAX:
+        move(context, row, "parked", due_at=context.now, reason=reason)
+    else:
+        look_later(context, row, context.now + pause_after(row.tries), reason, row.tries + 1)
+
+
+def _ill(app: Application, one: Reached, reason: str) -> None:
+    with transaction(app, TRANSMIT) as context:
+        went_ill(context, one, reason)
