@@ -1,13 +1,13 @@
 """Bundles: services that stand for others, paid at one price (flat) or by what they hold (fee for service).
 
-What a claim of a bundle must name, and what is paid for it, is the claims room's business.
+What a claim of a bundle may name is the claims room's business, what it costs that of `eligibility.prices`.
 Source: health_insurance.md 1.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -19,6 +19,7 @@ from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem
 from imis_core.values import NotExact, Quantity, to_thousandths
 
+FEE_FOR_SERVICE: Final = "fee_for_service"
 Parts = dict[int, int]  # item -> how much of it, in thousandths
 
 

@@ -102,11 +102,12 @@ def prepare(context: Context, claims: Sequence[EnteredClaim]) -> Checking:
 
 def _prepare_scheme(context: Context, scheme: str, claims: Sequence[EnteredClaim]) -> list[_Prepared]:
     kind = context.app.type_of(scheme)
-    items = {line.item.id for claim in claims for line in claim.lines}
-    prices = read_prices(context, context.settings.currency_of(scheme), (c.provider.id for c in claims), items)
+    claimed = {line.item.id: line.item for claim in claims for line in claim.lines}
+    currency = context.settings.currency_of(scheme)
+    prices = read_prices(context, currency, (c.provider.id for c in claims), claimed.values())
     covers = covers_on(context, kind, scheme, [(c.person.id, c.target_date, c.case) for c in claims])
     versions = {cover.package_version for found in covers for cover in found}
-    terms, limits = read_rules(context, kind, versions, items)
+    terms, limits = read_rules(context, kind, versions, claimed)
     of_day = [[(cover, c.target_date) for cover in found] for c, found in zip(claims, covers, strict=True)]
     members = members_by_cover(context, kind, limits, [one for found in of_day for one in found])
     visits = [_visit(claim) for claim in claims]

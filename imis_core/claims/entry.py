@@ -11,8 +11,9 @@ from attrs import frozen
 
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.benefit_packages.schemes import ClaimCase
+from imis_core.catalogue.bundles import FEE_FOR_SERVICE, Parts, parts_of
 from imis_core.catalogue.lookup import ItemRow, resolve_items_and_diagnoses
-from imis_core.claims.inputs import SubmitClaim
+from imis_core.claims.inputs import LineInput, SubmitClaim
 from imis_core.context import Context
 from imis_core.eligibility.lines import category_of
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
@@ -75,6 +76,7 @@ class References:
     persons: Mapping[str, PersonRow]
     items: Mapping[str, ItemRow]
     diagnoses: Mapping[str, Any]
+    bundles: Mapping[int, Parts]  # what those hold whose content a claim names
 
 
 def resolve(context: Context, items: Sequence[SubmitClaim]) -> References:
@@ -83,10 +85,12 @@ def resolve(context: Context, items: Sequence[SubmitClaim]) -> References:
     persons = resolve_persons(context, {item.person or item.number or "" for item in items}, exact=True)
     of_catalogue, diagnoses = resolve_items_and_diagnoses(
         context,
-        {line.item for item in items for line in item.lines},
+        {name for item in items for line in item.lines for name in (line.item, *(line.content or ()))},
         {code for item in items for code in (item.diagnosis, *item.secondary)},
     )
-    return References(providers, persons, of_catalogue, diagnoses)
+    named = {line.item for item in items for line in item.lines if line.content is not None}
+    bundles = parts_of(context, [of_catalogue[name].id for name in named if name in of_catalogue])
+    return References(providers, persons, of_catalogue, diagnoses, bundles)
 
 
 def enter(
@@ -198,8 +202,32 @@ def _lines(context: Context, item: SubmitClaim, scheme: str, known: References) 
             return invalid(Problem(f"lines.{index}.price", "decimals", str(error)))
         if quantity * price > INT64_MAX:
             return invalid(Problem(f"lines.{index}.price", "range", "quantity x price is larger than can be kept"))
+        problem = _content_problem(line, of_catalogue, known)
+        if problem is not None:
+            return invalid(problem.at(f"lines.{index}.content"))
         lines.append(EnteredLine(of_catalogue, quantity, price))
     return tuple(lines)
+
+
+def _content_problem(line: LineInput, item: ItemRow, known: References) -> Problem | None:
+    """A bundle that is paid by its content is paid only if that is as defined (health_insurance.md 1)."""
+    if line.content is None:
+        return None
+    if item.bundle != FEE_FOR_SERVICE:
+        return Problem("", "excluded", f"{item.code!r} is not paid by its content; leave it out")
+    parts = known.bundles[item.id]
+    held: Parts = {}
+    for name, quantity in line.content.items():
+        part = known.items.get(name)
+        if part is None:
+            return Problem(name, "not_found", f"there is no item {name!r}")
+        try:
+            held[part.id] = held.get(part.id, 0) + to_thousandths(quantity)
+        except NotExact as error:
+            return Problem(name, "decimals", str(error))
+    if held != parts:
+        return Problem("", "differs", f"this is not what {item.code!r} holds; claim the items by themselves")
+    return None
 
 
 def cases(context: Context, items: Sequence[SubmitClaim]) -> dict[int, ClaimCase | Refusal]:

@@ -57,7 +57,7 @@ _LINES: Final = sa.text(
             SELECT v.id, v.valid_from FROM core.price_list_versions v
             WHERE v.price_list = p.id AND v.valid_from <= c.target_date ORDER BY v.valid_from DESC LIMIT 1) d
         JOIN core.price_list_prices e ON e.price_list_version = d.id AND e.item = l.item
-        WHERE f.provider = c.provider ORDER BY f.ordinal LIMIT 1) list ON true
+        WHERE f.provider = c.provider ORDER BY f.ordinal LIMIT 1) list ON i.bundle IS DISTINCT FROM 'fee_for_service'
     WHERE k.claim = :claim ORDER BY k.line
     """
 )

@@ -14,9 +14,12 @@ VisitType = Literal["other", "referral", "emergency"]
 
 @frozen(kw_only=True)
 class LineInput:
+    """`content`: of a bundle that is paid by it, what one of them held, by item; absent: what the catalogue says."""
+
     item: str
     quantity: Quantity
     price: Amount
+    content: dict[str, Quantity] | None = None
 
 
 @frozen(kw_only=True)

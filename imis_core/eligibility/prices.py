@@ -1,4 +1,7 @@
-"""Dated prices of items at providers, read once for a whole batch: those of lists, else the catalogue's."""
+"""Dated prices of items at providers, read once for a whole batch: those of lists, else the catalogue's.
+
+A bundle that is paid by its content costs what it holds: its own price counts for nothing (health_insurance.md 1).
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,12 @@ from datetime import date
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import field, frozen
 
+from imis_core.catalogue.bundles import FEE_FOR_SERVICE, Parts, parts_of
+from imis_core.catalogue.lookup import ItemRow
 from imis_core.context import Context
+from imis_core.values import INT64_MAX, THOUSANDTHS
 
 
 @frozen
@@ -22,19 +28,43 @@ class Prices:
     _versions: Mapping[int, tuple[Sequence[date], Sequence[int]]]  # list -> valid_from ascending, version
     _listed: Mapping[tuple[int, int], int | None]  # (version, item) -> price, None: the catalogue's
     _catalogue: Mapping[int, tuple[Sequence[date], Sequence[int]]]  # item -> valid_from ascending, price
+    _content: Mapping[int, Parts] = field(factory=dict)  # of bundles that are paid by it
 
     def catalogue(self, item: int, on: date) -> int | None:
         """The catalogue's price of an item on a day; None if it has none in the currency."""
-        return _latest(self._catalogue.get(item), on)
+        content = self._content.get(item)
+        if content is not None:
+            return _sum((self._of_catalogue(part, on), thousandths) for part, thousandths in content.items())
+        return self._of_catalogue(item, on)
 
     def at(self, provider: int, item: int, on: date) -> int | None:
         """The price at a provider on a day: the first of its lists that names the item; None if none does (2)."""
+        content = self._content.get(item)
+        if content is not None:
+            return _sum((self._at(provider, part, on), thousandths) for part, thousandths in content.items())
+        return self._at(provider, item, on)
+
+    def _of_catalogue(self, item: int, on: date) -> int | None:
+        return _latest(self._catalogue.get(item), on)
+
+    def _at(self, provider: int, item: int, on: date) -> int | None:
         for price_list in self._lists.get(provider, ()):
             version = _latest(self._versions.get(price_list), on)
             if version is not None and (version, item) in self._listed:
                 price = self._listed[version, item]
-                return self.catalogue(item, on) if price is None else price
+                return self._of_catalogue(item, on) if price is None else price
         return None
+
+
+def _sum(parts: Iterable[tuple[int | None, int]]) -> int | None:
+    """What parts (price, thousandths) cost together, half up to the minor unit; None if one has no price."""
+    total = 0
+    for price, thousandths in parts:
+        if price is None:
+            return None
+        total += price * thousandths
+    # More than can be kept is as good as the most: a line pays at most what was asked.
+    return min((2 * total + THOUSANDTHS) // (2 * THOUSANDTHS), INT64_MAX)
 
 
 def _latest(dated: tuple[Sequence[date], Sequence[int]] | None, on: date) -> int | None:
@@ -70,13 +100,19 @@ _PRICES: Final = sa.text(
 )
 
 
-def read_prices(context: Context, currency: str, providers: Iterable[int], items: Iterable[int]) -> Prices:
-    """All dated prices of these items at these providers, in one statement; none for no items."""
+def read_prices(context: Context, currency: str, providers: Iterable[int], items: Iterable[ItemRow]) -> Prices:
+    """All dated prices of these items at these providers, in one statement; none for no items.
+
+    One more where there are bundles that are paid by their content.
+    """
+    wanted = {item.id: item for item in items}
+    content = parts_of(context, [number for number, item in wanted.items() if item.bundle == FEE_FOR_SERVICE])
     lists: dict[int, list[int]] = {}
     versions: dict[int, dict[date, int]] = {}
     listed: dict[tuple[int, int], int | None] = {}
     catalogue: dict[int, dict[date, int]] = {}
-    asked = {"providers": sorted(set(providers)), "items": sorted(set(items)), "currency": currency}
+    numbers = {number for number in wanted if number not in content}.union(*content.values())
+    asked = {"providers": sorted(set(providers)), "items": sorted(numbers), "currency": currency}
     rows: Iterable[Any] = context.execute(_PRICES, asked) if asked["items"] else ()
     for provider, _, price_list, valid_from, version, item, price_minor in rows:
         if item is None:
@@ -88,4 +124,4 @@ def read_prices(context: Context, currency: str, providers: Iterable[int], items
             catalogue.setdefault(item, {})[valid_from] = price_minor
         else:
             listed[version, item] = price_minor
-    return Prices(currency, lists, _dated(versions), listed, _dated(catalogue))
+    return Prices(currency, lists, _dated(versions), listed, _dated(catalogue), content)

@@ -126,7 +126,7 @@ def _rules(
         covers,
         terms,
         limits,
-        read_prices(context, currency, [provider.id] if provider else [], ids),
+        read_prices(context, currency, [provider.id] if provider else [], items),
     )
 
 

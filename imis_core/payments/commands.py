@@ -9,6 +9,7 @@ from attrs import frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
+from imis_core.payments.nothing_owed import pay_nothing, settle_nothing
 from imis_core.payments.orders import locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
@@ -24,6 +25,8 @@ class SubmitOrders:
 
 @frozen(kw_only=True)
 class OrdersSubmitted:
+    """`submitted` counts orders of 0 as well: they are paid at once, and nobody is told to pay them."""
+
     submitted: int
     failed: int
 
@@ -44,14 +47,16 @@ def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
     kind, source = batch
     if not source.approved:
         return Refusal(f"{kind}.wrong_state", "only an approved batch is sent, and this one is not (or no longer)")
+    nothing_owed = pay_nothing(context, kind, source.number)
     providers = providers_with_service(context)
     submitted, failed = submit_orders(context, kind, source.number, limits(context, providers))
     if submitted:
         place_transmissions(context, kind, source.number, providers)
     tell = context.app.sources[kind].submitted
-    if submitted and tell is not None:
+    if (submitted or nothing_owed) and tell is not None:
         tell(context, source.number)
-    return OrdersSubmitted(submitted=submitted, failed=failed)
+    settle_nothing(context, kind, nothing_owed)
+    return OrdersSubmitted(submitted=submitted + len(nothing_owed), failed=failed)
 
 
 @frozen(kw_only=True)

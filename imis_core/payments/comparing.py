@@ -51,8 +51,8 @@ _DIGITS_MAX: Final = 18  # of an amount, before the point: more than 64 bits hol
 Code = Literal[
     "paid_twice", "amount_differs", "paid_not_reconciled", "failed_not_reconciled", "returned_not_reconciled",
     "paid_and_retried", "paid_there_failed_here", "paid_there_returned_here", "failed_there_paid_here",
-    "pending_there_paid_here", "pending_there_failed_here", "missing_there", "missing_there_paid_here", "never_sent",
-    "other_provider", "unknown_order",
+    "returned_there_reversed_here", "pending_there_paid_here", "pending_there_failed_here", "missing_there",
+    "missing_there_paid_here", "never_sent", "other_provider", "unknown_order",
 ]  # fmt: skip
 
 REMEDIES: Final[dict[str, str]] = {
@@ -69,6 +69,8 @@ REMEDIES: Final[dict[str, str]] = {
     "paid_there_returned_here": "we hold it for returned: have the provider show the return before it is retried",
     "failed_there_paid_here": "we hold it for paid: have the provider confirm, then reconcile it as returned, so that "
     "it can be retried",
+    "returned_there_reversed_here": "it was reversed, so no file makes it returned: of a payroll, have it owed back "
+    "(payroll.recover, unless it is already) and end that with `repaid` (payroll.end_recovery), which books the cash",
     "pending_there_paid_here": "we hold it for paid and the provider does not know yet: compare again later",
     "pending_there_failed_here": "it may still be paid: do not retry it until the provider says that it failed",
     "missing_there": "the provider does not list it: ask for it (payments.ask for what was transmitted); it is sent "

@@ -75,7 +75,8 @@ JOINED: Final = sa.text(
                      CASE WHEN here = ANY (:open) THEN 'failed_not_reconciled'
                           WHEN here IN ('paid', 'reversed') THEN 'failed_there_paid_here' END
                 WHEN there = 'returned' THEN
-                     CASE WHEN here = ANY (:open) OR here IN ('paid', 'reversed') THEN 'returned_not_reconciled' END
+                     CASE WHEN here = ANY (:open) OR here = 'paid' THEN 'returned_not_reconciled'
+                          WHEN here = 'reversed' THEN 'returned_there_reversed_here' END
                 WHEN here IN ('paid', 'reversed') THEN 'pending_there_paid_here'
                 WHEN here = ANY (:open) THEN NULL
                 ELSE 'pending_there_failed_here' END

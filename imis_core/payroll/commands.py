@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
-from imis_core.payroll import approving, budgets, generating, holding, recoveries
+from imis_core.payroll import approving, budgets, ending, generating, holding, recoveries
 
-COMMANDS = (*generating.COMMANDS, *approving.COMMANDS, *holding.COMMANDS, *budgets.COMMANDS, *recoveries.COMMANDS)
+COMMANDS = (
+    *generating.COMMANDS, *approving.COMMANDS, *holding.COMMANDS, *budgets.COMMANDS, *recoveries.COMMANDS,
+    *ending.COMMANDS,
+)  # fmt: skip

@@ -73,14 +73,14 @@ class CycleResult:
 
 @frozen(kw_only=True)
 class Credited:
-    """A payment that arrived; `reference` is the provider's."""
+    """A payment that arrived; `reference` is the provider's. One of 0 has no `provider`: nobody had to pay it."""
 
     cycle: str
     package: str
     beneficiary: str
     recipient: str
     location: str | None
-    provider: str
+    provider: str | None
     pay_point: str | None
     amount: Money
     order: str

@@ -1,4 +1,4 @@
-"""Recoveries: what a beneficiary was paid too much and owes back, opened and ended; payrolls take it (`recovering`)."""
+"""Recoveries: what a beneficiary was paid too much and owes back, opened here; payrolls take it (`recovering`)."""
 
 from __future__ import annotations
 
@@ -20,8 +20,7 @@ from imis_core.ledger.book import EXPENSE, PAYABLE, RECOVERIES, post
 from imis_core.naming import code_problem
 from imis_core.payments.orders import locked_orders
 from imis_core.payroll.owing import SOURCE
-from imis_core.payroll.recovering import SHARE_WHOLE, TAKEN
-from imis_core.payroll.states import RECOVERY_STATES
+from imis_core.payroll.recovering import SHARE_WHOLE
 from imis_core.payroll.tables import entitlements, recoveries
 from imis_core.values import Amount, Money, NotExact, Percent, to_minor
 
@@ -54,22 +53,6 @@ class RecoveryOpened:
     id: str
     code: str
     amount: Money
-    status: str
-
-
-@frozen(kw_only=True)
-class EndRecovery:
-    recovery: str
-    reason: str
-
-
-@frozen(kw_only=True)
-class RecoveryEnded:
-    """`written_off`: what is given up now."""
-
-    id: str
-    code: str
-    written_off: Money
     status: str
 
 
@@ -159,7 +142,8 @@ def _known(context: Context, items: Sequence[OpenRecovery]) -> _Known:
 def _taken_back(context: Context, orders: Sequence[int]) -> dict[int, int]:
     rows: Iterable[Any] = context.execute(
         sa.text(
-            'SELECT "order", CAST(sum(amount_minor) AS bigint) AS minor FROM core.recoveries '
+            'SELECT "order", CAST(sum(amount_minor - written_off_minor + repaid_minor) AS bigint) AS minor '
+            "FROM core.recoveries "
             'WHERE "order" = ANY(CAST(:orders AS bigint[])) GROUP BY "order"'
         ),
         {"orders": list(orders)},
@@ -185,7 +169,9 @@ def _judged(
         return invalid(Problem("group", "required", "name one of group, person, number, order"))
     if item.order is not None:
         order = known.orders.get(item.order)
-        if order is None or order.scheme != item.scheme or order.entitlement not in known.beneficiaries:
+        if order is None or order.scheme != item.scheme or order.source_kind != SOURCE:
+            return not_found("order", "order", item.order)
+        if order.entitlement not in known.beneficiaries:
             return not_found("order", "order", item.order)
         return _of_order(position, item, order, known, taken, terms)
     if amount is None:
@@ -209,7 +195,7 @@ def _of_order(
     taken: Mapping[int, int],
     terms: tuple[int | None, int | None, int | None],
 ) -> _New | Refusal:
-    """A payment is taken back once: all recoveries of it together are at most what it was."""
+    """A payment is taken back once: its recoveries, without what was given up, are at most what it was together."""
     if order.state not in _RECOVERABLE:
         message = f"the order is {order.state}; only what was paid (and maybe reversed) is taken back"
         return Refusal("payroll.wrong_state", message)
@@ -290,71 +276,4 @@ def _post_opened(context: Context, new: Sequence[_New]) -> None:
         post(context, scheme, context.command, {RECOVERIES: amount, account: -amount})
 
 
-@command("payroll.end_recovery", input=EndRecovery, result=RecoveryEnded)
-def end_recovery(context: Context, items: tuple[EndRecovery, ...]) -> list[RecoveryEnded | Refusal]:
-    """Take no more of a recovery: what is left is given up. What payrolls took already stays taken."""
-    rows = _locked(context, items)
-    outcomes: list[RecoveryEnded | Refusal] = []
-    ended: dict[int, tuple[int, str]] = {}
-    written_off: Counter[str] = Counter()
-    for item in items:
-        row = rows.get(item.recovery)
-        if row is None:
-            outcomes.append(not_found("recovery", "recovery", item.recovery))
-        elif row.id in ended or row.left_minor <= 0 or not RECOVERY_STATES.allows(row.state, "ended"):
-            message = "nothing is left of the recovery that could be given up"
-            outcomes.append(Refusal("payroll.wrong_state", message))
-        else:
-            ended[row.id] = (row.left_minor, item.reason)
-            written_off[row.scheme] += row.left_minor
-            outcomes.append(
-                RecoveryEnded(
-                    id=context.ids.encode("recoveries", row.id), code=row.code, status="ended",
-                    written_off=context.money(row.left_minor, row.scheme),
-                )
-            )  # fmt: skip
-    if ended:
-        context.execute(
-            _END,
-            {
-                "ids": list(ended),
-                "amounts": [amount for amount, _ in ended.values()],
-                "reasons": [reason for _, reason in ended.values()],
-            },
-        )
-    for scheme, amount in sorted(written_off.items()):
-        post(context, scheme, context.command, {EXPENSE: amount, RECOVERIES: -amount})
-    return outcomes
-
-
-def _locked(context: Context, items: Sequence[EndRecovery]) -> dict[str, Any]:
-    """The recoveries that are named and that the caller may see, locked, with what is left of each."""
-    named = context.named(recoveries, {item.recovery for item in items}, recoveries.c.id, recoveries.c.code)
-    numbers = sorted({row.id for _, row in named})
-    if not numbers:
-        return {}
-    context.execute(_LOCK, {"ids": numbers})
-    # Only a further statement sees what payrolls took before these locks were free.
-    rows = {row.id: row for row in context.execute(_STANDING, {"ids": numbers})}
-    return {name: rows[row.id] for name, row in named}
-
-
-_LOCK: Final = sa.text(
-    "SELECT FROM core.recoveries WHERE id = ANY(CAST(:ids AS bigint[])) ORDER BY id FOR NO KEY UPDATE"
-)
-_STANDING: Final = sa.text(
-    f"""
-    SELECT r.id, r.scheme, r.code, r.state, r.amount_minor - r.written_off_minor - coalesce(t.taken, 0) AS left_minor
-    FROM core.recoveries r
-    LEFT JOIN ({TAKEN.format(chosen="SELECT unnest(CAST(:ids AS bigint[]))")}) t ON t.recovery = r.id
-    WHERE r.id = ANY(CAST(:ids AS bigint[]))
-    """
-)
-_END: Final = sa.text(
-    "UPDATE core.recoveries r SET state = 'ended', written_off_minor = r.written_off_minor + n.minor, "
-    "reason = r.reason || '; ended: ' || n.reason "
-    "FROM unnest(CAST(:ids AS bigint[]), CAST(:amounts AS bigint[]), CAST(:reasons AS text[])) "
-    "AS n(id, minor, reason) WHERE r.id = n.id"
-)
-
-COMMANDS: Final = (open_recovery, end_recovery)
+COMMANDS: Final = (open_recovery,)

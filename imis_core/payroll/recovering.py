@@ -181,9 +181,17 @@ _TAKEN_OF: Final = sa.text(
 
 
 def recovered_orders(context: Context, orders: Sequence[int]) -> set[int]:
-    """Those of the orders of which something is being recovered, or was."""
-    rows = context.execute(
-        sa.text('SELECT DISTINCT "order" FROM core.recoveries WHERE "order" = ANY(CAST(:orders AS bigint[]))'),
-        {"orders": list(orders)},
-    )
-    return set(rows.scalars())
+    """Those of the orders of which something is being recovered, or was: not where all of it was given up."""
+    return set(context.execute(_RECOVERED, {"orders": list(orders)}).scalars())
+
+
+_RECOVERED: Final = sa.text(
+    f"""
+    SELECT DISTINCT r."order" FROM core.recoveries r
+    WHERE r."order" = ANY(CAST(:orders AS bigint[])) AND (
+        r.state <> 'ended' OR r.repaid_minor > 0 OR EXISTS (
+        SELECT FROM core.recovery_deductions d
+        JOIN core.entitlement_current t ON t.entitlement = d.entitlement AND t.payroll = d.payroll
+        WHERE d.recovery = r.id AND t.state NOT IN ({GIVEN_UP_SQL})))
+    """
+)

@@ -28,12 +28,12 @@ from imis_core.payroll.tables import (
 from imis_core.queries import Listing, query
 from imis_core.values import Money
 
-_STATUSES = ("open", "recovered", "ended")
+_STATUSES = ("open", "recovered", "ended", "returned")
 
 
 @frozen(kw_only=True)
 class ListRecoveries:
-    """`status`: open, recovered or ended."""
+    """`status`: open, recovered, ended or returned."""
 
     scheme: str
     status: str | None = None
@@ -45,7 +45,8 @@ class Recovery:
 
     `recovered`: taken of entitlements that were approved; `pending`: of those that wait for that. `balance` = `amount`
     - `recovered` - `written_off`: what the ledger still has as owed back. `status`: open; recovered, once nothing is
-    left; or ended.
+    left; ended (what was left is `written_off`: given up, or repaid in cash); or returned: the payment itself came
+    back, nothing is taken any more, and what was `recovered` before that is owed to the beneficiary.
     """
 
     id: str

@@ -17,6 +17,7 @@ from imis_core.context import Context
 from imis_core.errors import Refusal
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payroll.budgets import move_budgets
+from imis_core.payroll.ending import end_for_returned
 from imis_core.payroll.owing import SOURCE, move_entitlements, paid_to, post_expense
 from imis_core.payroll.reach import whole_payrolls
 from imis_core.payroll.recovering import recovered_orders, taken_of
@@ -65,6 +66,9 @@ def settle(context: Context, settled: Sequence[Settled]) -> None:
         taken = taken_of(context, given_up)
         for scheme, amount in sorted(taken_back.items()):
             post_expense(context, scheme, -amount, -taken[scheme])
+        came_back = [s.order for s in settled if s.state == "returned"]
+        if came_back:
+            end_for_returned(context, came_back)
         again = {s.source for s in settled if _retry(s) and payrolls[s.source].state == "reconciled"}
         if again:
             set_state(context, again, "paying")

@@ -41,7 +41,10 @@ ENTITLEMENT_STATES: Final = StateTable(
 # states answers only for states that the planner reads.
 OPEN_SQL: Final = ", ".join(f"'{state}'" for state in ENTITLEMENT_STATES.before("cancelled"))
 # An ended recovery is deducted no more. It may be ended once more: what a payroll gave back later is given up then.
-RECOVERY_STATES: Final = StateTable("payroll", {"open": ("ended",), "ended": ("ended",)})
+# `returned`: its payment came back, so it ended as well, and what was taken for it is owed to the beneficiary.
+RECOVERY_STATES: Final = StateTable(
+    "payroll", {"open": ("ended", "returned"), "ended": ("ended", "returned"), "returned": ("returned",)}
+)
 # States of entitlements that do not count for a recovery: what is given up gives its instalment back.
 GIVEN_UP: Final = ("cancelled", "reversed")
 GIVEN_UP_SQL: Final = ", ".join(f"'{state}'" for state in GIVEN_UP)

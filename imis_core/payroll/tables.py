@@ -156,7 +156,8 @@ recoveries = edited(
     Column("share_hundredths", sa.Integer, nullable=True),
     text("reason"),
     text("state"),
-    minor("written_off_minor", server_default="0"),  # given up when it was ended
+    minor("written_off_minor", server_default="0"),  # not taken any more when it was ended: given up, or
+    minor("repaid_minor", server_default="0"),  # that part of it which came back as cash
     day("opened_on"),
     CheckConstraint('("group" IS NULL) <> (person IS NULL)', name="one_beneficiary"),
     CheckConstraint("instalment_minor IS NOT NULL OR share_hundredths IS NOT NULL", name="instalment"),

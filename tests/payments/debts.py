@@ -48,11 +48,12 @@ class Debts:
     def _refusals(self, _: Context, wanted: Sequence[Settled]) -> dict[int, Refusal]:
         return {move.order: Refusal("payroll.wrong_state", "closed") for move in wanted if self.closed}
 
-    def order(self) -> tuple[int, int]:
-        """One order per person, in one statement; (how many, their sum)."""
+    def order(self, nothing: Sequence[str] = ()) -> tuple[int, int]:
+        """One order per person, in one statement; (how many, their sum). Those in `nothing` are owed 0.00."""
+        amount = sa.case((persons.c.number.in_(list(nothing)), 0), else_=120000)
         wanted = sa.select(
             persons.c.id.label("entitlement"), persons.c.id.label("person"),
-            sa.cast(sa.null(), sa.BigInteger).label("provider"), sa.cast(120000, sa.BigInteger).label("amount_minor"),
+            sa.cast(sa.null(), sa.BigInteger).label("provider"), sa.cast(amount, sa.BigInteger).label("amount_minor"),
         )  # fmt: skip
         with self.inside() as context:
             return place_orders_from(context, "chf", "payroll", self.batch, wanted)

@@ -228,6 +228,8 @@ def plain(here: str, rows: list[dict[str, Any]]) -> str | None:
     there = next(status for status in ("returned", "paid", "pending", "failed") if status in said)
     if here in OPEN:
         return None if there == "pending" else f"{there}_not_reconciled"
+    if here == "reversed" and there == "returned":
+        return "returned_there_reversed_here"
     if here in ("paid", "reversed"):
         return {"paid": None, "failed": "failed_there_paid_here", "returned": "returned_not_reconciled",
                 "pending": "pending_there_paid_here"}[there]  # fmt: skip

@@ -32,7 +32,8 @@ _CHOSEN: Final = """
         JOIN unnest(CAST(:providers AS bigint[]), CAST(:most AS bigint[])) AS n(payment_provider, most)
              ON n.payment_provider = t.payment_provider
         JOIN core.recipients r ON r.id = t.recipient
-        WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'submitted' AND s.audit = :audit)
+        WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'submitted' AND s.audit = :audit
+          AND o.amount_minor > 0)
 """
 _PARTS: Final = sa.text(
     f"""{_CHOSEN}

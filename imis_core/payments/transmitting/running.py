@@ -27,9 +27,17 @@ from imis_core.payments.transmitting.gateways import Reached, reach
 from imis_core.payments.transmitting.lines import NotNow, lock_line, take_turn, went_ill, went_well
 from imis_core.payments.transmitting.placing import TRANSMIT, transmit_later
 from imis_core.payments.transmitting.service import Instruction, NotKnown, Outgoing, Sent, Unanswered
-from imis_core.payments.transmitting.states import MARGIN, OPEN, TRIES_MAX, pause_after
+from imis_core.payments.transmitting.states import (
+    ATTEMPTS_MAX,
+    MARGIN,
+    OPEN,
+    REFUSALS_MAX,
+    TRIES_MAX,
+    pause_after,
+)
 from imis_core.payments.transmitting.store import (
     accept_orders,
+    history,
     locked_transmission,
     look_later,
     move,
@@ -46,6 +54,11 @@ if TYPE_CHECKING:
     from imis_core.application import Application
 
 STEPS_MAX: Final = 4  # of one job: given up, asked, sent
+FORGOTTEN: Final = "the provider does not know any more what it accepted"
+HELD_IN_DOUBT: Final = (
+    "orders of it were held after it may have arrived: once the provider has confirmed that it has none of them, "
+    "report them as failed (payments.reconcile)"
+)
 _log = logging.getLogger(__name__)
 
 
@@ -123,10 +136,12 @@ def _begin(app: Application, number: int, one: Reached) -> tuple[int, Outgoing] 
         if under_way >= settings.transmissions_at_once:
             return None  # whoever ends one begins the next
         take_turn(context, one)
-        instructions = [
-            Instruction(o.order, o.account, Money(o.amount_minor, o.currency), o.payee)
-            for o in orders_to_send(context, number)
-        ]
+        before = history(context, number)
+        orders = None if before.accepted else orders_to_send(context, number, doubted=before.doubted)
+        if orders is None:
+            move(context, row, "parked", due_at=context.now, reason=FORGOTTEN if before.accepted else HELD_IN_DOUBT)
+            return None
+        instructions = [Instruction(o.order, o.account, Money(o.amount_minor, o.currency), o.payee) for o in orders]
         if not instructions:
             move(context, row, "reported", due_at=context.now, reason="none of its orders was to be sent any more")
             return None
@@ -158,16 +173,18 @@ def _finish(app: Application, number: int, attempt: int, sent: Sent) -> bool:
             if row.state in ("waiting", "sending", "unknown", "parked"):
                 _accepted(context, row, sent.batch)
         elif row.state == "sending" and row.attempts == attempt:
-            pause = max(pause_after(row.tries), timedelta(seconds=min(sent.pause_seconds or 0, 3600)))
+            pause = max(pause_after(attempt - 1), timedelta(seconds=min(sent.pause_seconds or 0, 3600)))
             state = "waiting" if sent.outcome == "not_taken" else "unknown"
+            if attempt >= (REFUSALS_MAX if sent.outcome == "refused" else ATTEMPTS_MAX):
+                state = "parked"
             move(context, row, state, due_at=context.now + pause, reason=sent.reason)
         _begin_next(context, row.payment_provider)
     return False
 
 
 def _refused(app: Application, row: Any, one: Reached, attempt: int, sent: Sent) -> bool:
-    """The provider says that it took nothing. Nobody is told so before it has said, asked by name, that it has nothing:
-    an order that fails may be ordered again."""
+    """The provider says that it took nothing. Nobody is told so before it has said, asked by name, that it has nothing,
+    nor if an attempt before may have arrived and lie in some queue: an order that fails may be ordered again."""
     try:
         for page in _pages(app, row, one):
             return retried(partial(_finish, app, row.id, attempt, Sent("accepted", batch=page.batch)))
@@ -182,12 +199,16 @@ def _refused(app: Application, row: Any, one: Reached, attempt: int, sent: Sent)
 def _refuse(app: Application, number: int, attempt: int, sent: Sent) -> bool:
     with transaction(app, TRANSMIT) as context:
         row = locked_transmission(context, number)
-        if row.state == "sending" and row.attempts == attempt:
+        if history(context, number).doubted:
+            doubt = f"{sent.reason}, and a request before may have arrived: whether it has the batch is asked"
+            sent = Sent("refused", reason=doubt)
+        elif row.state == "sending" and row.attempts == attempt:
             reason = sent.reason or "refused"
             move(context, row, "refused", due_at=context.now, reason=reason)
             refuse_orders(context, number, reason)
-        _begin_next(context, row.payment_provider)
-    return False
+            _begin_next(context, row.payment_provider)
+            return False
+    return _finish(app, number, attempt, sent)
 
 
 def _given_up(app: Application, number: int) -> bool:
@@ -281,15 +302,16 @@ def _not_known(app: Application, number: int) -> bool:
     with transaction(app, TRANSMIT) as context:
         row = locked_transmission(context, number)
         if row.state == "unknown":
-            if open_orders(context, number).paid:
+            accepted = history(context, number).accepted
+            if accepted or open_orders(context, number).paid:
                 reason = "the provider says that it never had it, and has reported payments of it: ask the provider"
-                move(context, row, "parked", due_at=context.now, reason=reason)
+                move(context, row, "parked", due_at=context.now, reason=FORGOTTEN if accepted else reason)
                 return False
             move(context, row, "waiting", due_at=context.now, reason="the provider never had it; it is sent again")
             return True
         if row.state == "accepted":
             # It said that it took it. It is never sent again for that.
-            _without_news(context, row, "the provider does not know any more what it accepted")
+            _without_news(context, row, FORGOTTEN)
         return False
 
 

@@ -30,6 +30,8 @@ TRANSMISSION_STATES: Final = StateTable(
 )
 OPEN: Final = ("waiting", "sending", "unknown", "accepted")  # states in which something is still to be done by itself
 TRIES_MAX: Final = 60  # looks without any news before a transmission is parked: about two days
+ATTEMPTS_MAX: Final = 60  # sendings without success before it is parked: about two days
+REFUSALS_MAX: Final = 10  # the same where the provider refuses what may have arrived before: more than an hour
 FIRST_PAUSE: Final = timedelta(seconds=15)
 PAUSE_MAX: Final = timedelta(hours=1)
 MARGIN: Final = timedelta(seconds=15)  # beyond the time-out, until whoever is sending is taken for dead

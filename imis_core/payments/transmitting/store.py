@@ -22,6 +22,10 @@ from imis_core.payments.transmitting.states import TRANSMISSION_STATES
 if TYPE_CHECKING:
     from imis_core.application import Application
 
+_HISTORY: Final = sa.text(
+    "SELECT coalesce(bool_or(state = 'accepted'), false) AS accepted, coalesce(bool_or(state = 'unknown'), false) "
+    "AS doubted FROM core.transmission_states WHERE transmission = :number"
+)
 HELD: Final = "held_before_sending"  # why an order failed that was held when its transmission went out
 REASON_MAX: Final = 500
 _ROW: Final = """
@@ -72,6 +76,14 @@ def read_transmission(app: Application, number: int) -> Any:
 def locked_transmission(context: Context, number: int) -> Any:
     """A transmission as it stands, locked until the transaction ends."""
     return context.execute(_LOCKED, {"number": number}).one()
+
+
+def history(context: Context, number: int) -> Any:
+    """Whether a locked transmission was ever `accepted`, and whether it was ever `doubted`: it may have arrived.
+
+    A statement of its own, so that it sees all that was committed before the lock was had.
+    """
+    return context.execute(_HISTORY, {"number": number}).one()
 
 
 def move(
@@ -125,13 +137,16 @@ _INSTRUCTIONS: Final = sa.text(
 )
 
 
-def orders_to_send(context: Context, number: int) -> list[Any]:
+def orders_to_send(context: Context, number: int, *, doubted: bool) -> list[Any] | None:
     """The orders that go out, as they stand under their locks; what is not to be sent any more is left out for good.
 
     An order that was held before anybody had it fails: it was never sent, and can be retried. One that somebody else
-    reported on in the meantime (a file of the provider) stays as it is.
+    reported on in the meantime (a file of the provider) stays as it is. None: orders are held of which nobody knows
+    whether they arrived with an attempt before (`doubted`); nothing is decided of any.
     """
     standing = context.execute(_STANDING, {"number": number}).all()
+    if doubted and any(row.state == "held" for row in standing):
+        return None
     out = [row.order for row in standing if row.state != "submitted"]
     if out:
         context.execute(_LEAVE_OUT, {"orders": out})

@@ -69,11 +69,13 @@ DEBTS: Final = """
         FROM last_orders WHERE source_kind NOT IN ('claims', 'payroll'))
 """
 # What beneficiaries owe back: what was opened, less what was given up and what entitlements that are owed paid of it.
-# It was an expense before, or stood in the payable account where its payment had been reversed.
+# It was an expense before, or stood in the payable account where its payment had been reversed by then.
 _RECOVERED: Final = """
     opened AS (
-        SELECT r.scheme, r.amount_minor, r.written_off_minor, coalesce(t.state = 'reversed', false) AS reversed
-        FROM core.recoveries r LEFT JOIN core.order_current t ON t."order" = r."order"),
+        SELECT r.scheme, r.amount_minor, r.written_off_minor, r.repaid_minor, EXISTS (
+            SELECT FROM core.order_states s WHERE s."order" = r."order" AND s.state = 'reversed' AND s.audit < (
+                SELECT h.audit FROM core.recoveries_history h WHERE h.id = r.id AND h.version = 1)) AS reversed
+        FROM core.recoveries r),
     deducted AS (
         SELECT e.scheme, d.amount_minor FROM core.recovery_deductions d
         JOIN core.entitlement_current t ON t.entitlement = d.entitlement AND t.payroll = d.payroll
@@ -106,7 +108,8 @@ _ACCOUNTS: Final = Check(
         UNION ALL SELECT scheme, 'contributions_income', -(due + subsidy) FROM dues
         UNION ALL SELECT scheme, 'benefits_expense', accrued - given_up FROM debts
         UNION ALL SELECT scheme, 'benefits_payable', paid + given_up - accrued FROM debts
-        UNION ALL SELECT scheme, 'benefits_expense', written_off_minor FROM opened
+        UNION ALL SELECT scheme, 'benefits_expense', written_off_minor - repaid_minor FROM opened
+        UNION ALL SELECT scheme, 'cash', repaid_minor FROM opened
         UNION ALL SELECT scheme, CASE WHEN reversed THEN 'benefits_payable' ELSE 'benefits_expense' END, -amount_minor
                   FROM opened
         UNION ALL SELECT scheme, 'recoveries_receivable', amount_minor - written_off_minor FROM opened

@@ -182,7 +182,26 @@ _BUDGETS: Final = Check(
           <> (coalesce(s.reserved, 0), coalesce(s.spent, 0))
     """,
 )
+# Taken of entitlements that stand, waiting ones among them; and each deduction is a step of its entitlement.
+_RECOVERIES: Final = Check(
+    "recoveries.taken",
+    """
+    WITH standing AS (
+        SELECT d.recovery, sum(d.amount_minor) AS taken FROM core.recovery_deductions d
+        JOIN core.entitlement_current t ON t.entitlement = d.entitlement AND t.payroll = d.payroll
+        WHERE t.state NOT IN ('cancelled', 'reversed') GROUP BY d.recovery)
+    SELECT 'recovery ' || r.id AS location, taken || ' are taken and ' || r.written_off_minor || ' given up of '
+           || r.amount_minor AS what
+    FROM core.recoveries r JOIN standing s ON s.recovery = r.id WHERE taken + r.written_off_minor > r.amount_minor
+    UNION ALL
+    SELECT 'entitlement ' || d.entitlement, 'payroll ' || d.payroll || ' took ' || d.amount_minor
+           || ' of it, which is no step to its amount'
+    FROM core.recovery_deductions d JOIN core.recoveries r ON r.id = d.recovery
+    JOIN core.entitlement_amounts a ON a.payroll = d.payroll AND a.entitlement = d.entitlement
+    WHERE NOT a.steps @> jsonb_build_array(jsonb_build_array('recovery ' || r.code, -d.amount_minor))
+    """,
+)
 CHECKS: Final = (
     _KEYS, _ATTEMPTS, _TWICE, _SAME_ENTITLEMENT, _ENTITLEMENTS, _AMOUNTS, _PAYROLLS, _CLAIMS, _TOTALS, _REQUESTS,
-    _BUDGETS,
+    _BUDGETS, _RECOVERIES,
 )  # fmt: skip
