@@ -86,6 +86,7 @@ from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payments.tables import order_current, orders
+from imis_core.payments.transmitting import service as payment_service
 from imis_core.payroll.runs import CycleRow, HoldRule, PayrollHolds, PayrollRun
 from imis_core.payroll.tables import (
     cycles,
@@ -261,6 +262,7 @@ __all__ = [
     "parse",
     "parse_expression",
     "parsed_terms",
+    "payment_service",
     "person_reference",
     "persons",
     "place_orders",

@@ -161,9 +161,12 @@ class Service:
     `read(body)` reads a message that came by itself; raises `Unreadable`.
     `check(gateway, correlation, addresses)` asks whether accounts can be paid to; the answer comes by itself. Raises
     `Unanswered`. None: this service cannot be asked.
+    `payee_max`: how many characters of a payee's number an instruction can carry; None: any, or it names nobody. An
+    order that does not fit stays approved: sent, it would have its whole batch refused.
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
     ask: Callable[[Gateway, str, str | None, Turn], Iterator[Page]]
     read: Callable[[bytes], Notice]
     check: Callable[[Gateway, str, Sequence[Address]], None] | None = None
+    payee_max: int | None = None

@@ -31,6 +31,7 @@ from imis_core.payments.transmitting.service import (
 from imis_core.payments.transmitting.wire import decoded, details, page_of, text_of
 
 NAME_MAX: Final = 12  # characters of a requestID
+PAYEE_MAX: Final = 20  # of a payeeFunctionalID
 DONE, FAILED = "00", "01"  # ResponseCode
 
 
@@ -140,4 +141,4 @@ def read(body: bytes) -> Notice:
     return Notice(about=about)
 
 
-VOUCHER_SERVICE: Final = Service(send, ask, read)
+VOUCHER_SERVICE: Final = Service(send, ask, read, payee_max=PAYEE_MAX)

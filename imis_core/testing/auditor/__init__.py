@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
-from imis_core.testing.auditor import coverage, ledger, payments, records, states
+from imis_core.testing.auditor import coverage, ledger, payments, records, states, transmissions
 from imis_core.testing.auditor.findings import Check, Finding
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _HOSPITALS: Final = ("hospital",)  # levels of facilities that are hospitals where a deployment names none
 CHECKS: Final[tuple[Check, ...]] = (
-    *ledger.CHECKS, *states.CHECKS, *payments.CHECKS, *coverage.CHECKS, *records.CHECKS,
+    *ledger.CHECKS, *states.CHECKS, *payments.CHECKS, *transmissions.CHECKS, *coverage.CHECKS, *records.CHECKS,
 )  # fmt: skip
 
 

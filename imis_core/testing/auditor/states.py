@@ -17,6 +17,7 @@ from imis_core.claims.states import CLAIM_STATES, NUMBERS
 from imis_core.coverage.states import COVERAGES
 from imis_core.notifications.outbox import STATES as NOTIFICATION_STATES
 from imis_core.payments.orders import ORDER_STATES
+from imis_core.payments.transmitting.states import TRANSMISSION_STATES
 from imis_core.payroll.states import ENTITLEMENT_STATES, PAYROLL_STATES, RECOVERY_STATES
 from imis_core.registry.duplicates import STATES as DUPLICATE_STATES
 from imis_core.registry.imports import STATES as IMPORT_STATES
@@ -52,6 +53,10 @@ WALKS: Final = (
     Walk(
         "notification", "notification_states", "notification", "notification_current", "notifications",
         NOTIFICATION_STATES, ("queued",),
+    ),
+    Walk(
+        "transmission", "transmission_states", "transmission", "transmission_current", "transmissions",
+        TRANSMISSION_STATES, ("waiting",),
     ),
 )  # fmt: skip
 
