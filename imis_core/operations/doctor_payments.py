@@ -54,7 +54,8 @@ def look_at_payments(connection: sa.Connection, settings: Settings) -> Iterator[
 
     if not connection.execute(_THERE).scalar_one():
         return  # an older schema: the migrations are told of
-    found = [*_secrets(settings), *_lines(connection), *_transmissions(connection, settings), *_left(connection)]
+    found = [*_secrets(settings), *_limits(settings), *_lines(connection), *_transmissions(connection, settings)]
+    found += _left(connection)
     if settings.payment_gateways and not found:
         found = [Finding("payments", "ok", "payments.right", "every line is closed, no transmission is parked")]
     yield from found
@@ -77,6 +78,19 @@ def _secrets(settings: Settings) -> Iterator[Finding]:
                 message = f"{variable} is not set here: for the payment provider {code}, {without}"
                 remedy = "set it where `imis serve` and `imis worker` run, and where you run `imis doctor`"
                 yield Finding("payments", "warning", "payments.no_secret", message, remedy)
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    """Limits are amounts in the deployment's currency: orders in another one are not held back by them."""
+    from imis_core.operations.doctor import Finding
+
+    ours = settings.deployment.currency
+    others = sorted(code for code in settings.schemes if settings.currency_of(code) != ours)
+    for code, table in sorted(settings.payment_gateways.items()):
+        if others and (table.order_amount_max is not None or table.day_amount_max is not None):
+            message = f"the limits of {code} are in {ours} and do not hold for the schemes {', '.join(others)}"
+            remedy = "pay those schemes through a provider of their own, whose limits are set where it is"
+            yield Finding("payments", "warning", "payments.limit_currency", message, remedy)
 
 
 def _lines(connection: sa.Connection) -> Iterator[Finding]:

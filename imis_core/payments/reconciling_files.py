@@ -40,7 +40,9 @@ class ReconcileFile:
 
     Also read are reference, reason and currency; other columns (names, signatures) are the provider's own matter.
     A bank's report is XML: pain.002, camt.053 or camt.054 of ISO 20022. A cash list that was filled in must be one that
-    was written for this provider, and is compared with it row by row.
+    was written for this provider, and is compared with it row by row. A table without its columns `beneficiary` and
+    `signature` is taken for a provider's own and compared with no list: that guards against slips of the pen, not
+    against whoever may upload files.
     """
 
     provider: str

@@ -9,11 +9,14 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import merged_persons
+from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
 from imis_core.payments.tables import order_current, order_states, orders, recipients
 from imis_core.payments.transmitting.placing import Limit
+from imis_core.places.tables import providers
 
 NO_ACCOUNT: Final = "no_account"
+PAYEE_TOO_LONG: Final = "payee_too_long"  # a number that the provider's service has no room for
 ABOVE_LIMIT: Final = "above_limit"  # of one order, and of all of a day
 ABOVE_DAY_LIMIT: Final = "above_day_limit"
 
@@ -23,7 +26,8 @@ def submit_orders(context: Context, source_kind: str, source: int, limits: Seque
 
     The recipient's own enrolment for the scheme wins over the one for every scheme. Who was merged into another person
     since is paid as that one. An order without any enrolment stays approved, with the reason `no_account`; one beyond a
-    provider's limits with `above_limit` or, once the day's amount is reached, `above_day_limit`.
+    provider's limits with `above_limit` or, once the day's amount is reached, `above_day_limit`; one that its service
+    cannot carry with `payee_too_long`.
     """
     merged = merged_persons()
     # Not `coalesce`: under row security PostgreSQL takes it for leaky, and finds no enrolment by an index then.
@@ -108,17 +112,20 @@ def _judged(context: Context, chosen: sa.CTE, limits: Sequence[Limit]) -> tuple[
             sa.cast([one.provider for one in limits], ARRAY(sa.BigInteger)),
             sa.cast([one.order for one in limits], ARRAY(sa.BigInteger)),
             sa.cast([one.day for one in limits], ARRAY(sa.BigInteger)),
+            sa.cast([one.payee_max for one in limits], ARRAY(sa.Integer)),
         )
-        .table_valued("payment_provider", "most", "left", name="bounds")
+        .table_valued("payment_provider", "most", "left", "payee_max", name="bounds")
         .render_derived()
     )
+    enrolled, holder, facility = recipients.alias("enrolled"), persons.alias("holder"), providers.alias("facility")
+    too_long = sa.func.length(sa.func.coalesce(holder.c.number, facility.c.code)) > bounds.c.payee_max
     # Only orders that could go count for the day, in the order in which they were made.
     too_large = sa.and_(
         chosen.c.currency == context.settings.deployment.currency, chosen.c.amount_minor > bounds.c.most
     )
     so_far = sa.func.sum(
         sa.case(
-            (too_large, 0),
+            (sa.or_(too_large, too_long), 0),
             (chosen.c.currency == context.settings.deployment.currency, chosen.c.amount_minor),
             else_=0,
         )
@@ -128,11 +135,17 @@ def _judged(context: Context, chosen: sa.CTE, limits: Sequence[Limit]) -> tuple[
             chosen,
             sa.case(
                 (chosen.c.recipient.is_(None), NO_ACCOUNT),
+                (too_long, PAYEE_TOO_LONG),
                 (too_large, ABOVE_LIMIT),
                 (so_far > bounds.c.left, ABOVE_DAY_LIMIT),
             ).label("why"),
         )
-        .select_from(chosen.outerjoin(bounds, bounds.c.payment_provider == chosen.c.payment_provider))
+        .select_from(
+            chosen.outerjoin(bounds, bounds.c.payment_provider == chosen.c.payment_provider)
+            .outerjoin(enrolled, enrolled.c.id == chosen.c.recipient)
+            .outerjoin(holder, holder.c.id == enrolled.c.person)
+            .outerjoin(facility, facility.c.id == enrolled.c.provider)
+        )
         .cte("judged")
         .prefix_with("MATERIALIZED")
     )

@@ -56,8 +56,9 @@ class AskResults:
 
 @frozen(kw_only=True)
 class CycleResult:
-    """What became of the orders of one place through one provider; `requested` = `credited` + `not_credited`.
+    """What became of the orders of one place through one provider.
 
+    `requested` = `credited` + `reversed` + `not_credited`; what was `reversed` had been credited, by mistake.
     `provider` is absent for what was not sent yet.
     """
 
@@ -68,6 +69,7 @@ class CycleResult:
     orders: int
     requested: Money
     credited: Money
+    reversed: Money
     not_credited: Money
 
 
@@ -189,14 +191,17 @@ def results(context: Context, asked: AskResults) -> Listing | Refusal:
             sa.column("place", sa.BigInteger), sa.column("above", sa.BigInteger)
         ).subquery("places_above")  # fmt: skip
         clause, place = clause.outerjoin(above, above.c.place == entitlements.c.place), above.c.above
-    credited = sa.func.coalesce(sa.func.sum(latest.c.amount_minor).filter(latest.c.state == "paid"), 0)
+    credited, reversed_ = (
+        sa.cast(sa.func.coalesce(sa.func.sum(latest.c.amount_minor).filter(latest.c.state == state), 0), sa.BigInteger)
+        for state in ("paid", "reversed")
+    )
     summed = (
         sa.select(
             packages.c.code.label("package"), locations.c.code.label("location"),
             payment_providers.c.code.label("provider"), pay_points.c.code.label("pay_point"),
             sa.func.count().label("orders"),
             sa.cast(sa.func.sum(latest.c.amount_minor), sa.BigInteger).label("requested_minor"),
-            sa.cast(credited, sa.BigInteger).label("credited_minor"),
+            credited.label("credited_minor"), reversed_.label("reversed_minor"),
         )
         .select_from(clause)
         .join(packages, packages.c.id == entitlements.c.package)
@@ -214,8 +219,8 @@ def results(context: Context, asked: AskResults) -> Listing | Refusal:
             CycleResult(
                 package=row.package, location=row.location, provider=row.provider, pay_point=row.pay_point,
                 orders=row.orders, requested=Money(row.requested_minor, currency),
-                credited=Money(row.credited_minor, currency),
-                not_credited=Money(row.requested_minor - row.credited_minor, currency),
+                credited=Money(row.credited_minor, currency), reversed=Money(row.reversed_minor, currency),
+                not_credited=Money(row.requested_minor - row.credited_minor - row.reversed_minor, currency),
             )
             for row in rows
         ]  # fmt: skip

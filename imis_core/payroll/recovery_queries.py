@@ -14,13 +14,12 @@ from imis_core.beneficiaries.tables import groups, persons
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
-from imis_core.payments.tables import orders
-from imis_core.payroll.owing import SOURCE
 from imis_core.payroll.recovering import SHARE_WHOLE
 from imis_core.payroll.states import GIVEN_UP
 from imis_core.payroll.tables import (
     cycles,
     entitlement_current,
+    entitlement_states,
     entitlements,
     recoveries,
     recovery_deductions,
@@ -28,6 +27,7 @@ from imis_core.payroll.tables import (
 from imis_core.queries import Listing, query
 from imis_core.values import Money
 
+_ORDERED = ("approved", "paid", "failed")  # states of entitlements that have an order
 _STATUSES = ("open", "recovered", "ended", "returned")
 
 
@@ -66,10 +66,18 @@ class Recovery:
 
 def _taken() -> sa.FromClause:
     """What stands of a recovery's deductions: `recovered` and `pending` in minor units."""
-    d = recovery_deductions.c
-    ordered = sa.exists().where(
-        orders.c.source_kind == SOURCE, orders.c.source == d.payroll, orders.c.entitlement == d.entitlement
+    d, s = recovery_deductions.c, entitlement_states.c
+    # Not by its order: that is seen by its recipient's place, which may be another one than the beneficiary's. What is
+    # held now was agreed to before that, or was not.
+    last = (
+        sa.select(s.state)
+        .where(s.entitlement == d.entitlement, s.state != "held")
+        .order_by(s.version.desc())
+        .limit(1)
+        .correlate(recovery_deductions)
+        .scalar_subquery()
     )
+    ordered = last.in_(_ORDERED)
     amount = sa.cast(sa.func.coalesce(sa.func.sum(d.amount_minor).filter(ordered), 0), sa.BigInteger)
     waiting = sa.cast(sa.func.coalesce(sa.func.sum(d.amount_minor).filter(sa.not_(ordered)), 0), sa.BigInteger)
     return (

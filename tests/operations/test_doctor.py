@@ -118,6 +118,11 @@ def test_payments_that_do_not_get_through(there: Path, owner: sa.Connection, mon
     assert found(there)["payments.no_secret"].severity == "warning"
     monkeypatch.setenv("IMIS_TEST_DOCTOR_TOKEN", "secret of the test")
     assert not {code for code in found(there) if code.startswith("payments")}
+    abroad = '\n[schemes.abroad]\ntype = "coverage"\ncurrency = "EUR"\n'
+    (there / "imis.toml").write_text(settings + gateway + 'day_amount_max = "5"\n' + abroad, "utf-8")
+    limits = found(there)["payments.limit_currency"]
+    assert (limits.severity, "abroad" in limits.message) == ("warning", True)
+    (there / "imis.toml").write_text(settings + gateway, "utf-8")
     made = "INSERT INTO core.payment_providers (code, name, channel) VALUES ('MM', 'M', 'mobile_money') RETURNING id"
     provider = owner.execute(sa.text(made)).scalar_one()
     for state in ("parked", "accepted"):

@@ -84,6 +84,11 @@ def test_results_are_told_by_place_and_provider(bare: Office, paid: Any) -> None
         page = run_page(bare.app, "payroll.results", CYCLE, bare.app.system, limit=1, cursor=cursor)
         seen, cursor = [*seen, *page.items], page.next
     assert (seen, cursor) == (rows, None)
+    order = next(o for o in bare.orders(paid) if o["beneficiary"] == "H2")
+    bare.app.do("payments.reverse", {"order": order["id"], "reason": "dead"}, as_="anna")
+    first = bare.app.do("payroll.results", CYCLE)[0]
+    told = [first[name] for name in ("requested", "credited", "reversed", "not_credited")]
+    assert told == ["10.00", "0.00", "10.00", "0.00"]  # it had arrived
 
 
 def test_credited_and_not_credited_are_listed_with_reasons(bare: Office, paid: Any) -> None:

@@ -259,6 +259,32 @@ def test_what_is_given_back_after_a_return_is_not_taken_again(office: Office) ->
     assert "recoveries_receivable" not in office.balances()
 
 
+def test_who_sees_the_beneficiary_sees_the_whole_recovery(bare: Office) -> None:
+    """A user of the household's place is told the same sums as everybody, also if its recipient lives elsewhere."""
+    office, do = bare, bare.app.do
+    office.package()
+    office.cycle(1)
+    office.cycle(2)
+    office.app.clock.set(date(2021, 1, 1))
+    for place in ("R1", "R2"):
+        do("locations.add", {"code": place, "name": place, "level": "region"})
+    member = {
+        "number": "NH1", "given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1980-01-01",
+        "relationship": "head", "location": "R2",
+    }  # fmt: skip
+    do("beneficiaries.register_group", {"code": "H1", "location": "R1", "members": [member]})
+    do("payments.enrol_recipient", {"number": "NH1", "provider": "BANK"})
+    office.app.clock.set(date(2021, 6, 15))
+    recover(office, group="H1", amount="9", instalment="3")
+    office.approved("C1")
+    held = office.generate("C2")
+    do("payroll.hold", {"entitlement": of(office, held, "H1")["id"], "reason": "x"})
+    clerk = office.app.as_user("cr1", "clerk", ("R1",))
+    (seen,) = do("payroll.recoveries", {"scheme": "g"}, as_=clerk)
+    assert (seen["recovered"], seen["pending"], seen["balance"]) == ("3.00", "3.00", "6.00")
+    assert seen == shown(office)
+
+
 def test_paid_and_returned_in_one_file_is_taken_back_by_nobody(office: Office) -> None:
     """One report may say both; whatever was opened between two reports ends with the second."""
     payroll = office.submitted()

@@ -117,8 +117,10 @@ BROKEN = [
     ("UPDATE core.coverages SET effective_from = starts WHERE id = 2", "coverage.dates", "coverage 2"),
     ("UPDATE core.coverages SET terminated_on = NULL WHERE id = 3", "coverage.dates", "coverage 3"),
     ("UPDATE core.coverages SET due_minor = due_minor + 1 WHERE id = 1", "coverage.balance", "coverage 1"),
-    ("UPDATE core.contributions SET amount_minor = amount_minor * 3 WHERE receipt = 'R-F1'", "coverage.balance",
-     "coverage 1"),
+    ("UPDATE core.contributions SET amount_minor = amount_minor * 3 WHERE receipt = 'R-F1'",
+     "ledger.contributions_receivable", "scheme chf"),
+    ("INSERT INTO core.coverage_credits (given_by, taken_by, moved_on, minor, audit) "
+     "SELECT 1, 2, starts, 1000000, 1 FROM core.coverages WHERE id = 1", "coverage.balance", "coverage 1"),
     ("UPDATE core.coverages SET state = 'idle' WHERE id = 1", "coverage.balance", "coverage 1"),
     ("UPDATE core.coverage_suspensions SET resumed_on = suspended_on", "coverage.suspension", "coverage 4"),
     ("UPDATE core.coverages SET state = 'active' WHERE id = 4", "coverage.suspension", "coverage 4"),

@@ -163,11 +163,15 @@ def _correlation(context: Context, kind: str, source: int, part: Any) -> str:
 
 @frozen
 class Limit:
-    """What may go to a provider, in minor units: of one order, and today altogether from now on; None: any amount."""
+    """What may go to a provider, in minor units: of one order, and today altogether from now on; None: any amount.
+
+    `payee_max`: what its service can carry (`Service`).
+    """
 
     provider: int
     order: int | None
     day: int | None
+    payee_max: int | None = None
 
 
 _TODAY: Final = sa.text(
@@ -177,11 +181,13 @@ _TODAY: Final = sa.text(
 
 
 def limits(context: Context, providers: Sequence[Reached]) -> list[Limit]:
-    """The limits of amounts as they stand; those of a day are locked until the transaction ends."""
+    """The limits as they stand, of amounts and of the wire; those of a day are locked until the transaction ends."""
     currency, found = context.settings.deployment.currency, []
     for one in sorted(providers, key=lambda p: p.provider):
         settings = one.gateway.settings
-        if settings.order_amount_max is None and settings.day_amount_max is None:
+        service = one.service
+        amounts = (settings.order_amount_max, settings.day_amount_max)
+        if amounts == (None, None) and service.payee_max is None:
             continue
         day = None
         if settings.day_amount_max is not None:
@@ -191,7 +197,7 @@ def limits(context: Context, providers: Sequence[Reached]) -> list[Limit]:
             ).scalar_one()
             day = _minor(settings.day_amount_max, currency) - spent
         order = None if settings.order_amount_max is None else _minor(settings.order_amount_max, currency)
-        found.append(Limit(one.provider, order, day))
+        found.append(Limit(one.provider, order, day, service.payee_max))
     return found
 
 

@@ -268,28 +268,29 @@ def list_unpayable_accounts(context: Context, asked: OfProvider) -> Listing | Re
     provider = _provider(context, asked.provider)
     if isinstance(provider, Refusal):
         return provider
-    rows_of, latest = account_check_rows, sa.func.max(account_check_rows.c.account_check)
-    # A provider is asked in parts: the last check of an enrolment is the one that counts for it.
-    last = (
-        sa.select(rows_of.c.recipient, latest.label("account_check"))
-        .join(account_checks, account_checks.c.id == rows_of.c.account_check)
-        .where(account_checks.c.payment_provider == provider.id)
-        .group_by(rows_of.c.recipient)
-        .subquery("last")
+    rows_of, later, check = account_check_rows, account_check_rows.alias("later"), account_checks.alias("later_check")
+    # A provider is asked in parts: the last check of an enrolment is the one that counts for it. It starts with what
+    # was found wrong, which an index has, and not with every account that was ever asked about.
+    asked_again = (
+        sa.exists()
+        .where(
+            later.c.recipient == rows_of.c.recipient,
+            later.c.account_check > rows_of.c.account_check,
+            check.c.id == later.c.account_check,
+            check.c.payment_provider == provider.id,
+        )
+        .correlate(rows_of)
     )
     select = (
         sa.select(recipients.c.id, recipients.c.account, rows_of.c.failure, persons.c.number, providers.c.code)
-        .select_from(last)
-        .join(
-            rows_of,
-            sa.and_(rows_of.c.account_check == last.c.account_check, rows_of.c.recipient == last.c.recipient),
-        )
+        .select_from(rows_of)
+        .join(account_checks, account_checks.c.id == rows_of.c.account_check)
         .join(recipients, recipients.c.id == rows_of.c.recipient)
         .outerjoin(persons, persons.c.id == recipients.c.person)
         .outerjoin(providers, providers.c.id == recipients.c.provider)
         .where(
-            rows_of.c.failure.is_not(None), recipients.c.active, recipients.c.account == rows_of.c.account,
-            context.scoped(recipients),
+            account_checks.c.payment_provider == provider.id, rows_of.c.failure.is_not(None), sa.not_(asked_again),
+            recipients.c.active, recipients.c.account == rows_of.c.account, context.scoped(recipients),
         )
     )  # fmt: skip
 

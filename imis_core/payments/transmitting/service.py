@@ -175,6 +175,8 @@ class Service:
     `secrets`: fields of messages that are worth money to whoever reads them (lower case); they are never kept.
     `check(gateway, correlation, addresses)` asks whether accounts can be paid to; the answer comes by itself. Raises
     `Unanswered`. None: this service cannot be asked.
+    `payee_max`: how many characters of a payee's number an instruction can carry; None: any, or it names nobody. An
+    order that does not fit stays approved: sent, it would have its whole batch refused.
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
@@ -182,3 +184,4 @@ class Service:
     read: Callable[[bytes], Notice]
     check: Callable[[Gateway, str, Sequence[Address]], None] | None = None
     secrets: frozenset[str] = frozenset()
+    payee_max: int | None = None

@@ -153,4 +153,6 @@ account_check_rows = Table(
     reference("recipient", "recipients", primary_key=True),
     text("account"),
     text("failure", nullable=True),  # why the provider does not pay to it
+    Index(None, "recipient", "account_check"),
+    Index("ix_account_check_rows_failed", "account_check", postgresql_where=sa.text("failure IS NOT NULL")),
 )

@@ -31,6 +31,7 @@ from imis_core.payments.transmitting.service import (
 from imis_core.payments.transmitting.wire import decoded, details, page_of, text_of
 
 NAME_MAX: Final = 12  # characters of a requestID
+PAYEE_MAX: Final = 20  # of a payeeFunctionalID
 DONE, FAILED = "00", "01"  # ResponseCode
 
 
@@ -142,4 +143,4 @@ def read(body: bytes) -> Notice:
 
 # Whoever knows them can redeem a voucher: VoucherCreationResponse, and the body of a redemption.
 SECRETS: Final = frozenset({"vouchernumber", "vouchersecretnumber"})
-VOUCHER_SERVICE: Final = Service(send, ask, read, secrets=SECRETS)
+VOUCHER_SERVICE: Final = Service(send, ask, read, secrets=SECRETS, payee_max=PAYEE_MAX)

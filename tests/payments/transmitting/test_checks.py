@@ -45,6 +45,21 @@ def test_accounts_that_cannot_be_paid_to_are_listed(agency: Agency, line: Line) 
     assert app.do("payments.unpayable_accounts", {"provider": "MM"}) == []
 
 
+def test_the_last_check_of_an_account_counts(agency: Agency, line: Line) -> None:
+    """Found wrong once, and right when the provider is asked again: it is listed no more."""
+    app = agency.app
+    for failing in (True, False):
+        app.do("payments.check_accounts", {"provider": "MM"})
+        agency.work()
+        asked = agency.operator.checks[-1]
+        wrong = [{"instructionID": asked["creditInstructions"][0]["instructionID"], "failureReason": "closed"}]
+        answer = {"clientCorrelationId": asked["batchId"], "batchId": asked["batchId"]}
+        failed = {"numberOfFailedCases": int(failing), "failedAccountLookups": wrong if failing else []}
+        assert line.post({**answer, **failed}) == 202
+        line.read()
+        assert len(app.do("payments.unpayable_accounts", {"provider": "MM"})) == failing
+
+
 def test_an_account_that_no_message_can_name_is_listed_at_once(agency: Agency) -> None:
     """More than 20 characters: the provider is not asked about it."""
     agency.app.do("payments.enrol_recipient", {"number": "P1", "provider": "MM", "account": "9" * 21})

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0025"
-down_revision = "core_0024"
+revision = "core_0026"
+down_revision = "core_0025"
 
 
 def upgrade() -> None:
