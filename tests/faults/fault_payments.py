@@ -221,11 +221,10 @@ def compare(hands: Hands, running: Running) -> Any:
 LIES: dict[str, float] = {"failures": 0.3, "single_callbacks": 1.0, "lies_status": 0.5, "lies_amount": 0.2}
 
 
-def test_a_provider_that_lies_is_found_out(
+def test_a_provider_whose_messages_lie_is_not_believed(
     deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Callbacks tell failed payments as paid, and other amounts: the books list exactly what was believed, with what to
-    do, and doing it settles it."""
+    """Callbacks tell failed payments as paid, and other amounts: the list decides, and the books agree with ours."""
     monkeypatch.setenv("IMIS_FAULT_SECRET", SECRET)
     port = free_port()
     with provider(deployment, tmp_path / "books", port, 300, **LIES) as running:
@@ -237,13 +236,8 @@ def test_a_provider_that_lies_is_found_out(
         until(lambda: heard(deployment, running), "the last callbacks")
         with deployment.application() as hands:
             compared = compare(hands, running)
-            assert {d["code"] for d in compared["differences"]} == {"failed_there_paid_here"}
-            listed = hands.do("payments.book_differences", {"comparison": compared["id"]})
-            asked = {"provider": "WALLET", "outcome": "conflicts"}
-            conflicts = {row["order"] for row in hands.do("payments.reconciliation", asked)}
-            assert {one["order"] for one in listed} <= conflicts
-            assert hands.do("payments.reconciliation", {"provider": "WALLET", "outcome": "wrong_amount"})
-            back = [{"order": one["order"], "status": "returned", "amount": one["amount"]} for one in listed]
-            hands.do("payments.reconcile", {"provider": "WALLET", "rows": back})
-            assert compare(hands, running)["differences"] == []
+            assert compared["differences"] == []
+            theirs = {(p["status"], p["payments"], p["amount"]) for p in running.books()["payments"]}
+            assert {(t["status"], t["payments"], t["amount"]) for t in compared["ours"]} == theirs
+            assert deployment.rows(_MESSAGES)[0]["n"] >= 100
             assert_sound(hands.app)

@@ -12,6 +12,7 @@ from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.payments.transmitting.placing import transmit_later
 from imis_core.payments.transmitting.states import OPEN, TRANSMISSION_STATES
+from imis_core.payments.transmitting.store import wake
 
 
 @frozen(kw_only=True)
@@ -28,18 +29,6 @@ class TransmissionAsked:
 _LOCKED: Final = sa.text(
     "SELECT transmission, state FROM core.transmission_current WHERE transmission = ANY(CAST(:numbers AS bigint[])) "
     "ORDER BY transmission FOR UPDATE"
-)
-_ASK: Final = sa.text(
-    """
-    WITH due AS (
-        UPDATE core.transmission_current SET due_at = :now, tries = 0,
-               version = version + CASE state WHEN 'parked' THEN 1 ELSE 0 END,
-               state = CASE state WHEN 'parked' THEN 'unknown' ELSE state END
-        WHERE transmission = ANY(CAST(:numbers AS bigint[])) RETURNING transmission, version, state)
-    INSERT INTO core.transmission_states (transmission, version, state, reason, at, audit)
-    SELECT transmission, version, state, 'asked for by hand', :now, :audit FROM due
-    WHERE transmission = ANY(CAST(:parked AS bigint[]))
-    """
 )
 
 
@@ -66,9 +55,7 @@ def ask(context: Context, items: tuple[AskTransmission, ...]) -> list[Transmissi
     # What is being sent is left to whoever sends it until its time is over.
     due = sorted(number for number in chosen if states[number] != "sending")
     if due:
-        parked = [number for number in due if states[number] == "parked"]
-        context.execute(_ASK, {"numbers": due, "parked": parked, "now": context.now, "audit": context.audit})
-        for number in due:
+        for number in wake(context, due, "asked for by hand", heard=False):
             transmit_later(context, number)
     return outcomes
 

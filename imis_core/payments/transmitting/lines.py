@@ -45,6 +45,17 @@ _WELL: Final = sa.text(
     "UPDATE core.payment_lines SET state = 'closed', failures = 0, openings = 0, until = NULL, reason = NULL, "
     "changed_at = :now WHERE payment_provider = :provider AND (state <> 'closed' OR failures > 0)"
 )
+# Asking may work where sending does not: as long as something has to be sent again, the failures stay counted.
+_ANSWERED: Final = sa.text(
+    """
+    UPDATE core.payment_lines l SET state = 'closed', until = NULL, changed_at = :now,
+           failures = CASE WHEN n.again THEN l.failures ELSE 0 END,
+           openings = CASE WHEN n.again THEN l.openings ELSE 0 END, reason = CASE WHEN n.again THEN l.reason END
+    FROM (SELECT EXISTS (SELECT FROM core.transmission_current WHERE payment_provider = :provider
+                         AND state IN ('waiting', 'sending', 'unknown') AND attempts > 0) AS again) n
+    WHERE l.payment_provider = :provider AND (l.state <> 'closed' OR l.failures > 0 AND NOT n.again)
+    """
+)
 _ILL: Final = sa.text(
     "UPDATE core.payment_lines SET state = :state, failures = :failures, openings = :openings, until = :until, "
     "reason = :reason, changed_at = :now WHERE payment_provider = :provider"
@@ -78,6 +89,12 @@ def take_turn(context: Context, one: Reached) -> None:
 def went_well(context: Context, one: Reached) -> None:
     """The provider answered as it should: the line is closed, whatever was before."""
     context.execute(_WELL, {"provider": one.provider, "now": context.now})
+
+
+def answered(context: Context, one: Reached) -> None:
+    """The provider answered what it was asked: requests go out again, but only a batch that it takes says that all is
+    well, if one waits for that."""
+    context.execute(_ANSWERED, {"provider": one.provider, "now": context.now})
 
 
 def went_ill(context: Context, one: Reached, reason: str, pause_seconds: int | None = None) -> None:

@@ -1,4 +1,8 @@
-"""Reading what providers sent by themselves: what it says of an order is reconciled, what it says of a batch is asked.
+"""Reading what providers sent by themselves: a message decides nothing, it has the provider's list asked for.
+
+What it says of an order that is open, or of a batch, has the transmission asked about. What it says of an order that is
+decided already and says otherwise, or that is none of ours, is put to the reconciliation: it can only be listed there.
+Only of a provider without a list what its messages say is taken.
 
 Messages are read in the order in which they came, many in one transaction; the order does not matter to what comes of
 it. The same message once more (with another nonce) changes nothing.
@@ -7,11 +11,12 @@ it. The same message once more (with another nonce) changes nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
+from attrs import evolve, frozen
 
 from imis_core.database.bulk import insert_rows
 from imis_core.database.engine import retried
@@ -21,7 +26,7 @@ from imis_core.payments.transmitting.checks import take_check
 from imis_core.payments.transmitting.gateways import reached
 from imis_core.payments.transmitting.placing import transmit_later
 from imis_core.payments.transmitting.service import Notice, Told, Unreadable
-from imis_core.payments.transmitting.store import audited, transaction
+from imis_core.payments.transmitting.store import audited, transaction, wake
 from imis_core.payments.transmitting.tables import provider_message_outcomes
 from imis_core.payments.transmitting.taking import order_number, report_told
 from imis_core.payments.transmitting.webhook import TAKE
@@ -31,6 +36,7 @@ if TYPE_CHECKING:
     from imis_core.context import Context
 
 AT_ONCE: Final = 2_000  # messages of one transaction
+OPEN_ORDERS: Final = ("submitted", "accepted", "held")
 _log = logging.getLogger(__name__)
 _NEXT: Final = sa.text(
     """
@@ -39,8 +45,10 @@ _NEXT: Final = sa.text(
             SELECT message FROM core.provider_messages_waiting ORDER BY message LIMIT :most FOR UPDATE SKIP LOCKED)
         RETURNING message)
     SELECT m.id, m.payment_provider, m.body, p.code,
-           EXISTS (SELECT FROM core.provider_messages e WHERE e.payment_provider = m.payment_provider
-                   AND e.digest = m.digest AND e.id < m.id) AS repeated
+           EXISTS (SELECT FROM core.provider_messages e
+                   LEFT JOIN core.provider_message_outcomes r ON r.message = e.id
+                   WHERE e.payment_provider = m.payment_provider AND e.digest = m.digest AND e.id < m.id
+                     AND coalesce(r.outcome, '') NOT IN ('failed', 'no_service', 'unreadable')) AS repeated
     FROM taken t JOIN core.provider_messages m ON m.id = t.message
     JOIN core.payment_providers p ON p.id = m.payment_provider ORDER BY m.id
     """
@@ -64,21 +72,23 @@ class _Read:
 
 def take_messages(app: Application, _: NoInput) -> None:
     """Read every message that waits."""
-    most = AT_ONCE
+    most, suspect = AT_ONCE, 0  # `suspect`: of so many next ones, one cannot be taken
     while True:
         try:
-            if not retried(lambda most=most: _take(app, most)):  # type: ignore[misc]
+            taken = retried(lambda most=most: _take(app, most))  # type: ignore[misc]
+            if not taken:
                 return
-            most = AT_ONCE
+            suspect = max(0, suspect - taken)
+            most = most if suspect else AT_ONCE
         except (Unavailable, sa.exc.OperationalError, sa.exc.InterfaceError):
             raise  # the database is away: all of them wait
         except Exception:
             if most == 1:
                 _log.exception("a message of a payment provider cannot be taken; it is listed in payments.messages")
                 retried(lambda: _give_up(app))
-                most = AT_ONCE
+                most, suspect = AT_ONCE, 0
             else:
-                most = 1  # one of them cannot be taken: that one alone
+                most, suspect = most // 2, most  # one of them cannot be taken: those before it, then it alone
 
 
 def _take(app: Application, most: int) -> int:
@@ -87,7 +97,8 @@ def _take(app: Application, most: int) -> int:
         if not read:
             return 0
         for provider in dict.fromkeys(one.provider for one in read):
-            _take_of(context, [one for one in read if one.provider == provider])
+            reported = _take_of(context, [one for one in read if one.provider == provider])
+            read = [evolve(one, outcome="reconciled") if one.id in reported else one for one in read]
         _keep_outcomes(context, read)
         audited(context, len(read), first=read[0].id, messages=len(read))
         return len(read)
@@ -108,69 +119,77 @@ def _read(context: Context, rows: Sequence[Any]) -> list[_Read]:
             except Unreadable as problem:
                 found.append(_Read(row.id, row.payment_provider, row.code, "unreadable", detail=str(problem)))
                 continue
-            outcome = "reconciled" if notice.told else "checked" if notice.checked is not None else "asked"
+            outcome = "checked" if notice.checked is not None else "asked"
             found.append(_Read(row.id, row.payment_provider, row.code, outcome, notice))
     return found
 
 
-def _take_of(context: Context, read: Sequence[_Read]) -> None:
-    """What the messages of one provider say."""
-    told = [one for one in read if one.notice.told is not None]
-    if told:
+def _take_of(context: Context, read: Sequence[_Read]) -> set[int]:
+    """What the messages of one provider say; the messages whose row went to the reconciliation."""
+    provider, code = read[0].provider, read[0].code
+    told = [(one.id, one.notice.told) for one in read if one.notice.told is not None]
+    reported, about = _judged(context, provider, told, listed=_has_list(context, code))
+    if reported:
         # A row of the reconciliation is found by the message that comes first and its place behind it.
-        name = context.ids.encode("provider_messages", told[0].id)
-        report_told(context, told[0].code, [one.notice.told for one in told if one.notice.told], name)
-        _ask_again(context, [one.notice.told for one in told if one.notice.told])
+        name = context.ids.encode("provider_messages", reported[0][0])
+        report_told(context, code, [what for _, what in reported], name)
+    quiet = timedelta(seconds=context.settings.payment_gateways[code].ask_after_seconds) if about else timedelta(0)
+    _ask(context, sorted(about), quiet)
     named = {name for one in read if one.notice.told is None for name in one.notice.about}
     if named:
-        _ask_now(context, read[0].provider, named)
+        asked = {"provider": provider, "names": sorted(named)}
+        _ask(context, context.execute(_NAMED, asked).scalars().all(), timedelta(0))
     for one in read:
         if one.notice.checked is not None:
             take_check(context, one.provider, one.notice)
+    return {message for message, _ in reported}
+
+
+def _has_list(context: Context, code: str) -> bool:
+    one = next(iter(reached(context, [code]).values()), None)
+    return one is not None and one.service.ask is not None
 
 
 _NAMED: Final = sa.text(
     """
     SELECT t.id FROM core.transmissions t JOIN core.transmission_current c ON c.transmission = t.id
-    WHERE t.payment_provider = :provider AND c.state IN ('accepted', 'unknown')
-      AND (t.correlation = ANY(CAST(:names AS text[])) OR c.batch = ANY(CAST(:names AS text[])))
+    WHERE t.payment_provider = :provider
+      AND (t.correlation = ANY(CAST(:names AS text[])) OR c.batch = ANY(CAST(:names AS text[]))) ORDER BY t.id
     """
 )
-# Transmissions of orders that a message told of: those that are all told of, so that the list is compared with it, and
-# those of orders that are not what the message says.
-_OF_ORDERS: Final = sa.text(
+_STANDING: Final = sa.text(
     """
-    SELECT DISTINCT m.transmission
-    FROM unnest(CAST(:orders AS bigint[]), CAST(:statuses AS text[])) AS n("order", status)
-    JOIN core.transmission_orders m ON m."order" = n."order"
-    JOIN core.transmission_current c ON c.transmission = m.transmission AND c.state IN ('accepted', 'unknown')
-    JOIN core.order_current t ON t."order" = n."order"
-    WHERE t.state <> n.status OR NOT EXISTS (
-        SELECT FROM core.transmission_orders x JOIN core.order_current o ON o."order" = x."order"
-        WHERE x.transmission = m.transmission AND NOT x.left_out AND o.state IN ('submitted', 'accepted', 'held'))
+    SELECT m."order", m.transmission, o.state
+    FROM core.transmission_orders m JOIN core.transmissions t ON t.id = m.transmission
+    JOIN core.order_current o ON o."order" = m."order"
+    WHERE m."order" = ANY(CAST(:orders AS bigint[])) AND t.payment_provider = :provider
     """
 )
-_DUE_NOW: Final = sa.text(
-    "UPDATE core.transmission_current SET due_at = :now WHERE transmission = ANY(CAST(:numbers AS bigint[])) "
-    "AND due_at > :now"
-)
 
 
-def _ask_now(context: Context, provider: int, names: Iterable[str]) -> None:
-    """Batches that a provider says something of are asked for their details at once."""
-    _ask(context, context.execute(_NAMED, {"provider": provider, "names": sorted(names)}).scalars().all())
+def _judged(
+    context: Context, provider: int, told: Sequence[tuple[int, Told]], *, listed: bool
+) -> tuple[list[tuple[int, Told]], set[int]]:
+    """What goes to the reconciliation (each with its message), and the transmissions that are asked about."""
+    if not listed or not told:
+        return list(told), set()
+    numbers = [order_number(one.order) for _, one in told]
+    asked = {"orders": [n for n in numbers if n is not None], "provider": provider}
+    standing = {row.order: row for row in context.execute(_STANDING, asked)}
+    reported, about = [], set()
+    for number, (message, one) in zip(numbers, told, strict=True):
+        row = standing.get(number) if number is not None else None
+        if row is None or (row.state not in OPEN_ORDERS and row.state != one.status):
+            reported.append((message, one))
+        if row is not None and (row.state in OPEN_ORDERS or row.state != one.status):
+            about.add(row.transmission)
+    return reported, about
 
 
-def _ask_again(context: Context, told: Sequence[Told]) -> None:
-    numbers = {number: one.status for one in told if (number := order_number(one.order)) is not None}
-    named = {"orders": list(numbers), "statuses": list(numbers.values())}
-    _ask(context, context.execute(_OF_ORDERS, named).scalars().all())
-
-
-def _ask(context: Context, numbers: Sequence[int]) -> None:
+def _ask(context: Context, numbers: Sequence[int], quiet: timedelta) -> None:
+    """Have transmissions asked about, those of which single orders are told of once in a while for all of them."""
     if numbers:
-        context.execute(_DUE_NOW, {"now": context.now, "numbers": list(numbers)})
-        for number in sorted(numbers):
+        for number in wake(context, numbers, "the provider spoke of it by itself", heard=True, quiet=quiet):
             transmit_later(context, number)
 
 

@@ -119,7 +119,8 @@ class ListMessages:
 
 @frozen(kw_only=True)
 class Message:
-    """`outcome`: None as long as nobody has read it; `body`: as it came, its first 10,000 characters."""
+    """`outcome`: None as long as nobody has read it; `body`: as it came but for secrets that redeem, its first
+    10,000 characters."""
 
     id: str
     received_at: datetime

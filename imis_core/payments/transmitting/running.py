@@ -24,7 +24,7 @@ from imis_core.context import Context
 from imis_core.database.engine import retried
 from imis_core.jobs_kinds import Job
 from imis_core.payments.transmitting.gateways import Reached, reach
-from imis_core.payments.transmitting.lines import NotNow, lock_line, take_turn, went_ill, went_well
+from imis_core.payments.transmitting.lines import NotNow, answered, lock_line, take_turn, went_ill, went_well
 from imis_core.payments.transmitting.placing import TRANSMIT, transmit_later
 from imis_core.payments.transmitting.service import Instruction, NotKnown, Outgoing, Sent, Unanswered
 from imis_core.payments.transmitting.states import (
@@ -34,6 +34,7 @@ from imis_core.payments.transmitting.states import (
     REFUSALS_MAX,
     TRIES_MAX,
     pause_after,
+    pending_pause,
 )
 from imis_core.payments.transmitting.store import (
     accept_orders,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from imis_core.application import Application
 
 STEPS_MAX: Final = 4  # of one job: given up, asked, sent
+UNLISTED: Final = "the provider has no list that could be asked"
 FORGOTTEN: Final = "the provider does not know any more what it accepted"
 HELD_IN_DOUBT: Final = (
     "orders of it were held after it may have arrived: once the provider has confirmed that it has none of them, "
@@ -99,6 +101,9 @@ def _step(app: Application, row: Any, one: Reached) -> bool:
             return _send(app, row, one)
         if row.state == "sending":
             return retried(partial(_given_up, app, row.id))
+        if one.service.ask is None:
+            retried(partial(_unlisted, app, row.id))
+            return False
         return _ask(app, row, one)
     except NotNow as wait:
         retried(partial(_wait, app, row.id, wait))
@@ -244,6 +249,9 @@ def _begin_next(context: Context, provider: int) -> None:
 # --- asking
 
 
+_ASKED_AT: Final = sa.text("UPDATE core.transmission_current SET asked_at = :now WHERE transmission = :number")
+
+
 def _pages(app: Application, row: Any, one: Reached) -> Any:
     """The provider's list about a transmission; each request waits for its turn, and the line hears how it went."""
 
@@ -251,15 +259,22 @@ def _pages(app: Application, row: Any, one: Reached) -> Any:
         def take() -> None:
             with transaction(app, TRANSMIT) as context:
                 take_turn(context, one)
+                context.execute(_ASKED_AT, {"number": row.id, "now": context.now})
 
         retried(take)
 
+    def heard() -> None:
+        with transaction(app, TRANSMIT) as context:
+            answered(context, one)
+
+    if one.service.ask is None:
+        raise Unanswered(UNLISTED)
     try:
         for page in one.service.ask(one.gateway, row.correlation, row.batch, turn):
-            retried(partial(_note, app, one, Sent("accepted")))
+            retried(heard)
             yield page
     except NotKnown:
-        retried(partial(_note, app, one, Sent("accepted")))
+        retried(heard)
         raise
     except Unanswered as error:
         retried(partial(_note, app, one, Sent("unknown", reason=str(error), ill=True)))
@@ -282,10 +297,10 @@ def _ask(app: Application, row: Any, one: Reached) -> bool:
         return retried(partial(_not_known, app, row.id))
     except Unanswered as error:
         # What pages came before it is taken; the rest is asked for again.
-        retried(partial(_asked, app, row.id, str(error), news, whole=False))
+        retried(partial(_asked, app, row, str(error), news, whole=False))
         return False
     told = f"{unreadable} rows of the provider's list say nothing that can be read" if unreadable else None
-    retried(partial(_asked, app, row.id, told, news, whole=True, batch=batch))
+    retried(partial(_asked, app, row, told, news, whole=True, batch=batch))
     return False
 
 
@@ -316,18 +331,38 @@ def _not_known(app: Application, number: int) -> bool:
 
 
 def _asked(
-    app: Application, number: int, reason: str | None, news: int, *, whole: bool, batch: str | None = None
+    app: Application, asked: Any, reason: str | None, news: int, *, whole: bool, batch: str | None = None
 ) -> None:
-    """After asking: all reported, or when to ask again."""
+    """After asking: all reported, or when to ask again. `asked`: the transmission as it stood before."""
     with transaction(app, TRANSMIT) as context:
-        row = locked_transmission(context, number)
-        if row.state == "accepted" and whole and not open_orders(context, number).open:
+        row = locked_transmission(context, asked.id)
+        if row.state == "accepted" and whole and not open_orders(context, row.id).open:
             move(context, row, "reported", due_at=context.now, reason=reason, batch=batch)
         elif row.state in ("accepted", "unknown"):
-            if news or batch not in (None, row.batch):
-                look_later(context, row, context.now + _first_pause(context, row), reason, 0, batch)
-            else:
-                _without_news(context, row, reason or "the provider has not said of every order what came of it")
+            if not whole and not news:
+                _without_news(context, row, reason or "no answer")
+                return
+            pause = _first_pause(context, row)
+            if not news and batch in (None, row.batch):
+                pause = max(pause, pending_pause(context.now - row.placed_at))
+            due = context.now + pause
+            if row.due_at != asked.due_at:
+                due = min(due, row.due_at)  # somebody has spoken of it meanwhile
+            look_later(
+                context, row, due, reason or "the provider has not said of every order what came of it", 0, batch
+            )
+
+
+def _unlisted(app: Application, number: int) -> None:
+    """Nobody can be asked: what messages and files say is waited for; what is not known is a person's matter."""
+    with transaction(app, TRANSMIT) as context:
+        row = locked_transmission(context, number)
+        if row.state == "unknown":
+            move(context, row, "parked", due_at=context.now, reason=UNLISTED)
+        elif row.state == "accepted" and not open_orders(context, number).open:
+            move(context, row, "reported", due_at=context.now)
+        elif row.state == "accepted":
+            look_later(context, row, context.now + pending_pause(context.now - row.placed_at), row.reason, 0)
 
 
 def _first_pause(context: Context, row: Any) -> timedelta:

@@ -158,7 +158,9 @@ class Service:
 
     `send(gateway, outgoing)` sends a batch in one request and never raises for what the provider does.
     `ask(gateway, correlation, batch, turn)` gives the pages of the provider's list; raises `NotKnown`, `Unanswered`.
+    None: the provider has no list that could be asked; then what its messages say of an order is all there is.
     `read(body)` reads a message that came by itself; raises `Unreadable`.
+    `secrets`: fields of messages that are worth money to whoever reads them (lower case); they are never kept.
     `check(gateway, correlation, addresses)` asks whether accounts can be paid to; the answer comes by itself. Raises
     `Unanswered`. None: this service cannot be asked.
     `payee_max`: how many characters of a payee's number an instruction can carry; None: any, or it names nobody. An
@@ -166,7 +168,8 @@ class Service:
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
-    ask: Callable[[Gateway, str, str | None, Turn], Iterator[Page]]
+    ask: Callable[[Gateway, str, str | None, Turn], Iterator[Page]] | None
     read: Callable[[bytes], Notice]
     check: Callable[[Gateway, str, Sequence[Address]], None] | None = None
+    secrets: frozenset[str] = frozenset()
     payee_max: int | None = None

@@ -19,7 +19,7 @@ from imis_core.states import StateTable
 TRANSMISSION_STATES: Final = StateTable(
     "transmissions",
     {
-        "waiting": ("sending", "accepted", "reported", "parked"),
+        "waiting": ("sending", "accepted", "unknown", "reported", "parked"),
         "sending": ("accepted", "unknown", "refused", "waiting", "parked"),
         "unknown": ("accepted", "waiting", "refused", "parked"),
         "accepted": ("reported", "parked"),
@@ -29,14 +29,21 @@ TRANSMISSION_STATES: Final = StateTable(
     },
 )
 OPEN: Final = ("waiting", "sending", "unknown", "accepted")  # states in which something is still to be done by itself
-TRIES_MAX: Final = 60  # looks without any news before a transmission is parked: about two days
+TRIES_MAX: Final = 60  # looks without an answer before a transmission is parked: about two days
 ATTEMPTS_MAX: Final = 60  # sendings without success before it is parked: about two days
 REFUSALS_MAX: Final = 10  # the same where the provider refuses what may have arrived before: more than an hour
 FIRST_PAUSE: Final = timedelta(seconds=15)
 PAUSE_MAX: Final = timedelta(hours=1)
+PENDING_PAUSE_MAX: Final = timedelta(days=1)
 MARGIN: Final = timedelta(seconds=15)  # beyond the time-out, until whoever is sending is taken for dead
 
 
 def pause_after(tries: int, first: timedelta = FIRST_PAUSE) -> timedelta:
     """How long to wait after so many looks without news: twice as long each time, an hour at most."""
     return min(first * (1 << min(max(tries, 0), 12)), PAUSE_MAX)
+
+
+def pending_pause(age: timedelta) -> timedelta:
+    """How long to wait before a list is asked for again that says "not decided yet": a quarter of the transmission's
+    age, so that money is known of in minutes and vouchers, which are redeemed over weeks, cost a request a day."""
+    return min(max(age / 4, FIRST_PAUSE), PENDING_PAUSE_MAX)

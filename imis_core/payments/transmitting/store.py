@@ -5,9 +5,9 @@ Knows no provider and no wire.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -30,7 +30,8 @@ HELD: Final = "held_before_sending"  # why an order failed that was held when it
 REASON_MAX: Final = 500
 _ROW: Final = """
     SELECT t.id, t.payment_provider, t.scheme, t.currency, t.correlation, t.orders, c.state, c.version, c.attempts,
-           c.tries, c.batch, c.reason, c.due_at, p.code, p.channel
+           c.tries, c.batch, c.reason, c.due_at, p.code, p.channel,
+           (SELECT s.at FROM core.transmission_states s WHERE s.transmission = t.id AND s.version = 1) AS placed_at
     FROM core.transmissions t JOIN core.transmission_current c ON c.transmission = t.id
     JOIN core.payment_providers p ON p.id = t.payment_provider
     WHERE t.id = :number
@@ -50,6 +51,32 @@ _MOVE: Final = sa.text(
 _LOOK_LATER: Final = sa.text(
     "UPDATE core.transmission_current SET tries = :tries, reason = :reason, due_at = :due_at, batch = :batch "
     "WHERE transmission = :number"
+)
+
+
+_LOCK: Final = sa.text(
+    "SELECT FROM core.transmission_current WHERE transmission = ANY(CAST(:numbers AS bigint[])) "
+    "ORDER BY transmission FOR UPDATE"
+)
+# What waits and was sent before may have arrived after all, if somebody speaks of it.
+_WAKE: Final = sa.text(
+    """
+    WITH chosen AS (
+        SELECT transmission, state, coalesce(:heard AND state = 'waiting' AND attempts > 0, false) OR state = 'parked'
+               AS doubted, greatest(:now, asked_at + CAST(:quiet AS interval)) AS at
+        FROM core.transmission_current WHERE transmission = ANY(CAST(:numbers AS bigint[]))),
+    woken AS (
+        UPDATE core.transmission_current c SET due_at = n.at, tries = 0,
+               version = c.version + CASE WHEN n.doubted THEN 1 ELSE 0 END,
+               state = CASE WHEN n.doubted THEN 'unknown' ELSE c.state END
+        FROM chosen n WHERE n.transmission = c.transmission
+          AND (n.doubted OR n.state IN ('unknown', 'accepted', 'waiting') AND (c.due_at > n.at OR NOT :heard))
+        RETURNING c.transmission, c.version, n.doubted, n.at),
+    moved AS (
+        INSERT INTO core.transmission_states (transmission, version, state, reason, at, audit)
+        SELECT transmission, version, 'unknown', :reason, :now, :audit FROM woken WHERE doubted)
+    SELECT transmission FROM woken WHERE at <= :now ORDER BY transmission
+    """
 )
 
 
@@ -108,6 +135,18 @@ def move(
         },
     )
     audited(context, 1, transmission=row.id, state=state)
+
+
+def wake(
+    context: Context, numbers: Sequence[int], reason: str, *, heard: bool, quiet: timedelta = timedelta(0)
+) -> list[int]:
+    """Have transmissions looked at now, parked ones too, but not so soon (`quiet`) after their provider was last asked.
+
+    `heard`: the provider spoke of them by itself; a person asks otherwise. Those that are due now.
+    """
+    context.execute(_LOCK, {"numbers": list(numbers)})
+    wanted = {"numbers": list(numbers), "now": context.now, "quiet": quiet, "heard": heard, "reason": reason}
+    return list(context.execute(_WAKE, wanted | {"audit": context.audit}).scalars())
 
 
 def look_later(

@@ -39,7 +39,8 @@ transmission_states = mass(
 )
 
 # `attempts`: how often it was sent; `tries`: what was tried since it last moved. `due_at`: when somebody looks again;
-# of one that is being sent, from when on whoever sends it is taken for dead.
+# of one that is being sent, from when on whoever sends it is taken for dead. `asked_at`: when the provider's list about
+# it was last asked for.
 transmission_current = Table(
     "transmission_current",
     metadata,
@@ -52,6 +53,7 @@ transmission_current = Table(
     text("batch", nullable=True),  # what the provider calls it
     text("reason", nullable=True),
     instant("due_at"),
+    instant("asked_at", nullable=True),
     Index(
         "ix_transmission_current_open",
         "payment_provider",
@@ -88,7 +90,7 @@ payment_lines = Table(
     CheckConstraint("state IN ('closed', 'open', 'half_open')", name="state"),
 )
 
-# What providers send by themselves, word for word. A nonce is taken once.
+# What providers send by themselves, word for word but for secrets of their service. A nonce is taken once.
 provider_messages = mass(
     "provider_messages",
     metadata,

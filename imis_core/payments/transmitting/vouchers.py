@@ -141,4 +141,6 @@ def read(body: bytes) -> Notice:
     return Notice(about=about)
 
 
-VOUCHER_SERVICE: Final = Service(send, ask, read, payee_max=PAYEE_MAX)
+# Whoever knows them can redeem a voucher: VoucherCreationResponse, and the body of a redemption.
+SECRETS: Final = frozenset({"vouchernumber", "vouchersecretnumber"})
+VOUCHER_SERVICE: Final = Service(send, ask, read, secrets=SECRETS, payee_max=PAYEE_MAX)

@@ -2,7 +2,8 @@
 
 The signature is `X-Signature`: hexadecimal HMAC-SHA256, with the secret that the provider and we share, of the header
 `X-Signature-Time` (seconds since 1970), a dot, the header `X-Signature-Nonce`, a dot, and the body byte by byte. Here a
-message is only received; a job reads it (`messages`), in whatever order they come.
+message is only received; a job reads it (`messages`), in whatever order they come. What is worth money to whoever reads
+it (`Service.secrets`) is taken out before anything is kept.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 
@@ -20,8 +21,10 @@ from imis_core.database.engine import retried
 from imis_core.errors import refused
 from imis_core.gateway_settings import CALLBACKS
 from imis_core.payments.transmitting.gateways import Reached, reached
+from imis_core.payments.transmitting.http import encode
 from imis_core.payments.transmitting.service import NoSecret
 from imis_core.payments.transmitting.store import transaction
+from imis_core.payments.transmitting.wire import decoded
 from imis_core.routes import Answer, Route, RouteRequest
 
 if TYPE_CHECKING:
@@ -90,6 +93,7 @@ def _context(app: Application, connection: sa.Connection) -> Context:
 
 def _keep(app: Application, one: Reached, nonce: str, body: bytes) -> bool:
     """Keep a message, and have it read; False if it was taken before."""
+    body = without_secrets(body, one.service.secrets)
     with transaction(app, RECEIVE) as context:
         kept = context.execute(
             _KEEP,
@@ -106,6 +110,23 @@ def _keep(app: Application, one: Reached, nonce: str, body: bytes) -> bool:
         if context.execute(_FIRST, {"message": kept}).scalar_one():
             context.defer(TAKE, {}, lock=TAKE)
         return True
+
+
+def without_secrets(body: bytes, secrets: Set[str]) -> bytes:
+    """A message without the fields that are secret, at whatever depth; nothing of one that cannot be read, if there are
+    any. What is kept is also what its digest is of: a digest of a short secret would give it away."""
+    if not secrets:
+        return body
+    try:
+        return encode(_without(decoded(body), secrets))
+    except (ValueError, RecursionError):
+        return b""
+
+
+def _without(value: Any, secrets: Set[str]) -> Any:
+    if isinstance(value, dict):
+        return {name: _without(one, secrets) for name, one in value.items() if name.lower() not in secrets}
+    return [_without(one, secrets) for one in value] if isinstance(value, list) else value
 
 
 ROUTES: Final = (

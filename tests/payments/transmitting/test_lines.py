@@ -43,6 +43,22 @@ def test_the_breaker_opens_tries_and_closes(make_app: Any, operator: Operator) -
     assert agency.statuses() == {"paid": 3}
 
 
+def test_asking_that_works_does_not_hide_that_sending_fails(make_app: Any, operator: Operator) -> None:
+    """Each 404 is an answer, and each batch is refused with 500: the breaker opens, and each pause is longer."""
+    agency = Agency(make_app, operator, count=4, orders_per_transmission=1, failures_max=3, pause_seconds=60)
+    operator.plan = [500] * 300
+    agency.submit()
+    for _ in range(40):
+        agency.work(seconds=60)
+    (openings,) = agency.app.rows("SELECT openings FROM core.payment_lines")
+    assert openings["openings"] >= 4
+    assert posts(operator) <= 15
+    operator.plan = []
+    agency.work(hours=2)
+    agency.work_out()
+    assert (agency.statuses(), line(agency)) == ({"paid": 4}, ("closed", None))
+
+
 def test_a_provider_that_asks_for_a_pause_gets_it(make_app: Any, operator: Operator) -> None:
     """429 leaves the batch waiting, and the breaker closed until so many came one after the other."""
     agency = Agency(make_app, operator, count=2, orders_per_transmission=1, failures_max=2)
@@ -129,6 +145,20 @@ def test_a_parked_transmission_is_asked_about_by_hand(agency: Agency) -> None:
     with pytest.raises(ImisError) as refused:
         agency.app.do("payments.ask", {"transmission": parked["id"]})
     assert refused.value.code == "transmissions.wrong_state"
+
+
+def test_what_is_pending_is_looked_at_ever_more_seldom_and_never_parked(agency: Agency) -> None:
+    """Vouchers are redeemed over weeks: a list that says so is an answer; in the end it is asked for once a day."""
+    agency.operator.pending.update({"+250788P1", "+250788P2", "+250788P3"})
+    agency.submit()
+    for _ in range(90 * 8):
+        agency.work(hours=3)
+    assert (agency.states(), agency.statuses()) == (["accepted"], {"accepted": 3})
+    assert 90 <= len(agency.operator.requests) <= 130
+    agency.operator.settle()
+    for _ in range(9):
+        agency.work(hours=3)
+    assert (agency.statuses(), agency.states()) == ({"paid": 3}, ["reported"])
 
 
 def test_a_contradiction_is_parked(agency: Agency) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from litestar.testing import TestClient
 
+from imis_core.payments.transmitting.webhook import signature, without_secrets
 from imis_core.provider_simulator.process import Running, simulator
 from imis_core.testing.app import TestApp
+from imis_core.web.server import make_asgi
 from tests.payments.debts import Debts
 from tests.payments.transmitting.conftest import Ticking
 
@@ -103,3 +107,30 @@ def test_a_refusal_fails_the_orders(make_app: Any, provider: Running) -> None:
     office.app.queue.run_due()
     assert office.statuses() == ["failed"] * 5
     assert provider.books()["batches"] == 0
+
+
+def test_what_redeems_a_voucher_is_not_kept(make_app: Any, provider: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The provider tells the numbers that redeem: they are taken out before the message is kept, whatever form it has;
+    the rest of it is kept and read."""
+    monkeypatch.setenv("TEST_VE_SECRET", "s")
+    office = Office(make_app, provider, secret_variable="TEST_VE_SECRET")
+    office.app.queue.run_due()
+    (sent,) = office.app.do("payments.transmissions")
+    made = {"instructionID": "1", "serialNumber": "S-1", "voucherNumber": "7734-1928", "amount": 1200.00}
+    told = {"requestID": sent["correlation"], "voucherInstructions": [made], "VoucherSecretNumber": "7734-1928"}
+    bodies = [json.dumps(told).encode(), json.dumps(told).encode()[:-5]]
+    with TestClient(make_asgi(office.app)) as client:
+        for place, body in enumerate(bodies):
+            at, nonce = str(int(office.clock.now().timestamp())), f"nonce-of-vouchers-{place}"
+            signed = {
+                "X-Signature-Time": at,
+                "X-Signature-Nonce": nonce,
+                "X-Signature": signature("s", at, nonce, body),
+            }
+            assert client.post("/payments/callbacks/VE", content=body, headers=signed).status_code == 202
+    office.app.queue.run_due()
+    kept = office.app.do("payments.messages", {"provider": "VE"})
+    assert [message["outcome"] for message in kept] == ["asked", "unreadable"]
+    assert '"serialNumber":"S-1"' in kept[0]["body"]
+    assert not office.app.rows("SELECT 1 FROM core.provider_messages WHERE position('7734'::bytea in body) > 0")
+    assert without_secrets(b"{}", frozenset()) == b"{}"
