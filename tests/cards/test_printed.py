@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import json
 from pathlib import Path
@@ -17,6 +18,7 @@ from imis_core.cards.issuing import CardsIssued, IssuedCard
 from imis_core.cards.keys import read_key_set
 from imis_core.cards.printing import pdf
 from imis_core.cli import main
+from imis_core.cli.session import State
 from imis_core.parsing import parse
 from imis_core.testing.app import TestApp
 
@@ -61,6 +63,23 @@ def test_the_photo_is_on_the_card_and_not_in_the_code(insured: TestApp) -> None:
     assert reds[0] > 1000
     assert reds[1] == 0
     assert [codes_on(page, 200) for page in pages] == [[card.code] for card in cards]
+
+
+def test_the_command_line_prints_the_photo(
+    insured: TestApp, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`imis cards print` reads the photos through the door for reads and puts them on the cards."""
+    picture = io.BytesIO()
+    Image.new("RGB", (60, 70), (200, 30, 30)).save(picture, "PNG")
+    content = base64.b64encode(picture.getvalue()).decode()
+    insured.do("beneficiaries.set_photo", {"number": "11", "media_type": "image/png", "content": content})
+    monkeypatch.setattr(State, "application", lambda _: contextlib.nullcontext(insured))
+    output = tmp_path / "cards.pdf"
+    assert main(["cards", "print", "--number", "11", "--out", str(output)]) == 0, capsys.readouterr()
+    (page,) = pypdfium2.PdfDocument(output)
+    image = page.render(scale=150 / 72).to_pil().convert("RGB")
+    assert sum(red > 150 and green < 80 and blue < 80 for red, green, blue in image.get_flattened_data()) > 1000
+    assert "beneficiaries.photos" in {read["query"] for read in insured.do("audit.reads", {"person": "11"})}
 
 
 def test_sheets_of_ten(insured: TestApp) -> None:
