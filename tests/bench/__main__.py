@@ -28,8 +28,9 @@ HEAD = (
 
 
 SCALE_HEAD = (
-    "| claims | older lines | submitted in | processed in | rate | statements a batch | of process | peak memory |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- |"
+    "| claims | older lines | submitted in | processed in | rate | statements a batch | of process | floor "
+    "| floor / case | peak memory |\n"
+    "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 
 

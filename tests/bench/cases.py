@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from imis_core.imports import import_file
+from imis_core.migrations.runner import tables_of
 from imis_core.testing.app import TestApp
 from imis_core.testing.auditor import assert_sound
-from tests.bench.measure import Bench, Figure, compare
+from tests.bench.floors import copy_floor, mark, written_since
+from tests.bench.measure import UPDATED, Bench, Figure, compare
 
 BATCH: Final = 1000
 ITEMS: Final = 50
@@ -245,11 +247,12 @@ def scale(at: Bench, count: int, older: int) -> list[str]:
         older_claims(at, prepared, older, families)
     lines = []
     for size in (count, 2 * count):
-        database = at.clone(prepared)
-        with at.app(database) as app:
+        database, beside = at.clone(prepared), at.clone(prepared)
+        with at.app(database) as app, at.superuser(database) as watcher:
             inputs = claim_inputs(size, families)
             caller = app.as_user("administrator")
             app.do("claims.process", {"scheme": "chf", "claims": []}, as_=caller)
+            transaction = mark(watcher)
             before, started = app.database.statements, time.perf_counter()
             for start in range(0, size, BATCH):
                 app.do_all("claims.submit", inputs[start : start + BATCH], as_=caller)
@@ -258,14 +261,20 @@ def scale(at: Bench, count: int, older: int) -> list[str]:
             ended = time.perf_counter()
             of_batch = (submitted - before) / (size / BATCH)
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+            tables = [t.fullname for m in app.plugins.manifests.values() for t in tables_of(m)]
+            with at.superuser(beside) as connection:
+                floor = copy_floor(
+                    connection, written_since(watcher, transaction, [t for t in tables if t not in UPDATED])
+                )
             lines.append(
                 f"| {size:,} | {older:,} | {between - started:.1f} s | {ended - between:.1f} s "
                 f"| {size / (ended - started):,.0f}/s | {of_batch:.1f} | {app.database.statements - submitted} "
-                f"| {peak} MB |"
+                f"| COPY {floor:.1f} s | **{floor / (ended - started):.2f}** | {peak} MB |"
             )
             if not older:
                 assert_sound(app)
         at.drop(database)
+        at.drop(beside)
     return lines
 
 
