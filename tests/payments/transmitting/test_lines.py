@@ -154,7 +154,7 @@ def test_what_is_pending_is_looked_at_ever_more_seldom_and_never_parked(agency: 
     for _ in range(90 * 8):
         agency.work(hours=3)
     assert (agency.states(), agency.statuses()) == (["accepted"], {"accepted": 3})
-    assert 90 <= len(agency.operator.requests) <= 130
+    assert 2 * 90 <= len(agency.operator.requests) <= 2 * 130  # a page, and one behind it
     agency.operator.settle()
     for _ in range(9):
         agency.work(hours=3)
