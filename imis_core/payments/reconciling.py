@@ -20,7 +20,7 @@ from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.tables import payment_providers, reconciliation_rows
 from imis_core.values import Amount, NotExact, to_minor
 
-PART: Final = 20_000  # rows of a report that are taken at once; more would only need more memory
+PART: Final = 50_000  # rows of a report that are taken at once: each part looks once through what is still open
 Outcome = Literal["matched", "already_reconciled", "wrong_amount", "conflicts", "unknown"]
 
 

@@ -24,7 +24,7 @@ from tests.bench.measure import UPDATED, Bench
 from tests.bench.payroll import APPROVER, MAKER, NAMED
 
 HEAD: Final = (
-    "| step | payees | time | rate | floor (INSERT..SELECT) | floor / case | statements | peak memory |\n"
+    "| step | payees | time | rate | floor (INSERT..SELECT) | floor / case | statements | memory before + most more |\n"
     "| --- | --- | --- | --- | --- | --- | --- | --- |"
 )
 Case = Callable[[TestApp], None]
@@ -155,7 +155,7 @@ def _step(
     at.drop(beside)
     line = (
         f"| {name} | {count:,} | {seconds:.1f} s | {count / seconds:,.0f}/s | {floor:.1f} s "
-        f"| **{floor / seconds:.2f}** | {statements:,} | {peak[0]:,} MB |"
+        f"| **{floor / seconds:.2f}** | {statements:,} | {peak[1]:,} MB + {peak[0] - peak[1]:,} MB |"
     )
     print(line, flush=True)
     return line
@@ -163,8 +163,10 @@ def _step(
 
 @contextmanager
 def _peak() -> Iterator[list[int]]:
-    """The most memory of this process in the block, in MB, looked at often."""
-    found, stop, process = [0], threading.Event(), psutil.Process()
+    """The most memory of this process in the block, looked at often, and that at its begin; in MB."""
+    stop, process = threading.Event(), psutil.Process()
+    begun = process.memory_info().rss // 2**20
+    found = [begun, begun]
 
     def look() -> None:
         while not stop.wait(0.02):
