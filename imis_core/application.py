@@ -88,7 +88,8 @@ class Composition:
         report += table_problems(self.plugins.manifests.values())
         surfaces = [*commands.items(), *queries.items(), *routes.items()]
         report += route_problems(routes.values())
-        report += report_problems(reports.values(), {name: q for name, (_, q) in queries.items()})
+        if queries:  # none at all: what is wrong with them is in the report already
+            report += report_problems(reports.values(), {name: q for name, (_, q) in queries.items()})
         report += self._misnamed([(name, plugin) for name, (plugin, _) in surfaces], {p for p, _ in types.values()})
         if report:
             raise PluginErrors(report)

@@ -25,7 +25,7 @@ class SubmitOrders:
 
 @frozen(kw_only=True)
 class OrdersSubmitted:
-    """`submitted` counts orders of 0 as well: they are paid at once, and nobody is told to pay them."""
+    """`submitted` counts orders of 0 too, which are paid at once where a service would have to be told to pay them."""
 
     submitted: int
     failed: int
@@ -47,16 +47,16 @@ def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
     kind, source = batch
     if not source.approved:
         return Refusal(f"{kind}.wrong_state", "only an approved batch is sent, and this one is not (or no longer)")
-    nothing_owed = pay_nothing(context, kind, source.number)
     providers = providers_with_service(context)
     submitted, failed = submit_orders(context, kind, source.number, limits(context, providers))
     if submitted:
+        paid = pay_nothing(context, kind, source.number, [one.provider for one in providers])
         place_transmissions(context, kind, source.number, providers)
-    tell = context.app.sources[kind].submitted
-    if (submitted or nothing_owed) and tell is not None:
-        tell(context, source.number)
-    settle_nothing(context, kind, nothing_owed)
-    return OrdersSubmitted(submitted=submitted + len(nothing_owed), failed=failed)
+        tell = context.app.sources[kind].submitted
+        if tell is not None:
+            tell(context, source.number)
+        settle_nothing(context, kind, paid)
+    return OrdersSubmitted(submitted=submitted, failed=failed)
 
 
 @frozen(kw_only=True)

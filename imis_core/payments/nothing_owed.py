@@ -1,7 +1,7 @@
 """Orders of 0: all of a debt was taken back before (a recovery, a deduction). Nobody is told to pay them.
 
-A provider refuses a whole batch for one amount of 0, so such an order never goes to one: it is paid when it would
-have been sent, through no provider and also where the recipient is enrolled with none.
+A service and a bank refuse a whole batch for one amount of 0, so such an order never goes to one: it is paid when the
+others are handed over. Whoever is told by hand (a cash list) finds it listed and reports it like any other.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
 from imis_core.payments.orders import ORDER_STATES
@@ -18,25 +19,26 @@ from imis_core.payments.sources import Settled
 from imis_core.payments.tables import order_current, order_states, orders
 
 NOTHING_TO_PAY: Final = "nothing_to_pay"  # why an order was paid through nobody
-_STEPS: Final = ("submitted", "paid")  # the moves that it makes at once, both kept in its history
 
 
-def pay_nothing(context: Context, source_kind: str, source: int) -> list[Settled]:
-    """Move a batch's approved orders of 0, as far as the caller sees them, to paid; the moves, for `settle_nothing`.
+def pay_nothing(context: Context, source_kind: str, source: int, providers: Sequence[int]) -> list[Settled]:
+    """Move a batch's orders of 0 that were sent through these payment providers to paid; the moves, to be settled.
 
-    Raises ValueError if the state table does not list the moves.
+    Raises ValueError if the state table does not list the move.
     """
-    for before, after in zip(("approved", *_STEPS), _STEPS, strict=False):
-        if not ORDER_STATES.allows(before, after):
-            raise ValueError(f"an order that is {before} cannot become {after}")
+    if not ORDER_STATES.allows("submitted", "paid"):
+        raise ValueError("an order that is submitted cannot become paid")
+    if not providers:
+        return []
     chosen = (
-        sa.select(orders.c.id, orders.c.scheme, orders.c.entitlement, order_current.c.version)
+        sa.select(orders.c.id, orders.c.scheme, orders.c.entitlement)
         .join(order_current, order_current.c.order == orders.c.id)
         .where(
             orders.c.source_kind == source_kind,
             orders.c.source == source,
             orders.c.amount_minor == 0,
-            order_current.c.state == "approved",
+            order_current.c.state == "submitted",
+            order_current.c.payment_provider == sa.any_(sa.literal(list(providers), ARRAY(sa.BigInteger))),
             context.scoped(orders),
         )
         .order_by(orders.c.id)
@@ -47,28 +49,22 @@ def pay_nothing(context: Context, source_kind: str, source: int) -> list[Settled
     moved = (
         sa.update(order_current)
         .where(order_current.c.order == chosen.c.id)
-        .values(state=_STEPS[-1], version=order_current.c.version + len(_STEPS), reason=NOTHING_TO_PAY)
-        .returning(order_current.c.order)
+        .values(state="paid", version=order_current.c.version + 1, reason=NOTHING_TO_PAY)
+        .returning(order_current.c.order, order_current.c.version)
         .cte("moved")
     )
-    histories = [
-        sa.insert(order_states)
-        .from_select(
-            ["order", "version", "state", "reason", "audit"],
-            sa.select(
-                chosen.c.id,
-                chosen.c.version + step,
-                sa.literal(state, sa.Text),
-                sa.literal(NOTHING_TO_PAY, sa.Text),
-                sa.cast(context.audit, sa.BigInteger),
-            ),
-        )
-        .cte(f"kept_{state}")
-        for step, state in enumerate(_STEPS, start=1)
-    ]
+    history: tuple[sa.ColumnElement[Any], ...] = (
+        moved.c.order,
+        moved.c.version,
+        sa.literal("paid", sa.Text),
+        sa.literal(NOTHING_TO_PAY, sa.Text),
+        sa.cast(context.audit, sa.BigInteger),
+    )
+    columns = ["order", "version", "state", "reason", "audit"]
+    kept = sa.insert(order_states).from_select(columns, sa.select(*history)).cte("kept")
     told = sa.select(chosen.c.id, chosen.c.scheme, chosen.c.entitlement).order_by(chosen.c.id)
-    rows: Sequence[Any] = context.execute(told.add_cte(moved, *histories)).all()
-    return [Settled(row.id, row.scheme, source, row.entitlement, _STEPS[-1], 0, _STEPS[0]) for row in rows]
+    rows: Sequence[Any] = context.execute(told.add_cte(moved, kept)).all()
+    return [Settled(row.id, row.scheme, source, row.entitlement, "paid", 0, "submitted") for row in rows]
 
 
 def settle_nothing(context: Context, source_kind: str, moves: Sequence[Settled]) -> None:

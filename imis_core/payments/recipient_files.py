@@ -93,7 +93,14 @@ def list_to_enrol(context: Context, asked: ListToEnrol) -> Listing | Refusal:
     provider = str(named[0][1].code)
 
     def build(rows: Sequence[Any]) -> list[ToEnrol]:
-        return [ToEnrol(provider=provider, **row._mapping) for row in rows]
+        # By name: a page has columns of its own beside these.
+        return [
+            ToEnrol(
+                provider=provider, number=row.number, given_name=row.given_name, family_name=row.family_name,
+                sex=row.sex, birth_date=row.birth_date, location=row.location,
+            )
+            for row in rows
+        ]  # fmt: skip
 
     return Listing(select, (persons.c.number,), build)
 

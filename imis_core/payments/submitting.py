@@ -58,7 +58,6 @@ def submit_orders(context: Context, source_kind: str, source: int, limits: Seque
             orders.c.source_kind == source_kind,
             orders.c.source == source,
             order_current.c.state == "approved",
-            orders.c.amount_minor > 0,  # others: `nothing_owed`
             context.scoped(orders),
         )
         .order_by(orders.c.id)

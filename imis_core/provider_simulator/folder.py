@@ -62,8 +62,11 @@ class Folder:
                 self._take(path)
                 path.replace(self._place / "done" / path.name)
             except (Malformed, FileProblem) as problem:
+                said = self._place / "refused" / f"{path.name}.txt"
+                being_written = said.with_name(f".{said.name}")
+                being_written.write_text(f"{problem}\n", "utf-8")
                 path.replace(self._place / "refused" / path.name)
-                (self._place / "refused" / f"{path.name}.txt").write_text(f"{problem}\n", "utf-8")
+                being_written.replace(said)  # whoever waits for it finds it whole
         self._seen = seen
 
     def _take(self, path: Path) -> None:

@@ -23,6 +23,7 @@ from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.payments.bank_files.credit_transfer import ACCOUNT_MAX, NAME_MAX, Debtor, Transfer, is_iban, write
 from imis_core.payments.bank_files.reports import order_reference
 from imis_core.payments.channels import BANK_FILE
+from imis_core.payments.nothing_owed import pay_nothing, settle_nothing
 from imis_core.payments.sources import batch_of
 from imis_core.payments.tables import (
     bank_files,
@@ -151,6 +152,8 @@ def _make(context: Context, item: MakeBankFiles) -> BankFilesMade | Refusal:
     if isinstance(batch, Refusal):
         return batch
     kind, source = batch
+    banks = context.execute(sa.select(payment_providers.c.id).where(payment_providers.c.channel == BANK_FILE.name))
+    settle_nothing(context, kind, pay_nothing(context, kind, source.number, list(banks.scalars())))
     for statement in _FRESH_TABLE:
         context.execute(statement)
     context.execute(_CHOOSE, {"kind": kind, "source": source.number, "channel": BANK_FILE.name, "max": item.orders_max})

@@ -39,6 +39,7 @@ FORGOTTEN: Final = "the provider does not know any more what it accepted"
 
 
 def accepted(context: Context, row: Any, batch: str | None) -> None:
+    """The provider has taken the transmission: its list is looked at after the gateway's pause."""
     settings = context.settings.payment_gateways.get(row.code)
     pause = timedelta(seconds=60 if settings is None else settings.ask_after_seconds)
     move(context, row, "accepted", due_at=context.now + pause, batch=batch)
@@ -78,6 +79,7 @@ def pages(app: Application, row: Any, one: Reached) -> Any:
 
 
 def ask(app: Application, row: Any, one: Reached) -> bool:
+    """Read the provider's list of a transmission, page by page, and take what it says; whether it is to be sent now."""
     counted, unreadable = Counter[str](), 0
     first, batch = True, None
     try:
@@ -169,6 +171,7 @@ def _first_pause(context: Context, row: Any) -> timedelta:
 
 
 def without_news(context: Context, row: Any, reason: str) -> None:
+    """Look again after a growing pause; after too many tries in vain the transmission is parked with the reason."""
     if row.tries + 1 >= TRIES_MAX:
         move(context, row, "parked", due_at=context.now, reason=reason)
     else:

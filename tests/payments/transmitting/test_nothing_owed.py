@@ -1,4 +1,4 @@
-"""Orders of 0.00, of which all was taken back before: no provider is told to pay them."""
+"""Orders of 0.00, of which all was taken back before: no service and no bank is told to pay them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_an_order_of_nothing_goes_into_no_transmission(agency: Agency) -> None:
 
 
 def test_what_became_of_it_is_kept(agency: Agency) -> None:
-    """Both moves stand in its history, with the reason; it was sent through no provider."""
+    """Both moves stand in its history, the second with the reason; it was in no transmission."""
     agency.debts.batch = 8
     agency.debts.order(nothing=("P1", "P2", "P3"))
     agency.submit()
@@ -34,23 +34,37 @@ def test_what_became_of_it_is_kept(agency: Agency) -> None:
         "WHERE o.source = 8 GROUP BY 1, 2, 3 ORDER BY 1"
     )
     assert [(row["version"], row["state"], row["reason"], row["n"]) for row in history] == [
-        (1, "approved", None, 3), (2, "submitted", "nothing_to_pay", 3), (3, "paid", "nothing_to_pay", 3),
+        (1, "approved", None, 3), (2, "submitted", None, 3), (3, "paid", "nothing_to_pay", 3),
     ]  # fmt: skip
     current = agency.app.rows(
-        'SELECT c.version, c.payment_provider FROM core.order_current c JOIN core.orders o ON o.id = c."order" '
-        "WHERE o.source = 8"
+        'SELECT c.version FROM core.order_current c JOIN core.orders o ON o.id = c."order" WHERE o.source = 8'
     )
-    assert {(row["version"], row["payment_provider"]) for row in current} == {(3, None)}
+    assert {row["version"] for row in current} == {3}
     assert agency.app.rows("SELECT 1 FROM core.transmissions") == []
 
 
-def test_a_bank_file_leaves_it_out_and_nobody_needs_an_account_for_it(app: TestApp) -> None:
-    """A bank refuses a file with an amount of 0; who is owed nothing is paid without an enrolment."""
+def test_a_bank_file_leaves_it_out(app: TestApp) -> None:
+    """A bank refuses a file with an amount of 0: the order is paid when the file is made."""
     debts = Debts(app, ("P1", "P2"))
     app.do("payments.register_provider", {"code": "BANK", "name": "Bank", "channel": "bank_file"})
-    app.do("payments.enrol_recipient", {"number": "P1", "provider": "BANK", "account": "001"})
+    app.do_all("payments.enrol_recipient", [{"number": n, "provider": "BANK", "account": n} for n in ("P1", "P2")])
     app.do("payments.set_bank", {"provider": "BANK", "debtor": "Agency", "account": "DE89370400440532013000"})
     debts.order(nothing=("P2",))
     assert app.do("payments.submit", {"payroll": "B7"}) == {"submitted": 2, "failed": 0}
+    assert [order["status"] for order in debts.orders()] == ["submitted", "submitted"]
     made: Any = app.do("payments.bank_files", {"payroll": "B7"})["files"]
     assert [(file["orders"], file["amount"]) for file in made] == [(1, "1200.00")]
+    assert [order["status"] for order in debts.orders()] == ["submitted", "paid"]
+
+
+def test_who_is_told_by_hand_reports_it_like_any_other(app: TestApp) -> None:
+    """A cash list names it, and the report of it is matched."""
+    debts = Debts(app, ("P1",))
+    app.do("payments.register_provider", {"code": "POST", "name": "Post", "channel": "cash_list"})
+    app.do("payments.enrol_recipient", {"number": "P1", "provider": "POST"})
+    debts.order(nothing=("P1",))
+    app.do("payments.submit", {"payroll": "B7"})
+    (order,) = debts.orders()
+    assert (order["status"], order["amount"]) == ("submitted", "0.00")
+    rows = [{"order": order["id"], "status": "paid", "amount": "0"}]
+    assert app.do("payments.reconcile", {"provider": "POST", "rows": rows})["matched"] == 1
