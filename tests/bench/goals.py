@@ -63,16 +63,16 @@ def goals() -> list[str]:
         checks = _eligibility(url, token, 300)
         median = f"{statistics.median(checks) * 1000:.1f} ms"
         rows.append(("eligibility.check over REST, p50, one client", median, "5 ms"))
-        started = time.perf_counter()
-        with ProcessPoolExecutor(CLIENTS) as pool:
-            asked = list(pool.map(_eligibility, *zip(*[(url, token, 150) for _ in range(CLIENTS)], strict=True)))
-        rate = sum(len(times) for times in asked) / (time.perf_counter() - started)
-        rows.append((f"eligibility.check over REST from {CLIENTS} clients", f"{rate:,.0f}/s", "400/s"))
-        started = time.perf_counter()
         each = 150
         with ProcessPoolExecutor(CLIENTS) as pool:
+            list(pool.map(time.sleep, [1.0] * CLIENTS))  # all clients are there before the clock runs
+            started = time.perf_counter()
+            asked = list(pool.map(_eligibility, *zip(*[(url, token, each) for _ in range(CLIENTS)], strict=True)))
+            rate = sum(len(times) for times in asked) / (time.perf_counter() - started)
+            rows.append((f"eligibility.check over REST from {CLIENTS} clients", f"{rate:,.0f}/s", "400/s"))
+            started = time.perf_counter()
             done = list(pool.map(_registrations, *zip(*[(url, token, n, each) for n in range(CLIENTS)], strict=True)))
-        rate = sum(len(d) for d in done) / (time.perf_counter() - started)
+            rate = sum(len(d) for d in done) / (time.perf_counter() - started)
         rows.append((f"commands/s from {CLIENTS} clients (beneficiaries.register_person)", f"{rate:,.0f}/s", "300/s"))
         memory = psutil.Process(process.pid).memory_info().rss // 2**20
         rows.append(("memory of the web process after that", f"{memory} MB", "150 MB"))
@@ -178,13 +178,18 @@ def _client(url: str, token: str, prefix: str, count: int) -> list[float]:
 
 
 def _eligibility(url: str, token: str, count: int) -> list[float]:
+    """Seconds of each of `count` questions, one after the other, by the plainest client, for it shares the cores."""
     times = []
-    with _session(url, token) as client:
-        for n in itertools.islice(itertools.cycle(range(FAMILIES)), count):
-            asked = {"number": f"{n:07d}0", "provider": "HC01", "items": "I01", "on": "2021-06-01"}
-            started = time.perf_counter()
-            client.get("/api/eligibility/check", params=asked).raise_for_status()
-            times.append(time.perf_counter() - started)
+    connection = HTTPConnection(url.removeprefix("http://"), timeout=60)
+    for n in itertools.islice(itertools.cycle(range(FAMILIES)), count):
+        address = f"/api/eligibility/check?number={n:07d}0&provider=HC01&items=I01&on=2021-06-01"
+        started = time.perf_counter()
+        connection.request("GET", address, headers={"Authorization": f"Bearer {token}"})
+        answer = connection.getresponse()
+        text = answer.read()
+        assert answer.status == 200, text
+        times.append(time.perf_counter() - started)
+    connection.close()
     return times
 
 
