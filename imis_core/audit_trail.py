@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from attrs import frozen
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.tables import metadata
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.migrations.runner import tables_of
@@ -246,7 +247,7 @@ def _entries(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
         )
         .outerjoin(actor, actor.c.id == audit_entries.c.actor)
         .outerjoin(approver, approver.c.id == audit_entries.c.approver)
-        .where(audit_entries.c.id == sa.any_(sa.literal(sorted({n for n in numbers if n}), sa.ARRAY(sa.BigInteger))))
+        .where(audit_entries.c.id == any_of(n for n in numbers if n))
     )
     return {row.id: row for row in rows}
 

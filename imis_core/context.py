@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection, Result
 
+from imis_core.database.arrays import any_of
 from imis_core.database.engine import set_scope
 from imis_core.deployment import Settings
 from imis_core.ids import Ids
@@ -55,8 +55,8 @@ class Naming:
         """The rows, with the table's columns or these, `id` and the code among them."""
         return sa.select(*(columns or self._table.columns)).where(
             sa.or_(
-                self._table.c[self._by] == sa.any_(sa.literal(sorted(self.wanted), ARRAY(sa.Text))),
-                self._table.c.id == sa.any_(sa.literal(sorted(self._by_id), ARRAY(sa.BigInteger))),
+                self._table.c[self._by] == any_of(self.wanted, sa.Text),
+                self._table.c.id == any_of(self._by_id),
             ),
             self._scope,
         )

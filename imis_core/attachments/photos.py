@@ -10,7 +10,7 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY, distinct_on
+from sqlalchemy.dialects.postgresql import distinct_on
 
 from imis_core.attachments.commands import FILE_MAX
 from imis_core.attachments.store import FOLDER, NewFile, read_content, store_files
@@ -20,6 +20,7 @@ from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.queries import query
 
@@ -109,7 +110,7 @@ def photos(context: Context, asked: AskPhotos) -> list[Photo] | Refusal:
     found = {person.id: person.number for person in resolve_persons(context, asked.persons).values()}
     of_persons = (
         attachments.c.about_noun == "persons",
-        attachments.c.about == sa.any_(sa.literal(sorted(found), ARRAY(sa.BigInteger))),
+        attachments.c.about == any_of(found),
         attachments.c.name == NAME,
         seen(context),
     )

@@ -10,10 +10,10 @@ from collections.abc import Iterable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.attachments.tables import attachments
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.migrations.runner import tables_of
 
 
@@ -37,11 +37,7 @@ def visible_subjects(context: Context, wanted: Iterable[tuple[str, int]]) -> set
     found: set[tuple[str, int]] = set()
     for noun, of_noun in sorted(numbers.items()):
         about = open_nouns[noun]
-        rows = context.execute(
-            sa.select(about.c.id).where(
-                about.c.id == sa.any_(sa.literal(sorted(of_noun), ARRAY(sa.BigInteger))), context.scoped(about)
-            )
-        )
+        rows = context.execute(sa.select(about.c.id).where(about.c.id == any_of(of_noun), context.scoped(about)))
         found |= {(noun, number) for number in rows.scalars()}
     return found
 

@@ -16,10 +16,10 @@ from typing import Any, Final, Literal
 import msgspec
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import attribute_values
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.deployment import AttributeRule
 from imis_core.errors import Problem, suggestion
 from imis_core.parsing import TEXT_MAX, InvalidInput, parse
@@ -177,8 +177,8 @@ def taken_values(context: Context, of: Literal["person", "group"], wanted: Itera
     rows = context.execute(
         sa.select(table.attribute, table.value).where(
             table.of == of,
-            table.attribute == sa.any_(sa.literal(sorted({p[0] for p in pairs}), ARRAY(sa.Text))),
-            table.value == sa.any_(sa.literal(sorted({p[1] for p in pairs}), ARRAY(sa.Text))),
+            table.attribute == any_of({p[0] for p in pairs}, sa.Text),
+            table.value == any_of({p[1] for p in pairs}, sa.Text),
         )
     )
     return {(row.attribute, row.value) for row in rows} & pairs

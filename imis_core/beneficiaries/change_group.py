@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from attrs import define, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.attributes import EMPTY, AttributeRules, CheckedAttributes, not_unique, taken_values
 from imis_core.beneficiaries.lookup import resolve_groups
@@ -19,6 +18,7 @@ from imis_core.beneficiaries.persons import Places, write_unique
 from imis_core.beneficiaries.tables import attribute_values, groups
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import array_literal
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.naming import problems_of_texts
@@ -102,7 +102,7 @@ def _locked(context: Context, ids: set[int]) -> dict[int, _Group]:
     g = groups.c
     rows = context.execute(
         sa.select(g.id, g.code, g.place, g.poverty, g.confirmation_number, g.attributes)
-        .where(g.id == sa.any_(sa.literal(sorted(ids), ARRAY(sa.BigInteger))), context.scoped(groups))
+        .where(g.id == any_of(ids), context.scoped(groups))
         .order_by(g.id)
         .with_for_update()
     )

@@ -8,7 +8,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.attributes import CheckedAttributes, Unique, not_unique
 from imis_core.beneficiaries.changing import (
@@ -25,6 +24,7 @@ from imis_core.beneficiaries.tables import attribute_values, identifiers
 from imis_core.beneficiaries.waves import in_waves
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem, Refusal, invalid, not_found
 
@@ -143,7 +143,7 @@ def _write_identifiers(context: Context, wanted: Sequence[tuple[int, tuple[Ident
         (row.person, row.system, row.value): row.id
         for row in context.execute(
             sa.select(i.id, i.person, i.system, i.value).where(
-                i.person == sa.any_(sa.literal([person for person, _ in wanted], ARRAY(sa.BigInteger))),
+                i.person == any_of([person for person, _ in wanted]),
                 context.scoped(identifiers),
             )
         )
@@ -151,7 +151,7 @@ def _write_identifiers(context: Context, wanted: Sequence[tuple[int, tuple[Ident
     kept = set(rows)
     gone = [key for row, key in stored.items() if row not in kept]
     if gone:
-        context.execute(sa.delete(identifiers).where(i.id == sa.any_(sa.literal(gone, ARRAY(sa.BigInteger)))))
+        context.execute(sa.delete(identifiers).where(i.id == any_of(gone)))
     new = [row for row in rows if row not in stored]
     if new:
         insert_rows(

@@ -13,7 +13,6 @@ from typing import Any, Protocol
 import sqlalchemy as sa
 from attrs import evolve, frozen
 from psycopg import errors as pg
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.attributes import CheckedAttributes, Unique, taken_values
 from imis_core.beneficiaries.persons import (
@@ -24,6 +23,7 @@ from imis_core.beneficiaries.persons import (
 )
 from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import array_literal
 from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal, invalid
@@ -166,7 +166,7 @@ def locked_persons(context: Context, ids: Iterable[int]) -> dict[int, FullPerson
             p.id, p.number, p.given_name, p.family_name, p.sex, p.birth_date, p.death_date, p.status, p.place,
             p.attributes, p.merged_into,
         )
-        .where(p.id == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))), context.scoped(persons))
+        .where(p.id == any_of(wanted), context.scoped(persons))
         .order_by(p.id)
         .with_for_update()
     ).mappings()  # fmt: skip

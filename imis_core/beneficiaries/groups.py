@@ -10,12 +10,12 @@ from datetime import date
 
 import sqlalchemy as sa
 from attrs import define, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.households import Household, Member
 from imis_core.beneficiaries.lookup import GroupRow, PersonRow, group_members, resolve_groups, resolve_persons
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal
@@ -272,7 +272,7 @@ def _lock(context: Context, table: sa.Table, ids: Sequence[int]) -> None:
     if ids:
         context.execute(
             sa.select(table.c.id)
-            .where(table.c.id == sa.any_(sa.literal(list(ids), ARRAY(sa.BigInteger))), context.scoped(table))
+            .where(table.c.id == any_of(ids), context.scoped(table))
             .order_by(table.c.id)
             .with_for_update()
         )
@@ -286,7 +286,7 @@ def _memberships_of(context: Context, people: Sequence[int]) -> list[tuple[int, 
     rows = context.execute(
         sa.select(m.person, m.kind, m.group)
         .where(
-            m.person == sa.any_(sa.literal(list(people), ARRAY(sa.BigInteger))),
+            m.person == any_of(people),
             m.left_on.is_(None),
             context.scoped(memberships),
         )
@@ -308,7 +308,7 @@ def _last_ordinals(context: Context, ids: Sequence[int]) -> dict[int, int]:
     m = memberships.c
     rows = context.execute(
         sa.select(m.group, sa.func.max(m.ordinal).label("last"))
-        .where(m.group == sa.any_(sa.literal(list(ids), ARRAY(sa.BigInteger))), context.scoped(memberships))
+        .where(m.group == any_of(ids), context.scoped(memberships))
         .group_by(m.group)
     )
     return {row.group: row.last for row in rows}

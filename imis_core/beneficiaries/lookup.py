@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import ImisError, refused
 from imis_core.security.tables import lookups
@@ -102,7 +102,7 @@ def _persons(context: Context, wanted: Iterable[str]) -> dict[str, PersonRow]:
     if merged:
         kept = context.execute(
             sa.select(*columns).where(
-                table.id == sa.any_(sa.literal(sorted(set(merged.values())), ARRAY(sa.BigInteger))),
+                table.id == any_of(merged.values()),
                 context.scoped(persons),
             )
         )
@@ -209,7 +209,7 @@ def group_members(context: Context, group_ids: Iterable[int]) -> dict[int, tuple
         )
         .join(persons, p.id == m.person)
         .where(
-            m.group == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))),
+            m.group == any_of(wanted),
             m.left_on.is_(None),
             context.scoped(memberships),
             context.scoped(persons),

@@ -8,7 +8,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.groups import GroupShown, MemberShown
 from imis_core.beneficiaries.lookup import MemberRow, group_members, resolve_groups, resolve_persons
@@ -16,6 +15,7 @@ from imis_core.beneficiaries.masks import MASK, masked_attributes, masked_system
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.beneficiaries.tables import groups, identifiers, memberships, persons
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Refusal, not_found
 from imis_core.places.lookup import location_codes, places_below, resolve_locations
 from imis_core.queries import Listing, query
@@ -153,7 +153,7 @@ def list_persons(context: Context, wanted: ListPersons) -> Listing | Refusal:
         if place is None:
             return not_found("location", "location", wanted.location)
         below = list(places_below(context.connection, [place.id]))
-        statement = statement.where(persons.c.place == sa.any_(sa.literal(below, ARRAY(sa.BigInteger))))
+        statement = statement.where(persons.c.place == any_of(below))
     statement = statement.where(*_named_so(wanted), *_of_whom(context, wanted))
 
     def build(rows: Sequence[sa.Row[Any]]) -> list[PersonShown]:
@@ -244,9 +244,7 @@ def _identifiers(context: Context, ids: Sequence[int]) -> dict[int, list[Identif
     """The identifiers of persons in order of entry; one statement."""
     rows = context.execute(
         sa.select(identifiers.c.person, identifiers.c.system, identifiers.c.value)
-        .where(
-            identifiers.c.person == sa.any_(sa.literal(list(ids), ARRAY(sa.BigInteger))), context.scoped(identifiers)
-        )
+        .where(identifiers.c.person == any_of(ids), context.scoped(identifiers))
         .order_by(identifiers.c.id)
     )
     found: dict[int, list[IdentifierShown]] = {}
@@ -297,7 +295,7 @@ def list_groups(context: Context, wanted: ListGroups) -> Listing | Refusal:
         if place is None:
             return not_found("location", "location", wanted.location)
         below = list(places_below(context.connection, [place.id]))
-        statement = statement.where(g.place == sa.any_(sa.literal(below, ARRAY(sa.BigInteger))))
+        statement = statement.where(g.place == any_of(below))
     if wanted.person is not None:
         person = resolve_persons(context, [wanted.person]).get(wanted.person)
         if person is None:

@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 from attrs import evolve, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.attributes import CheckedAttributes
 from imis_core.beneficiaries.changing import ChangedPerson, Changes, FullPerson, locked_persons, write_changes
@@ -20,6 +19,7 @@ from imis_core.beneficiaries.groups import Workshop, hidden_members
 from imis_core.beneficiaries.merging import MERGE_STATES
 from imis_core.beneficiaries.tables import attribute_values, memberships, merges
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import array_literal
 from imis_core.errors import Refusal
 from imis_core.parsing import plain
@@ -49,7 +49,7 @@ def locked_merges(context: Context, ids: Iterable[int]) -> dict[int, MergeRow]:
     m = merges.c
     rows = context.execute(
         sa.select(m.id, m.kept, m.dropped, m.state, m.undo)
-        .where(m.id == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))), context.scoped(merges))
+        .where(m.id == any_of(wanted), context.scoped(merges))
         .order_by(m.id)
         .with_for_update()
     )
@@ -78,11 +78,7 @@ def _groups_of(context: Context, members: Sequence[int]) -> dict[int, int]:
     if not members:
         return {}
     m = memberships.c
-    rows = context.execute(
-        sa.select(m.id, m.group).where(
-            m.id == sa.any_(sa.literal(list(members), ARRAY(sa.BigInteger))), context.scoped(memberships)
-        )
-    )
+    rows = context.execute(sa.select(m.id, m.group).where(m.id == any_of(members), context.scoped(memberships)))
     return {row.id: row.group for row in rows}
 
 
@@ -218,8 +214,4 @@ def _end(context: Context, fine: Sequence[MergeRow]) -> None:
         ),
         {"ids": [row.dropped for row in fine], "statuses": [row.undo["status"] for row in fine]},
     )
-    context.execute(
-        sa.update(merges)
-        .where(merges.c.id == sa.any_(sa.literal([row.id for row in fine], ARRAY(sa.BigInteger))))
-        .values(state="undone")
-    )
+    context.execute(sa.update(merges).where(merges.c.id == any_of([row.id for row in fine])).values(state="undone"))

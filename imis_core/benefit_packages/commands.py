@@ -18,6 +18,7 @@ from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.catalogue.lookup import resolve_items
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.database.tables import CORE
 from imis_core.errors import Problem, Refusal, invalid, not_found
@@ -228,8 +229,8 @@ def _lock_packages(context: Context, judged: Sequence[_Judged]) -> dict[tuple[st
     rows = context.execute(
         sa.select(packages.c.id, packages.c.scheme, packages.c.code)
         .where(
-            packages.c.scheme == sa.any_(sa.literal(schemes, ARRAY(sa.Text))),
-            packages.c.code == sa.any_(sa.literal(codes, ARRAY(sa.Text))),
+            packages.c.scheme == any_of(schemes, sa.Text),
+            packages.c.code == any_of(codes, sa.Text),
         )
         .order_by(packages.c.id)
         .with_for_update()
@@ -244,7 +245,7 @@ def _load_versions(context: Context, package_ids: Iterable[int]) -> dict[int, li
         v = package_versions.c
         rows = context.execute(
             sa.select(v.id, v.number, v.valid_from, v.digest, v.package)
-            .where(v.package == sa.any_(sa.literal(list(found), ARRAY(sa.BigInteger))))
+            .where(v.package == any_of(found))
             .order_by(v.id)
             .with_for_update()
         )
@@ -289,11 +290,7 @@ def _in_use(context: Context, clashes: Sequence[tuple[int, _Judged, _Version]]) 
         return []
     v = package_versions.c
     ids = [version.id for _, _, version in clashes]
-    rows = context.execute(
-        sa.select(v.id, v.name, v.valid_to, v.location, v.terms).where(
-            v.id == sa.any_(sa.literal(ids, ARRAY(sa.BigInteger)))
-        )
-    )
+    rows = context.execute(sa.select(v.id, v.name, v.valid_to, v.location, v.terms).where(v.id == any_of(ids)))
     stored = {row.id: row for row in rows}
     refusals = []
     for position, judged, version in clashes:

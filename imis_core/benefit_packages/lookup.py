@@ -11,11 +11,11 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.benefit_packages.schemes import SchemeType
 from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, suggestion
 from imis_core.parsing import parse
 
@@ -78,8 +78,8 @@ def versions_on(
     statement = (
         _versions()
         .where(
-            packages.c.scheme == _any({scheme for scheme, _, _ in asked}, sa.Text),
-            sa.or_(packages.c.code == _any(names, sa.Text), packages.c.id == _any(by_id.values(), sa.BigInteger)),
+            packages.c.scheme == any_of({scheme for scheme, _, _ in asked}, sa.Text),
+            sa.or_(packages.c.code == any_of(names, sa.Text), packages.c.id == any_of(by_id.values(), sa.BigInteger)),
         )
         .order_by(package_versions.c.id)
     )
@@ -101,7 +101,7 @@ def versions_on(
 
 def versions_of_schemes(context: Context, schemes: Iterable[str]) -> dict[str, dict[int, list[Version]]]:
     """Every version of every package of the schemes: scheme -> package -> versions. One statement."""
-    statement = _versions().where(packages.c.scheme == _any(set(schemes), sa.Text)).order_by(package_versions.c.id)
+    statement = _versions().where(packages.c.scheme == any_of(set(schemes), sa.Text)).order_by(package_versions.c.id)
     rows: Iterable[Any] = context.execute(statement)
     found: dict[str, dict[int, list[Version]]] = {}
     for row in rows:
@@ -118,7 +118,7 @@ def in_force(versions: Iterable[Version], day: date) -> Version | None:
 
 def versions_by_id(context: Context, ids: Iterable[int]) -> dict[int, Version]:
     """Versions by their primary keys. One statement."""
-    rows: Iterable[Any] = context.execute(_versions().where(package_versions.c.id == _any(ids, sa.BigInteger)))
+    rows: Iterable[Any] = context.execute(_versions().where(package_versions.c.id == any_of(ids, sa.BigInteger)))
     return {row.id: Version(*row) for row in rows}
 
 
@@ -135,14 +135,10 @@ def parsed_terms(context: Context, versions: Iterable[Version]) -> dict[int, Any
     if missing:
         rows: Sequence[Any] = context.execute(
             sa.select(package_versions.c.id, package_versions.c.terms, package_versions.c.digest).where(
-                package_versions.c.id == _any([v.id for v in missing], sa.BigInteger)
+                package_versions.c.id == any_of([v.id for v in missing], sa.BigInteger)
             )
         ).all()
         for row in rows:
             kind = context.app.type_of(wanted[row.id].scheme)
             cache[row.id, row.digest] = parse(row.terms, kind.terms)
     return {v.id: cache[v.id, v.digest] for v in wanted.values()}
-
-
-def _any(values: Iterable[Any], kind: Any) -> Any:
-    return sa.any_(sa.literal(list(values), ARRAY(kind)))

@@ -14,7 +14,6 @@ from zoneinfo import ZoneInfo
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import resolve_groups, resolve_persons
 from imis_core.beneficiaries.tables import persons
@@ -28,6 +27,7 @@ from imis_core.context import Context
 from imis_core.coverage.covered import COVERED
 from imis_core.coverage.states import ACTIVE
 from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.errors import Problem, Refusal, invalid, not_found, refused
 from imis_core.places.lookup import places_below, resolve_locations
@@ -160,7 +160,7 @@ def _asked(context: Context, item: IssueCards) -> sa.Select[Any] | Refusal:
         if place is None:
             return not_found("location", "location", item.location)
         below = places_below(context.connection, [place.id])
-        select = select.where(persons.c.place == _any(below))
+        select = select.where(persons.c.place == any_of(below))
     return select
 
 
@@ -169,7 +169,7 @@ def _good_cards(context: Context, members: Sequence[int]) -> tuple[dict[int, Any
     found = context.execute(
         sa.select(cards, card_revocations.c.card.label("revoked"))
         .outerjoin(card_revocations, card_revocations.c.card == cards.c.id)
-        .where(cards.c.member == _any(members))
+        .where(cards.c.member == any_of(members))
         .order_by(cards.c.ordinal)
     ).all()
     return {row.member: row for row in found if row.revoked is None}, {row.member: row.ordinal for row in found}
@@ -229,10 +229,6 @@ def show(context: Context, row: Any, card: Any, key: SigningKey) -> IssuedCard:
 def start_of(context: Context, day: date) -> datetime:
     """The instant at which a day of the deployment begins."""
     return datetime.combine(day, time(), ZoneInfo(context.settings.deployment.timezone))
-
-
-def _any(numbers: Any) -> Any:
-    return sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger)))
 
 
 @frozen(kw_only=True)

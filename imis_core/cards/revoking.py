@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.cards.credentials import ISSUED, ISSUER, sign_claims, verified_claims
 from imis_core.cards.keys import PublicKey, SigningKey
@@ -18,6 +17,7 @@ from imis_core.context import Context
 from imis_core.coverage.covered import COVERED
 from imis_core.coverage.states import ACTIVE
 from imis_core.coverage.tables import coverages
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.errors import Problem, Refusal, invalid, not_found, refused
 
@@ -88,8 +88,8 @@ def _named(context: Context, names: Sequence[str]) -> dict[str, Any]:
         .outerjoin(card_revocations, card_revocations.c.card == cards.c.id)
         .where(
             sa.or_(
-                cards.c.id == sa.any_(sa.literal(sorted(by_id), ARRAY(sa.BigInteger))),
-                cards.c.serial == sa.any_(sa.literal(sorted(by_serial), ARRAY(sa.LargeBinary))),
+                cards.c.id == any_of(by_id),
+                cards.c.serial == any_of(by_serial, sa.LargeBinary),
             ),
             context.scoped(cards),
         )

@@ -11,10 +11,10 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.catalogue.tables import item_bundle_parts
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem
 from imis_core.values import NotExact, Quantity, to_thousandths
@@ -67,9 +67,7 @@ def parts_of(context: Context, item_ids: Iterable[int]) -> dict[int, Parts]:
     t = item_bundle_parts.c
     found: dict[int, Parts] = {}
     rows = context.execute(
-        sa.select(t.item, t.part, t.quantity_thousandths)
-        .where(t.item == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))))
-        .order_by(t.item, t.part)
+        sa.select(t.item, t.part, t.quantity_thousandths).where(t.item == any_of(wanted)).order_by(t.item, t.part)
     )
     for row in rows:
         found.setdefault(row.item, {})[row.part] = row.quantity_thousandths
@@ -95,9 +93,7 @@ def write_parts(context: Context, changed: Mapping[int, Parts]) -> None:
     if not changed:
         return
     t = item_bundle_parts.c
-    context.execute(
-        sa.delete(item_bundle_parts).where(t.item == sa.any_(sa.literal(sorted(changed), ARRAY(sa.BigInteger))))
-    )
+    context.execute(sa.delete(item_bundle_parts).where(t.item == any_of(changed)))
     rows = [(item, part, quantity) for item, parts in changed.items() for part, quantity in parts.items()]
     if rows:
         insert_rows(

@@ -17,6 +17,7 @@ from imis_core.catalogue.price_lists import define_price_lists, read_price
 from imis_core.catalogue.tables import diagnoses, item_prices, items
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, take_ids
 from imis_core.errors import Problem, Refusal, invalid
 from imis_core.naming import problems_of_texts
@@ -127,11 +128,7 @@ def _stored(
         )
         for row in rows
     }  # fmt: skip
-    dated = context.execute(
-        sa.select(item_prices).where(
-            item_prices.c.item == sa.any_(sa.literal(sorted(ids.values()), ARRAY(sa.BigInteger)))
-        )
-    )
+    dated = context.execute(sa.select(item_prices).where(item_prices.c.item == any_of(ids.values())))
     return ids, stored, {(row.item, row.valid_from): (row.price_minor, row.currency) for row in dated}
 
 
@@ -244,9 +241,7 @@ def add_diagnoses(context: Context, batch: tuple[AddDiagnosis, ...]) -> list[Cat
     """Add a diagnosis; the same code again changes its name."""
     context.execute(sa.text("LOCK TABLE core.diagnoses IN SHARE ROW EXCLUSIVE MODE"))
     codes = sorted({item.code for item in batch})
-    rows = context.execute(
-        sa.select(diagnoses).where(diagnoses.c.code == sa.any_(sa.literal(codes, ARRAY(sa.Text))))
-    ).all()
+    rows = context.execute(sa.select(diagnoses).where(diagnoses.c.code == any_of(codes, sa.Text))).all()
     ids = {row.code: row.id for row in rows}
     stored = {row.code: row.name for row in rows}
     names = dict(stored)

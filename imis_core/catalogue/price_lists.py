@@ -11,12 +11,12 @@ from decimal import Decimal
 
 import sqlalchemy as sa
 from attrs import define, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.catalogue.lookup import ItemRow, resolve_items
 from imis_core.catalogue.tables import price_list_prices, price_list_versions, price_lists
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, suggestion
 from imis_core.naming import problems_of_texts
@@ -178,9 +178,7 @@ def _in_use(item: DefinePriceList) -> Refusal:
 
 def _load_lists(context: Context, batch: Sequence[DefinePriceList]) -> dict[str, _List]:
     codes = sorted({item.code for item in batch})
-    rows = context.execute(
-        sa.select(price_lists).where(price_lists.c.code == sa.any_(sa.literal(codes, ARRAY(sa.Text))))
-    )
+    rows = context.execute(sa.select(price_lists).where(price_lists.c.code == any_of(codes, sa.Text)))
     return {row.code: _List(row.id, row.code, row.currency, new=False) for row in rows}
 
 
@@ -224,11 +222,7 @@ def _write(context: Context, lists: list[_List], versions: list[_Version]) -> No
     )
     replaced = [v.id for v in versions if v.stored_digest is not None]
     if replaced:
-        context.execute(
-            sa.delete(price_list_prices).where(
-                price_list_prices.c.price_list_version == sa.any_(sa.literal(replaced, ARRAY(sa.BigInteger)))
-            )
-        )
+        context.execute(sa.delete(price_list_prices).where(price_list_prices.c.price_list_version == any_of(replaced)))
     insert_returning(
         connection,
         price_list_versions,

@@ -8,7 +8,6 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.catalogue.lookup import resolve_price_lists
 from imis_core.catalogue.tables import (
@@ -20,6 +19,7 @@ from imis_core.catalogue.tables import (
     price_list_versions,
 )
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Refusal, not_found
 from imis_core.queries import Listing, query
 from imis_core.values import Money, thousandths_text
@@ -145,7 +145,7 @@ def _content(context: Context, bundles: Sequence[int]) -> dict[int, dict[str, st
     rows = context.execute(
         sa.select(t.item, items.c.code, t.quantity_thousandths)
         .join(items, items.c.id == t.part)
-        .where(t.item == sa.any_(sa.literal(list(bundles), ARRAY(sa.BigInteger))))
+        .where(t.item == any_of(bundles))
         .order_by(t.item, t.part)
     )
     found: dict[int, dict[str, str]] = {}

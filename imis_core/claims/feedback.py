@@ -13,7 +13,6 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import persons
 from imis_core.claims.moving import ClaimRow, locked_claims
@@ -23,6 +22,7 @@ from imis_core.claims.states import VOID_NUMBERS
 from imis_core.claims.tables import claim_feedback, claims
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.notifications.outbox import Message, notify
@@ -126,22 +126,18 @@ def _not_recorded(context: Context, item: RecordFeedback) -> Refusal | None:
     return None
 
 
-def _of(numbers: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger)))
-
-
 def _stored(context: Context, numbers: Iterable[int]) -> set[int]:
     wanted = set(numbers)
     if not wanted:
         return set()
-    rows = context.execute(sa.select(claim_feedback.c.claim).where(claim_feedback.c.claim == _of(wanted)))
+    rows = context.execute(sa.select(claim_feedback.c.claim).where(claim_feedback.c.claim == any_of(wanted)))
     return set(rows.scalars())
 
 
 def _providers(context: Context, numbers: set[int]) -> dict[int, int]:
     if not numbers:
         return {}
-    rows = context.execute(sa.select(claims.c.id, claims.c.provider).where(claims.c.id == _of(numbers)))
+    rows = context.execute(sa.select(claims.c.id, claims.c.provider).where(claims.c.id == any_of(numbers)))
     return {row.id: row.provider for row in rows}
 
 
@@ -152,7 +148,7 @@ def _ask(context: Context, numbers: Sequence[int]) -> None:
     rows = context.execute(
         sa.select(claims.c.id, claims.c.person, claims.c.target_date, providers.c.name)
         .join(providers, providers.c.id == claims.c.provider)
-        .where(claims.c.id == _of(numbers))
+        .where(claims.c.id == any_of(numbers))
         .order_by(claims.c.id)
     ).all()
     insert_rows(

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import persons
 from imis_core.catalogue.tables import diagnoses
@@ -18,6 +17,7 @@ from imis_core.claims.states import NAMES, NUMBERS, VOID_NUMBERS
 from imis_core.claims.tables import claim_current, claim_feedback, claim_reviews, claim_states, claim_valuations, claims
 from imis_core.claims.verdicts import LINES_IN_FORCE, QUANTITY, REJECTION
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.eligibility.rejections import Rejection
 from imis_core.eligibility.valuation import MILLI
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
@@ -105,7 +105,7 @@ def shown_claims(context: Context, numbers: Iterable[int]) -> dict[int, ShownCla
     wanted = sorted(numbers)
     if not wanted:
         return {}
-    of_claims = sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger)))
+    of_claims = any_of(wanted)
     rows = context.execute(_HEAD.where(claims.c.id == of_claims, context.scoped(claims))).all()
     return {row.id: claim for row, claim in zip(rows, _shown(context, rows), strict=True)}
 

@@ -8,13 +8,13 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import persons
 from imis_core.catalogue.tables import diagnoses
 from imis_core.claims.states import NAMES
 from imis_core.claims.tables import claim_current, claim_reviews, claim_selections, claims
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.places.tables import providers
 from imis_core.queries import Listing, query
 from imis_core.users.lookup import user_names
@@ -85,9 +85,7 @@ def list_reviews(context: Context, asked: ListReviews) -> Listing:
 def _built(context: Context, rows: Sequence[Any]) -> list[ListedReview]:
     numbers = [row.id for row in rows]
     chosen: dict[int, list[Any]] = {}
-    selections = sa.select(claim_selections).where(
-        claim_selections.c.claim == sa.any_(sa.literal(numbers, ARRAY(sa.BigInteger)))
-    )
+    selections = sa.select(claim_selections).where(claim_selections.c.claim == any_of(numbers))
     for selection in context.execute(selections.order_by(claim_selections.c.id)):
         chosen.setdefault(selection.claim, []).append(selection)
     reviewers = user_names(context, [row.reviewer for row in rows if row.reviewer is not None])

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core import hookspecs
 from imis_core.claims.moving import locked_claims
@@ -22,6 +21,7 @@ from imis_core.claims.states import CHECKED, VOID_NUMBERS
 from imis_core.claims.tables import claim_averages, claim_selections, claims
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.database.engine import set_scope
 from imis_core.deployment import ReviewTable
@@ -62,7 +62,7 @@ def select_claims(context: Context, scheme: str, numbers: Sequence[int]) -> None
     rules = _rules(context, scheme, batch, numbers)
     if not rules:
         return
-    chosen = sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger)))
+    chosen = any_of(numbers)
     selects = [
         sa.select(batch.c.id, sa.literal(rule.reason, sa.Text), sa.literal(context.audit, sa.BigInteger)).where(
             batch.c.id == chosen, rule.condition
@@ -102,7 +102,7 @@ def _own_rules(
         rules.append(SampleRule(VALUE, batch.c.claimed_minor > to_minor(table.above, currency)))
     if table.share is not None:
         by_chance = drawn(context, "claims.review", numbers, table.share)
-        rules.append(SampleRule(RANDOM, batch.c.id == sa.any_(sa.literal(by_chance, ARRAY(sa.BigInteger)))))
+        rules.append(SampleRule(RANDOM, batch.c.id == any_of(by_chance)))
     if table.deviation is not None:
         rules.append(SampleRule(DEVIATION, _deviates(batch, table.deviation)))
     return rules

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, evolve, field
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.benefit_packages.lookup import versions_by_id
 from imis_core.benefit_packages.schemes import PaymentTerms
@@ -19,6 +18,7 @@ from imis_core.coverage.quoting import payment_terms
 from imis_core.coverage.standing import Joining, Payment, standing_of
 from imis_core.coverage.states import COVERAGES, SUSPENDED, TERMINATED
 from imis_core.coverage.tables import coverage_dues, coverage_members, coverage_suspensions
+from imis_core.database.arrays import any_of
 
 
 @define
@@ -84,7 +84,7 @@ def load_accounts(context: Context, policies: Mapping[int, Policy]) -> dict[int,
     terms = payment_terms(context, versions_by_id(context, {p.package_version for p in policies.values()}).values())
     paid = paid_for(context, policies)
     accounts = {n: Account(p, terms[p.package_version], paid.get(n, Paid())) for n, p in policies.items()}
-    wanted = _any(policies)
+    wanted = any_of(policies)
     d, m, s = coverage_dues.c, coverage_members.c, coverage_suspensions.c
     rows: Iterable[Any] = context.execute(
         sa.select(d.coverage, d.member, d.due_on, d.due_minor, m.effective_from)
@@ -126,7 +126,3 @@ def write_accounts(context: Context, accounts: Iterable[Account]) -> None:
     members = [(member, a.covered[member]) for a in kept for member in sorted(a.changed_members)]
     if members:
         context.execute(_MEMBERS, {"id": [row[0] for row in members], "effective_from": [row[1] for row in members]})
-
-
-def _any(ids: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))

@@ -17,6 +17,7 @@ from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.benefit_packages.schemes import Condition
 from imis_core.context import Context
 from imis_core.criteria.compiling import HOUSEHOLD_KIND, Criteria
+from imis_core.database.arrays import any_of
 
 NONE: frozenset[str] = frozenset()
 
@@ -87,7 +88,7 @@ def _households(context: Context, people: Iterable[int]) -> dict[int, int]:
     m = memberships.c
     rows = context.execute(
         sa.select(m.person, m.group).where(
-            m.person == _any(wanted), m.kind == HOUSEHOLD_KIND, m.left_on.is_(None), context.scoped(memberships)
+            m.person == any_of(wanted), m.kind == HOUSEHOLD_KIND, m.left_on.is_(None), context.scoped(memberships)
         )
     )
     return {row.person: row.group for row in rows}
@@ -107,11 +108,7 @@ def _ask(
     rows = context.execute(
         sa.select(table.c.id, *columns)
         .select_from(criteria.from_clause())
-        .where(table.c.id == _any(sorted(keys)), context.scoped(table))
+        .where(table.c.id == any_of(sorted(keys)), context.scoped(table))
     )
     names = [c.name for c in wanted]
     return {row[0]: frozenset(name for name, met in zip(names, tuple(row)[1:], strict=True) if met) for row in rows}
-
-
-def _any(ids: Sequence[int]) -> Any:
-    return sa.any_(sa.literal(list(ids), ARRAY(sa.BigInteger)))

@@ -13,7 +13,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import persons
 from imis_core.commands import command
@@ -34,6 +33,7 @@ from imis_core.coverage.receipts import (
 from imis_core.coverage.standing import Payment
 from imis_core.coverage.states import ACTIVE, COVERAGES, EXPIRED, IDLE, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.ledger.book import CASH, RECEIVABLE, post
 from imis_core.security.caller import denied
@@ -141,7 +141,7 @@ def _late_members(
         members = context.execute(
             sa.select(m.id, m.coverage, m.person, number, m.joined_on)
             .join_from(coverage_members, persons, persons.c.id == m.person)
-            .where(m.coverage == sa.any_(sa.literal(sorted(wanted), ARRAY(sa.BigInteger))))
+            .where(m.coverage == any_of(wanted))
             .order_by(persons.c.id)
             .with_for_update(key_share=True, of=persons)
         ).all()

@@ -11,10 +11,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
 from imis_core.coverage.tables import coverage_subsidies
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.ledger.book import INCOME, RECEIVABLE, SUBSIDIES, post
 
@@ -93,7 +93,7 @@ def subsidies_of(context: Context, ids: Iterable[int]) -> dict[int, dict[str, in
     s = coverage_subsidies.c
     rows: Iterable[Any] = context.execute(
         sa.select(s.coverage, s.category, sa.cast(sa.func.sum(s.amount_minor), sa.BigInteger))
-        .where(s.coverage == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))))
+        .where(s.coverage == any_of(wanted))
         .group_by(s.coverage, s.category)
         .order_by(s.coverage, s.category)
     )

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import date, timedelta
-from typing import Any, Final
+from typing import Final
 
 import sqlalchemy as sa
 from attrs import define, field
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import memberships, persons
 from imis_core.context import Context
 from imis_core.coverage.lookup import load_policies
 from imis_core.coverage.states import IDLE, TERMINATED
 from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.database.arrays import any_of
 
 EMPTY: Final = "empty"
 
@@ -81,7 +81,7 @@ class Holds:
                 sa.func.least(_LEFT, _DIED).label("gone"),
             )
             .join_from(coverage_members, coverages, coverages.c.id == m.coverage)
-            .where(m.package == _any(package_ids), m.person == _any(person_ids), sa.not_(sa.func.isempty(m.held)))
+            .where(m.package == any_of(package_ids), m.person == any_of(person_ids), sa.not_(sa.func.isempty(m.held)))
             .order_by(m.id)
         ).all()
         policies = load_policies(context, {row.coverage for row in rows}, lock=True)
@@ -147,7 +147,3 @@ _LEFT: Final = (
     .scalar_subquery()
 )
 _DIED: Final = sa.select(persons.c.death_date).where(persons.c.id == coverage_members.c.person).scalar_subquery()
-
-
-def _any(ids: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))

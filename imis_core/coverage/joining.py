@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, evolve, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.joining import Joined, MemberEffect
 from imis_core.beneficiaries.tables import groups
@@ -28,6 +27,7 @@ from imis_core.coverage.quoting import Candidate, QuoteCase, quotes_of
 from imis_core.coverage.standing import Joining
 from imis_core.coverage.states import IDLE, TERMINATED
 from imis_core.coverage.tables import coverage_dues, coverage_members, coverages
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows, take_ids
 from imis_core.database.engine import set_scope
 from imis_core.errors import ImisError, Refusal
@@ -91,7 +91,7 @@ def _policies(context: Context, joins: Sequence[Joined]) -> dict[int, Policy]:
     rows = context.execute(
         sa.select(*COLUMNS)
         .where(
-            coverages.c.group == _any(j.group for j in joins),
+            coverages.c.group == any_of(j.group for j in joins),
             coverages.c.state != TERMINATED,
             coverages.c.ends >= min(j.on for j in joins),
             context.scoped(coverages),
@@ -135,12 +135,12 @@ def _load(context: Context, policies: Mapping[int, Policy], joins: Sequence[Join
     renewed = sorted({p.renews for p in policies.values() if p.renews is not None})
     ends = {
         row.id: row.ends
-        for row in context.execute(sa.select(coverages.c.id, coverages.c.ends).where(coverages.c.id == _any(renewed)))
+        for row in context.execute(sa.select(coverages.c.id, coverages.c.ends).where(coverages.c.id == any_of(renewed)))
     }
     attributes = {
         row.id: row.attributes
         for row in context.execute(
-            sa.select(groups.c.id, groups.c.attributes).where(groups.c.id == _any(j.group for j in joins))
+            sa.select(groups.c.id, groups.c.attributes).where(groups.c.id == any_of(j.group for j in joins))
         )
     }
     set_scope(context.connection, context.caller)
@@ -262,10 +262,6 @@ def _write(context: Context, work: _Work) -> None:
     )
     write_accounts(context, work.accounts.values())
     book_dues(context, [r.due for r in rows], "coverage.join")
-
-
-def _any(ids: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))
 
 
 EFFECT: Final = MemberEffect("coverage", joined)

@@ -8,7 +8,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import persons
 from imis_core.benefit_packages.tables import packages
@@ -16,6 +15,7 @@ from imis_core.context import Context
 from imis_core.coverage.paid import Paid, paid_for
 from imis_core.coverage.states import TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.database.arrays import any_of
 from imis_core.values import Money
 
 NOUN: Final = "coverages"
@@ -94,7 +94,7 @@ def load_policies(context: Context, ids: Iterable[int], *, lock: bool = False) -
     if not wanted:
         return {}
     statement = (
-        sa.select(*COLUMNS).where(coverages.c.id == _any(wanted), context.scoped(coverages)).order_by(coverages.c.id)
+        sa.select(*COLUMNS).where(coverages.c.id == any_of(wanted), context.scoped(coverages)).order_by(coverages.c.id)
     )
     if lock:
         statement = statement.with_for_update(key_share=True)
@@ -150,7 +150,7 @@ def _members(context: Context, effective: Mapping[int, date | None]) -> dict[int
     rows = context.execute(
         sa.select(m.coverage, persons.c.id, persons.c.number, m.late, m.effective_from)
         .join_from(coverage_members, persons, persons.c.id == m.person)
-        .where(m.coverage == _any(ids), context.scoped(persons))
+        .where(m.coverage == any_of(ids), context.scoped(persons))
         .order_by(m.coverage, m.ordinal)
     ).all()
     found: dict[int, list[Member]] = {}
@@ -162,9 +162,5 @@ def _members(context: Context, effective: Mapping[int, date | None]) -> dict[int
 
 def package_codes(context: Context, ids: Iterable[int]) -> dict[int, str]:
     """Codes of packages by primary key."""
-    rows = context.execute(sa.select(packages.c.id, packages.c.code).where(packages.c.id == _any(list(ids))))
+    rows = context.execute(sa.select(packages.c.id, packages.c.code).where(packages.c.id == any_of(list(ids))))
     return {row.id: row.code for row in rows}
-
-
-def _any(ids: Sequence[int]) -> Any:
-    return sa.any_(sa.literal(list(ids), ARRAY(sa.BigInteger)))

@@ -11,7 +11,6 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import evolve, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.commands import command
 from imis_core.context import Context
@@ -21,6 +20,7 @@ from imis_core.coverage.lookup import NOUN, Policy, PolicyShown, load_policies, 
 from imis_core.coverage.paid import Paid, paid_for
 from imis_core.coverage.states import ACTIVE, COVERAGES, SUSPENDED, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverage_suspensions
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem, Refusal, invalid, not_found
 
@@ -138,7 +138,7 @@ def _open_suspensions(context: Context, policies: dict[int, Policy]) -> dict[int
     """The first day of the suspension that each policy is in, by policy."""
     s = coverage_suspensions.c
     rows = context.execute(
-        sa.select(s.coverage, s.suspended_on).where(s.coverage == _any(policies), s.resumed_on.is_(None))
+        sa.select(s.coverage, s.suspended_on).where(s.coverage == any_of(policies), s.resumed_on.is_(None))
     )
     return {row.coverage: row.suspended_on for row in rows}
 
@@ -157,7 +157,7 @@ def _terminate(context: Context, moved: Sequence[_Moved], pauses: dict[int, date
     ids = [m.policy.id for m in moved]
     context.execute(
         sa.update(coverage_members)
-        .where(coverage_members.c.coverage == _any(ids), sa.not_(sa.func.isempty(coverage_members.c.held)))
+        .where(coverage_members.c.coverage == any_of(ids), sa.not_(sa.func.isempty(coverage_members.c.held)))
         .values(held=sa.text("'empty'"))
     )
     paid, subsidies = paid_for(context, ids), subsidies_of(context, ids)
@@ -169,7 +169,3 @@ def _terminate(context: Context, moved: Sequence[_Moved], pauses: dict[int, date
         change = {category: -minor for category, minor in back.items()}
         dues.append(Due(one.id, one.scheme, -rest + sum(change.values()), change))
     book_dues(context, dues, "coverage.terminate")
-
-
-def _any(ids: Any) -> Any:
-    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))

@@ -12,13 +12,13 @@ from typing import Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.benefit_packages.lookup import Version, parsed_terms
 from imis_core.benefit_packages.schemes import Enrollee, EnrolmentCase, PaymentTerms, Quote
 from imis_core.context import Context
 from imis_core.coverage.conditions import Asked, conditions_met
+from imis_core.database.arrays import any_of
 from imis_core.errors import Refusal
 
 
@@ -109,7 +109,7 @@ def lock_groups(context: Context, ids: Iterable[int]) -> dict[int, Mapping[str, 
         return {}
     rows = context.execute(
         sa.select(groups.c.id, groups.c.attributes)
-        .where(groups.c.id == _any(wanted), context.scoped(groups))
+        .where(groups.c.id == any_of(wanted), context.scoped(groups))
         .order_by(groups.c.id)
         .with_for_update(key_share=True)
     )
@@ -135,7 +135,7 @@ def _memberships_of(context: Context, group_ids: Iterable[int]) -> dict[int, lis
     m = memberships.c
     rows = context.execute(
         sa.select(m.group, m.person, m.relationship, m.joined_on, m.left_on)
-        .where(m.group == _any(group_ids))
+        .where(m.group == any_of(group_ids))
         .order_by(m.group, m.ordinal, m.id)
     )
     found: dict[int, list[Any]] = defaultdict(list)
@@ -148,15 +148,11 @@ def _lock_persons(context: Context, ids: Iterable[int], seen: sa.ColumnElement[b
     p = persons.c
     rows: Iterable[Any] = context.execute(
         sa.select(p.id, p.number, p.birth_date, p.death_date, p.attributes, seen.label("seen"))
-        .where(p.id == _any(ids))
+        .where(p.id == any_of(ids))
         .order_by(p.id)
         .with_for_update(key_share=True)
     )
     return {r[0]: Candidate(r[0], r[1], r[2], r[3], r[4], seen=r[5]) for r in rows}
-
-
-def _any(ids: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger)))
 
 
 def payment_terms(context: Context, versions: Iterable[Version]) -> dict[int, PaymentTerms]:

@@ -9,11 +9,11 @@ from typing import Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
 from imis_core.coverage.enrolment import future
 from imis_core.coverage.tables import contributions
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal
@@ -64,8 +64,8 @@ def used_receipts(context: Context, asked: Iterable[tuple[str, str]]) -> set[tup
     """Which (scheme, receipt) are recorded already. One statement."""
     pairs = sorted(set(asked))
     c = contributions.c
-    receipts = sa.any_(sa.literal([receipt for _, receipt in pairs], ARRAY(sa.Text)))
-    schemes = sa.any_(sa.literal(sorted({scheme for scheme, _ in pairs}), ARRAY(sa.Text)))
+    receipts = any_of([receipt for _, receipt in pairs], sa.Text)
+    schemes = any_of({scheme for scheme, _ in pairs}, sa.Text)
     rows = context.execute(sa.select(c.scheme, c.receipt).where(c.scheme == schemes, c.receipt == receipts))
     return {(row.scheme, row.receipt) for row in rows}
 

@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.commands import command
 from imis_core.context import Context
@@ -25,6 +24,7 @@ from imis_core.coverage.receipts import (
     write_receipts,
 )
 from imis_core.coverage.tables import subsidy_accounts
+from imis_core.database.arrays import any_of
 from imis_core.errors import Refusal, invalid, not_found
 from imis_core.ledger.book import CASH, SUBSIDIES, post
 from imis_core.values import Amount, Money
@@ -95,7 +95,10 @@ def _owed(context: Context, items: Sequence[RecordSubsidy]) -> dict[tuple[str, s
     s = subsidy_accounts.c
     rows = context.execute(
         sa.select(s.scheme, s.category, s.owed_minor, s.settled_minor)
-        .where(s.scheme == _any({i.scheme for i in items}), s.category == _any({i.category for i in items}))
+        .where(
+            s.scheme == any_of({i.scheme for i in items}, sa.Text),
+            s.category == any_of({i.category for i in items}, sa.Text),
+        )
         .order_by(s.scheme, s.category)
         .with_for_update()
     )
@@ -151,7 +154,3 @@ SETTLE: Final = sa.text(
     WHERE a.scheme = n.scheme AND a.category = n.category
     """
 )
-
-
-def _any(words: set[str]) -> Any:
-    return sa.any_(sa.literal(sorted(words), ARRAY(sa.Text)))

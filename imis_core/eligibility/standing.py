@@ -11,7 +11,6 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import PersonRow
 from imis_core.beneficiaries.tables import persons
@@ -21,6 +20,7 @@ from imis_core.coverage.covers import own_effective_from, suspended
 from imis_core.coverage.lookup import COLUMNS, Policy, policy
 from imis_core.coverage.states import ACTIVE, EXPIRED, IDLE, SUSPENDED, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverages
+from imis_core.database.arrays import any_of
 from imis_core.places.lookup import ProviderRow
 
 NOT_YET_EFFECTIVE: Final = "not_yet_effective"
@@ -61,7 +61,7 @@ def standings_on(context: Context, person: PersonRow, schemes: Sequence[str], on
         .where(
             m.person == person.id,
             context.scoped(persons),
-            coverages.c.scheme == sa.any_(sa.literal(list(schemes), ARRAY(sa.Text))),
+            coverages.c.scheme == any_of(schemes, sa.Text),
         )
         .order_by(coverages.c.id)
     )

@@ -11,13 +11,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, evolve, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.beneficiaries.memberships import person_reference
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.employment.lookup import EmployerRow, Spell, lock_employers, resolve_employers, spells_of
 from imis_core.employment.tables import employers, employments
@@ -237,7 +237,7 @@ def end(context: Context, items: tuple[EndEmployment, ...]) -> list[EmploymentEn
     numbers = [context.ids.decode(NOUN, item.employment) for item in items]
     e = employments.c
     named = sa.and_(
-        e.id == sa.any_(sa.literal([n for n in numbers if n is not None], ARRAY(sa.BigInteger))),
+        e.id == any_of([n for n in numbers if n is not None]),
         context.scoped(employments),
     )
     # The employers first, as every command of theirs does; an employment never changes its employer.

@@ -14,6 +14,7 @@ from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.employment.tables import employers, employments
 
 
@@ -71,7 +72,7 @@ def lock_employers(context: Context, numbers: Sequence[int]) -> None:
     if numbers:
         context.execute(
             sa.select(employers.c.id)
-            .where(employers.c.id == sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger))))
+            .where(employers.c.id == any_of(numbers))
             .order_by(employers.c.id)
             .with_for_update()
         ).all()
@@ -107,7 +108,7 @@ def spells_of_employers(context: Context, numbers: Iterable[int], persons: Itera
     e = employments.c
     rows = context.execute(
         _columns()
-        .where(e.employer == _any(numbers), e.person == _any(persons), context.scoped(employments))
+        .where(e.employer == any_of(numbers), e.person == any_of(persons), context.scoped(employments))
         .order_by(e.starts, e.id)
     )
     return _spells(rows)
@@ -169,7 +170,3 @@ def _columns() -> sa.Select[Any]:
 
 def _spells(rows: Iterable[Any]) -> list[Spell]:
     return [Spell(*row) for row in rows]
-
-
-def _any(numbers: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger)))

@@ -14,13 +14,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.benefit_packages.schemes import WageContribution
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import array_literal, insert_rows, take_ids
 from imis_core.employment.lookup import EmployerRow, lock_employers, resolve_employers, spells_of_employers
 from imis_core.employment.rates import Declared, Rates, contributions_of, rates_on
@@ -266,8 +266,8 @@ def _standing(context: Context, files: Sequence[_File]) -> dict[Key, _Standing]:
             w.employer, w.month, w.person, w.scheme, w.declaration,
             (w.employee_minor + w.employer_minor + w.state_minor).label("owed"),
         ).where(
-            w.employer == sa.any_(sa.literal(sorted({f.employer.id for f in files}), ARRAY(sa.BigInteger))),
-            w.month == sa.any_(sa.literal(sorted({f.first for f in files}), ARRAY(sa.Date))),
+            w.employer == any_of({f.employer.id for f in files}),
+            w.month == any_of({f.first for f in files}, sa.Date),
             context.scoped(wages),
         )
     )  # fmt: skip

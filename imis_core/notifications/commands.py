@@ -10,6 +10,7 @@ from attrs import frozen
 from imis_core.beneficiaries.lookup import resolve_persons
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.naming import name_problem
 from imis_core.notifications.outbox import STATES, Message, deliver_later, notify
@@ -93,7 +94,7 @@ def retry(context: Context, items: tuple[RetryNotification, ...]) -> list[Notifi
     seen = set(
         context.execute(
             sa.select(notifications.c.id).where(
-                notifications.c.id == sa.any_(sa.literal(wanted, sa.ARRAY(sa.BigInteger))),
+                notifications.c.id == any_of(wanted),
                 context.scoped(notifications),
             )
         ).scalars()

@@ -8,13 +8,13 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.attachments.store import NewFile, store_files
 from imis_core.audit import write_facts
 from imis_core.beneficiaries.tables import persons
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.errors import Refusal, not_found
 from imis_core.payments.cash_list_files import (
@@ -130,7 +130,7 @@ def _listed(context: Context, kind: str, source: int, points: Sequence[int] | No
         .order_by(payment_providers.c.code, pay_points.c.code.nulls_first(), recipient, orders.c.id)
     )  # fmt: skip
     if points is not None:
-        statement = statement.where(pay_points.c.id == sa.any_(sa.literal(list(points), ARRAY(sa.BigInteger))))
+        statement = statement.where(pay_points.c.id == any_of(points))
     return context.execute(statement).all()
 
 
@@ -210,7 +210,7 @@ def _stored(context: Context, kind: str, source: int, lists: Sequence[tuple[Any,
 def _known(context: Context, digests: Sequence[str]) -> dict[str, Any]:
     rows = context.execute(
         sa.select(cash_lists.c.digest, cash_lists.c.pdf, cash_lists.c.xlsx).where(
-            cash_lists.c.digest == sa.any_(sa.literal(list(digests), ARRAY(sa.Text)))
+            cash_lists.c.digest == any_of(digests, sa.Text)
         )
     )
     return {row.digest: row for row in rows}

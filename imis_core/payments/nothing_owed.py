@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.payments.orders import ORDER_STATES
 from imis_core.payments.settling import settle
 from imis_core.payments.sources import Settled
@@ -38,7 +38,7 @@ def pay_nothing(context: Context, source_kind: str, source: int, providers: Sequ
             orders.c.source == source,
             orders.c.amount_minor == 0,
             order_current.c.state == "submitted",
-            order_current.c.payment_provider == sa.any_(sa.literal(list(providers), ARRAY(sa.BigInteger))),
+            order_current.c.payment_provider == any_of(providers),
             context.scoped(orders),
         )
         .order_by(orders.c.id)

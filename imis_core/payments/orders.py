@@ -7,9 +7,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY, REGCLASS
+from sqlalchemy.dialects.postgresql import REGCLASS
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows, take_ids
 from imis_core.payments.tables import order_current, order_states, orders
 from imis_core.states import StateTable
@@ -294,7 +295,7 @@ def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
         )
         .join(order_current, order_current.c.order == orders.c.id)
         .where(
-            orders.c.id == sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger))),
+            orders.c.id == any_of(numbers),
             context.scoped(orders),
         )
         .order_by(orders.c.id)
@@ -305,7 +306,5 @@ def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
 
 def retried(context: Context, numbers: Sequence[int]) -> set[int]:
     """Which of these orders have been tried again; the caller holds their locks."""
-    rows = context.execute(
-        sa.select(orders.c.retries).where(orders.c.retries == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger))))
-    )
+    rows = context.execute(sa.select(orders.c.retries).where(orders.c.retries == any_of(numbers)))
     return set(rows.scalars())

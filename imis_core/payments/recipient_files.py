@@ -8,11 +8,11 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.tables import groups, memberships, persons
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import ImisError, Problem, Refusal, invalid, not_found, suggestion
 from imis_core.parsing import InvalidInput, parse, plain
 from imis_core.payments.provider_tables import columns_of, opened_table, rows_of
@@ -89,7 +89,7 @@ def list_to_enrol(context: Context, asked: ListToEnrol) -> Listing | Refusal:
         if place is None:
             return not_found("location", "location", asked.location)
         below = places_below(context.connection, (place.id,))
-        select = select.where(persons.c.place == sa.any_(sa.literal(list(below), ARRAY(sa.BigInteger))))
+        select = select.where(persons.c.place == any_of(below))
     provider = str(named[0][1].code)
 
     def build(rows: Sequence[Any]) -> list[ToEnrol]:

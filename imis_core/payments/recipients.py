@@ -8,11 +8,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import PersonRow, resolve_persons
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.naming import problems_of_texts
@@ -261,9 +261,8 @@ def _known(context: Context, items: Sequence[EnrolRecipient]) -> _Known:
     numbers = sorted({row.id for row in providers.values()})
     points = context.execute(
         sa.select(pay_points.c.payment_provider, pay_points.c.code, pay_points.c.id).where(
-            pay_points.c.payment_provider == sa.any_(sa.literal(numbers, ARRAY(sa.BigInteger))),
-            pay_points.c.code
-            == sa.any_(sa.literal(sorted({i.pay_point for i in items if i.pay_point is not None}), ARRAY(sa.Text))),
+            pay_points.c.payment_provider == any_of(numbers),
+            pay_points.c.code == any_of({i.pay_point for i in items if i.pay_point is not None}, sa.Text),
         )
     )
     return _Known(

@@ -16,6 +16,7 @@ from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.beneficiaries.tables import groups, persons
 from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, suggestion
 from imis_core.payments.tables import order_current, order_states, orders, pay_points, payment_providers, recipients
 from imis_core.payroll.owing import SOURCE
@@ -115,7 +116,7 @@ def _latest(context: Context, numbers: Sequence[int]) -> sa.Subquery:
         )
         .ext(postgresql.distinct_on(orders.c.source, orders.c.entitlement))
         .join(order_current, order_current.c.order == orders.c.id)
-        .where(orders.c.source_kind == SOURCE, orders.c.source == _any(numbers), context.scoped(orders))
+        .where(orders.c.source_kind == SOURCE, orders.c.source == any_of(numbers), context.scoped(orders))
         .order_by(orders.c.source, orders.c.entitlement, orders.c.attempt.desc())
         .subquery("latest")
     )  # fmt: skip
@@ -287,7 +288,7 @@ def not_credited(context: Context, asked: AskFunds) -> Listing | Refusal:
     select = (
         sa.select(*columns, entitlements.c.id, c.amount_minor, c.state, reason.label("reason"))
         .select_from(clause)
-        .where(c.payroll == _any(numbers), c.state.in_(UNPAID), context.scoped(entitlements))
+        .where(c.payroll == any_of(numbers), c.state.in_(UNPAID), context.scoped(entitlements))
     )
 
     def build(rows: Sequence[Any]) -> list[NotCredited]:
@@ -327,10 +328,6 @@ def _told(clause: Any, latest: sa.Subquery) -> tuple[Any, list[Any], sa.ColumnEl
 def _texts(row: Any) -> dict[str, Any]:
     names = ("cycle", "package", "beneficiary", "location", "provider", "pay_point")
     return {"recipient": row.payee, **{name: getattr(row, name) for name in names}}
-
-
-def _any(numbers: Sequence[int]) -> Any:
-    return sa.any_(sa.literal(list(numbers), postgresql.ARRAY(sa.BigInteger)))
 
 
 QUERIES: Final = (funds_request, results, credited, not_credited)

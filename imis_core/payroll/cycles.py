@@ -9,12 +9,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.benefit_packages.lookup import parsed_terms, scheme_type
 from imis_core.benefit_packages.tables import packages
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows, take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.naming import code_problem
@@ -124,7 +124,7 @@ class _Calendar:
             context.execute(_LOCK, {"schemes": wanted})
             rows = context.execute(
                 sa.select(cycles.c.scheme, cycles.c.code, cycles.c.package, cycles.c.starts, cycles.c.ends)
-                .where(cycles.c.scheme == sa.any_(sa.literal(wanted, ARRAY(sa.Text))))
+                .where(cycles.c.scheme == any_of(wanted, sa.Text))
                 .order_by(cycles.c.starts, cycles.c.id)
             )
             for row in rows:

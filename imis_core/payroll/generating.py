@@ -15,6 +15,7 @@ from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.benefit_packages.lookup import Version, parsed_terms, scheme_type
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.payroll.reach import whole_payrolls
 from imis_core.payroll.recovering import deducted, lock_open, undeducted
@@ -202,7 +203,7 @@ def _reach(context: Context, location: str | None) -> _Reach | Refusal:
         return _Reach(None, None)
     roots = context.execute(
         sa.select(locations.c.id).where(
-            locations.c.id == _any(context.caller.places),
+            locations.c.id == any_of(context.caller.places),
             sa.or_(locations.c.parent.is_(None), locations.c.parent != sa.all_(_array(context.caller.places))),
         )
     ).all()
@@ -241,7 +242,7 @@ def _insertion(
     `recovered`: something of the scheme is being taken back, so each line is looked up among what is.
     """
     asked = sa.union_all(*[_columns(select, position) for position, select in enumerate(lines)]).subquery("asked")
-    within = sa.true() if reach.places is None else asked.c.place == _any(reach.places)
+    within = sa.true() if reach.places is None else asked.c.place == any_of(reach.places)
     line = _known_as(asked).where(within).subquery("line")
     existing = _existing(run)
     # A full join never walks over all entitlements once for each line, whatever the planner expects; a condition that
@@ -444,10 +445,6 @@ def _writes(context: Context, run: PayrollRun, payroll: int, fresh: sa.CTE, reco
 
 def _array(numbers: Sequence[int]) -> sa.ColumnElement[Any]:
     return sa.literal(list(numbers), ARRAY(sa.BigInteger))
-
-
-def _any(numbers: Sequence[int]) -> Any:
-    return sa.any_(_array(numbers))
 
 
 COMMANDS = (generate,)

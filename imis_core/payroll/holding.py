@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import define, field, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Refusal, not_found
 from imis_core.payments.orders import Move, move_orders
 from imis_core.payroll.approving import same_person
@@ -76,7 +76,7 @@ def _locked(context: Context, items: Sequence[Any]) -> list[_Held | Refusal]:
     seen = set(
         context.execute(
             sa.select(entitlements.c.id).where(
-                entitlements.c.id == _any(n for n in numbers if n is not None), context.scoped(entitlements)
+                entitlements.c.id == any_of(n for n in numbers if n is not None), context.scoped(entitlements)
             )
         ).scalars()
     )
@@ -93,7 +93,7 @@ def _locked(context: Context, items: Sequence[Any]) -> list[_Held | Refusal]:
 def _read(context: Context, numbers: Sequence[int]) -> dict[int, _Held]:
     context.execute(_LOCK_ORDERS, {"kind": SOURCE, "entitlements": numbers})
     of_payroll = context.execute(
-        sa.select(entitlement_current.c.payroll).where(entitlement_current.c.entitlement == _any(numbers)).distinct()
+        sa.select(entitlement_current.c.payroll).where(entitlement_current.c.entitlement == any_of(numbers)).distinct()
     ).scalars()
     payrolls = locked_payrolls(context, of_payroll)
     # Only a further statement sees what others did before these locks were free.
@@ -309,10 +309,6 @@ def _wrong_state(one: _Held, wanted: str) -> Refusal:
         "payroll.wrong_state",
         f"the entitlement is {one.state}{sent} and its payroll is {one.payroll.state}; it cannot become {wanted}",
     )
-
-
-def _any(numbers: Iterable[int]) -> Any:
-    return sa.any_(sa.literal(sorted(set(numbers)), ARRAY(sa.BigInteger)))
 
 
 COMMANDS = (approve_entitlement, hold, release, cancel)

@@ -11,6 +11,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from imis_core import hookspecs
 from imis_core.beneficiaries.tables import memberships, persons
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.ledger.book import EXPENSE, PAYABLE, RECOVERIES, post
 from imis_core.payments.orders import place_orders_from
 from imis_core.payroll.runs import HoldRule, PayrollHolds
@@ -53,9 +54,7 @@ def _recipient() -> sa.ColumnElement[Any]:
 
 def paid_to(context: Context, wanted: Sequence[int]) -> dict[int, int]:
     """Whom these entitlements are paid to as things stand; those that nobody can be paid for are left out."""
-    select = sa.select(entitlements.c.id, _recipient().label("person")).where(
-        entitlements.c.id == sa.any_(_array(wanted))
-    )
+    select = sa.select(entitlements.c.id, _recipient().label("person")).where(entitlements.c.id == any_of(wanted))
     return {row.id: row.person for row in context.execute(select) if row.person is not None}
 
 
@@ -97,7 +96,7 @@ def _owed(
             entitlement_current.c.state.in_([sa.literal_column(f"'{state}'") for state in states]),
         )
     )
-    return select if chosen is None else select.where(entitlements.c.id == sa.any_(_array(chosen)))
+    return select if chosen is None else select.where(entitlements.c.id == any_of(chosen))
 
 
 def payable(

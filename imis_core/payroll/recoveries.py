@@ -8,12 +8,12 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.lookup import GroupRow, PersonRow, resolve_groups, resolve_persons
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, take_ids
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.ledger.book import EXPENSE, PAYABLE, RECOVERIES, post
@@ -124,7 +124,7 @@ def _known(context: Context, items: Sequence[OpenRecovery]) -> _Known:
         table = entitlements.c
         rows = context.execute(
             sa.select(table.id, table.group, table.person, table.place).where(
-                table.id == sa.any_(sa.literal(sorted(set(entitled)), ARRAY(sa.BigInteger))),
+                table.id == any_of(entitled),
                 context.scoped(entitlements),
             )
         )

@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql
 from imis_core.beneficiaries.tables import groups, persons
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.payments.tables import order_current, orders, pay_points, payment_providers, recipients
 from imis_core.payroll.owing import SOURCE
@@ -206,7 +207,7 @@ def _funds_of(context: Context, numbers: list[int]) -> sa.Select[Any]:
         .join(order_current, order_current.c.order == orders.c.id)
         .where(
             orders.c.source_kind == SOURCE,
-            orders.c.source == sa.any_(sa.literal(numbers, postgresql.ARRAY(sa.BigInteger))),
+            orders.c.source == any_of(numbers),
             context.scoped(orders),
         )
         .order_by(orders.c.source, orders.c.entitlement, orders.c.attempt.desc())

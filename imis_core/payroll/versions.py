@@ -7,11 +7,11 @@ from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.benefit_packages.lookup import Version, in_force, versions_by_id
 from imis_core.benefit_packages.tables import package_versions, packages
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 
 
 def packages_named(context: Context, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], Any]:
@@ -28,9 +28,7 @@ def versions_of(context: Context, package_ids: Iterable[int]) -> dict[int, list[
     if not wanted:
         return found
     ids = context.execute(
-        sa.select(package_versions.c.id).where(
-            package_versions.c.package == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger)))
-        )
+        sa.select(package_versions.c.id).where(package_versions.c.package == any_of(wanted))
     ).scalars()
     for version in sorted(versions_by_id(context, ids.all()).values(), key=lambda v: v.valid_from):
         found[version.package].append(version)

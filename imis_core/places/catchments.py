@@ -11,9 +11,9 @@ from typing import Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Problem, Refusal, not_found
 from imis_core.places.lookup import LocationRow
@@ -65,9 +65,7 @@ def write_catchments(context: Context, changed: Mapping[int, Catchment]) -> None
     if not changed:
         return
     t = provider_catchments.c
-    context.execute(
-        sa.delete(provider_catchments).where(t.provider == sa.any_(sa.literal(sorted(changed), ARRAY(sa.BigInteger))))
-    )
+    context.execute(sa.delete(provider_catchments).where(t.provider == any_of(changed)))
     rows = [(provider, *place) for provider, places in changed.items() for place in places]
     if rows:
         names = ("provider", "location", "share_micro")
@@ -81,7 +79,7 @@ def catchments_of(context: Context, numbers: Iterable[int]) -> dict[int, tuple[C
     rows = context.execute(
         sa.select(t.provider, locations.c.code, t.share_micro)
         .join(locations, locations.c.id == t.location)
-        .where(t.provider == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))))
+        .where(t.provider == any_of(wanted))
         .order_by(t.provider, locations.c.code)
     )
     found: dict[int, tuple[CatchmentShown, ...]] = {}

@@ -7,10 +7,10 @@ from datetime import date
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.engine import Connection
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.places.tables import locations, providers
 
 
@@ -103,9 +103,5 @@ def location_codes(context: Context, ids: Iterable[int | None]) -> dict[int, str
     wanted = sorted({number for number in ids if number is not None})
     if not wanted:
         return {}
-    rows = context.execute(
-        sa.select(locations.c.id, locations.c.code).where(
-            locations.c.id == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger)))
-        )
-    )
+    rows = context.execute(sa.select(locations.c.id, locations.c.code).where(locations.c.id == any_of(wanted)))
     return {row.id: row.code for row in rows}

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from attrs import define, evolve, frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning, take_ids
 from imis_core.database.tables import CORE
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
@@ -117,9 +117,7 @@ class _References:
         if not codes:
             return cls(places, {}, levels)
         rows = context.execute(
-            sa.select(_price_lists.c.id, _price_lists.c.code).where(
-                _price_lists.c.code == sa.any_(sa.literal(codes, ARRAY(sa.Text)))
-            )
+            sa.select(_price_lists.c.id, _price_lists.c.code).where(_price_lists.c.code == any_of(codes, sa.Text))
         )
         return cls(places, {row.code: row.id for row in rows}, levels)
 
@@ -312,11 +310,7 @@ def _write(context: Context, rows: list[_Provider], lists: dict[int, tuple[int, 
     )
     if not lists:
         return
-    context.execute(
-        sa.delete(provider_price_lists).where(
-            provider_price_lists.c.provider == sa.any_(sa.literal(sorted(lists), ARRAY(sa.BigInteger)))
-        )
-    )
+    context.execute(sa.delete(provider_price_lists).where(provider_price_lists.c.provider == any_of(lists)))
     triples = [(provider, price_list, i) for provider, ids in lists.items() for i, price_list in enumerate(ids)]
     insert_returning(
         context.connection,

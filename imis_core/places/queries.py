@@ -8,9 +8,9 @@ from typing import Any, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.tables import CORE
 from imis_core.errors import Refusal, not_found
 from imis_core.places.catchments import CatchmentShown, catchments_of
@@ -149,7 +149,7 @@ def list_providers(context: Context, wanted: ListProviders) -> Listing | Refusal
         if place is None:
             return not_found("location", "location", wanted.location)
         below = list(places_below(context.connection, [place.id]))
-        statement = statement.where(providers.c.location == sa.any_(sa.literal(below, ARRAY(sa.BigInteger))))
+        statement = statement.where(providers.c.location == any_of(below))
     if wanted.kind is not None:
         statement = statement.where(providers.c.kind == wanted.kind)
     if wanted.level is not None:
@@ -178,7 +178,7 @@ def _shown(context: Context, rows: Sequence[Any]) -> list[ProviderShown]:
     for row in context.execute(
         sa.select(provider_price_lists.c.provider, _price_lists.c.code)
         .join(_price_lists, _price_lists.c.id == provider_price_lists.c.price_list)
-        .where(provider_price_lists.c.provider == sa.any_(sa.literal(numbers, ARRAY(sa.BigInteger))))
+        .where(provider_price_lists.c.provider == any_of(numbers))
         .order_by(provider_price_lists.c.provider, provider_price_lists.c.ordinal)
     ):
         lists.setdefault(row.provider, []).append(row.code)

@@ -11,7 +11,6 @@ from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.changing import PersonValues
 from imis_core.beneficiaries.merging import Pair, merge_persons
@@ -20,6 +19,7 @@ from imis_core.beneficiaries.unmerging import MergeRow, locked_merges, undo_merg
 from imis_core.beneficiaries.waves import in_waves
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.queries import Listing, query
 from imis_core.registry.tables import duplicates
@@ -83,7 +83,7 @@ def _locked_pairs(context: Context, ids: Sequence[int]) -> dict[int, Any]:
     d = duplicates.c
     rows = context.execute(
         sa.select(d.id, d.first, d.second, d.state)
-        .where(d.id == sa.any_(sa.literal(sorted(set(ids)), ARRAY(sa.BigInteger))), context.scoped(duplicates))
+        .where(d.id == any_of(ids), context.scoped(duplicates))
         .order_by(d.id)
         .with_for_update()
     )
@@ -126,7 +126,7 @@ def _decide_wave(context: Context, items: Sequence[tuple[DecideDuplicate, Any]])
 def _numbers(context: Context, ids: Sequence[int]) -> dict[int, str]:
     if not ids:
         return {}
-    wanted = sa.any_(sa.literal(list(ids), ARRAY(sa.BigInteger)))
+    wanted = any_of(ids)
     rows = context.execute(
         sa.select(persons.c.id, persons.c.number).where(persons.c.id == wanted, context.scoped(persons))
     )
@@ -248,7 +248,7 @@ def undo(context: Context, items: tuple[UndoMerge, ...]) -> list[MergeUndone | R
 def _open_again(context: Context, undone: Sequence[MergeRow]) -> None:
     """The pairs that a merge decided or made obsolete wait for a decision again."""
     if undone:
-        merges = sa.any_(sa.literal([row.id for row in undone], ARRAY(sa.BigInteger)))
+        merges = any_of([row.id for row in undone])
         context.execute(
             sa.update(duplicates).where(duplicates.c.merge == merges).values(state="open", merge=None, reason=None)
         )

@@ -18,6 +18,7 @@ from imis_core.beneficiaries.lookup import resolve_persons
 from imis_core.beneficiaries.tables import identifiers, persons
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.errors import Refusal, not_found
 from imis_core.registry.tables import duplicates
@@ -60,7 +61,7 @@ def find_duplicates(context: Context, items: tuple[FindDuplicates, ...]) -> list
 def _among(only: Sequence[int] | None, *columns: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
     if only is None:
         return sa.true()
-    wanted = sa.any_(sa.literal(list(only), ARRAY(sa.BigInteger)))
+    wanted = any_of(only)
     return sa.or_(*(column == wanted for column in columns))
 
 

@@ -13,11 +13,11 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.beneficiaries.checking import BeneficiaryBatch
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_returning
 from imis_core.database.engine import lost_race
 from imis_core.errors import Problem, Refusal, invalid, not_found
@@ -130,7 +130,7 @@ def close_periods(context: Context, items: tuple[ClosePeriod, ...]) -> list[Peri
     if closed:
         context.execute(
             sa.update(registration_periods)
-            .where(registration_periods.c.id == sa.any_(sa.literal(closed, ARRAY(sa.BigInteger))))
+            .where(registration_periods.c.id == any_of(closed))
             .values(state="closed", closed_on=context.today)
         )
     return outcomes
@@ -144,7 +144,7 @@ def _current(context: Context, places: Mapping[str, LocationRow]) -> dict[int, A
     p = registration_periods.c
     rows = context.execute(
         sa.select(p.id, p.place, p.starts, p.ends, p.state)
-        .where(p.place == sa.any_(sa.literal(ids, ARRAY(sa.BigInteger))), p.state != "closed")
+        .where(p.place == any_of(ids), p.state != "closed")
         .order_by(p.id)
         .with_for_update()
     )

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from attrs import frozen
 from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_core.database.arrays import any_of
 from imis_core.database.tables import CORE
 from imis_core.errors import Refusal
 
@@ -97,7 +98,7 @@ class Caller:
 
 
 def _in(column: Any, numbers: Iterable[int]) -> sa.ColumnElement[bool]:
-    condition: sa.ColumnElement[bool] = column == sa.any_(sa.literal(list(numbers), ARRAY(sa.BigInteger)))
+    condition: sa.ColumnElement[bool] = column == any_of(numbers)
     return condition
 
 

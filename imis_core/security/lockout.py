@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 import sqlalchemy as sa
 
+from imis_core.database.arrays import any_of
 from imis_core.errors import ImisError, refused
 from imis_core.protection import SecurityTable
 from imis_core.security.tables import login_failures, users
@@ -104,9 +105,7 @@ def count_failure(app: Application, subjects: Sequence[str]) -> None:
 
 def forget(connection: sa.Connection, subjects: Sequence[str]) -> int:
     """Forget failures: after a successful login, or because an administrator says so. How many were forgotten."""
-    statement = sa.delete(login_failures).where(
-        login_failures.c.subject == sa.any_(sa.literal(list(subjects), sa.ARRAY(sa.Text)))
-    )
+    statement = sa.delete(login_failures).where(login_failures.c.subject == any_of(subjects, sa.Text))
     return len(connection.execute(statement.returning(login_failures.c.subject)).all())
 
 

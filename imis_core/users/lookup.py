@@ -9,9 +9,9 @@ from collections.abc import Iterable
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.security.tables import users
 
 
@@ -35,8 +35,6 @@ def user_names(context: Context, numbers: Iterable[int]) -> dict[int, str]:
     wanted = sorted(set(numbers))
     if not wanted:
         return {}
-    rows = context.execute(
-        sa.select(users.c.id, users.c.name).where(users.c.id == sa.any_(sa.literal(wanted, ARRAY(sa.BigInteger))))
-    )
+    rows = context.execute(sa.select(users.c.id, users.c.name).where(users.c.id == any_of(wanted)))
     names = {row.id: row.name for row in rows}
     return {number: names.get(number, "system") for number in wanted}

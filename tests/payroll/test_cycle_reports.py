@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,8 @@ def test_credited_and_not_credited_are_listed_with_reasons(bare: Office, paid: A
         ("H3", "failed", "account closed", "BANK"), ("H4", "held", "moved away", None),
         ("H5", "approved", "no_account", None),
     ]  # fmt: skip
-    total = sum(float(r["amount"]) for r in (*credited, *rest))
-    assert total == float(bare.show(paid)["amount"])
+    total = sum(Decimal(r["amount"]) for r in (*credited, *rest))
+    assert total == Decimal(bare.show(paid)["amount"])
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -41,7 +42,7 @@ def test_an_instalment_is_taken_of_each_later_payment_until_nothing_is_left(offi
         payroll = office.approved(cycle)
         entitlement = of(office, payroll, "H1")
         assert steps(entitlement) == [("base", "10.00"), ("recovery R1", f"-{taken}")]
-        assert entitlement["amount"] == f"{10 - float(taken):.2f}"
+        assert entitlement["amount"] == f"{10 - Decimal(taken):.2f}"
         assert steps(of(office, payroll, "H2")) == [("base", "10.00")]
         assert shown(office)["balance"] == left
         assert office.balances().get("recoveries_receivable", "0.00") == left
@@ -396,7 +397,7 @@ def test_what_is_taken_is_what_a_plain_walk_takes(
         before = list(oracle.left)
         taken = oracle.take(lines)
         mine = [e for e in bare.entitlements(payroll) if e["beneficiary"] == house]
-        found = [sum(-round(float(s["amount"]) * 100) for s in e["steps"] if s["name"].startswith("rec")) for e in mine]
+        found = [sum(-int(Decimal(s["amount"]) * 100) for s in e["steps"] if s["name"].startswith("rec")) for e in mine]
         assert found == taken
         nets = [round(float(e["amount"]) * 100) for e in mine]
         assert nets == [gross - back for gross, back in zip(lines, taken, strict=True)]

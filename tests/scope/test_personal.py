@@ -20,7 +20,7 @@ from imis_core.person_export import NAMED_OTHERWISE
 from imis_core.security.caller import Caller
 from imis_core.testing.app import TestApp, test_application
 from tests.scope.inputs import calls, filled
-from tests.scope.test_scope import COMMANDS, QUERIES, _filler, ask, run
+from tests.scope.test_scope import COMMANDS, QUERIES, ask, filler, run
 from tests.scope.world import CANARY, SETTINGS, TODAY, World
 
 MASKING = {**SETTINGS, "deployment": {**SETTINGS["deployment"], "masked_identifiers": ["nid"]}}
@@ -65,7 +65,7 @@ def test_a_query_that_names_persons_is_logged(world: World, name: str) -> None:
     app = world.app
     for call in calls(name, app.queries[name].input):
         before = len(logged(app))
-        answer, _ = ask(app, name, filled(call.data, _filler(world, "A")), everybody(world))
+        answer, _ = ask(app, name, filled(call.data, filler(world, "A")), everybody(world))
         fresh = logged(app)[before:]
         assert len(fresh) <= 1
         named = set() if "refused" in answer else persons_in(world, answer)
@@ -81,7 +81,7 @@ def test_masked_values_need_their_permission(world: World, name: str) -> None:
     blind = attrs.evolve(everybody(world), permissions=frozenset(permissions))
     definition = app.commands.get(name) or app.queries[name]
     for call in calls(name, definition.input):
-        data = filled(call.data, _filler(world, "A"))
+        data = filled(call.data, filler(world, "A"))
         asked = json.dumps(data)
         told = json.dumps(ask(app, name, data, blind)[0] if name in app.queries else run(app, name, data, blind).answer)
         assert CANARY not in told

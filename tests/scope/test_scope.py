@@ -74,7 +74,7 @@ def make_twins(app: TestApp, *, asked: bool = True) -> Twins:
     world.build("A")
     users = {role: world.user("A", role) for role in ROLES}
     before = {
-        (role, name, position): ask(app, name, filled(call.data, _filler(world, "A")), users[role])
+        (role, name, position): ask(app, name, filled(call.data, filler(world, "A")), users[role])
         for name in (QUERIES if asked else ())
         for role in ROLES
         for position, call in enumerate(calls(name, app.queries[name].input))
@@ -102,7 +102,7 @@ def make_twins(app: TestApp, *, asked: bool = True) -> Twins:
 # --- asking and comparing
 
 
-def _filler(world: World, side: str, other: str | None = None, path: tuple[Any, ...] | None = None) -> Any:
+def filler(world: World, side: str, other: str | None = None, path: tuple[Any, ...] | None = None) -> Any:
     """Fills names in for a side; at `path` for another one: `B`, or `X` for something that is not there."""
 
     def fill(template: str, at: tuple[Any, ...]) -> str:
@@ -216,7 +216,7 @@ LOOK_UPS: Final = frozenset({("eligibility.check", "number"), ("eligibility.chec
 EXCEPTIONS: Final = "docs/decisions/0005-row-security.md"
 
 
-def _is_exception(name: str, role: str, template: str, path: tuple[Any, ...]) -> bool:
+def is_exception(name: str, role: str, template: str, path: tuple[Any, ...]) -> bool:
     if (template in IN_THE_DIRECTORY and not name.startswith("users.")) or (name, path[-1]) in UNIQUE:
         return True
     return role == "facility" and (name, path[-1]) in LOOK_UPS and not template.startswith("@")
@@ -230,7 +230,7 @@ def test_the_tests_can_exercise_it(twins: Twins, name: str) -> None:
     """The right input, by a user who sees everything, is done; or its state forbids it, which it says when found."""
     app, everybody = twins.app, twins.app.as_user("everybody", "everybody")
     definition = app.commands.get(name) or app.queries[name]
-    right = filled(next(calls(name, definition.input)).data, _filler(twins.world, "A"))
+    right = filled(next(calls(name, definition.input)).data, filler(twins.world, "A"))
     if name in app.queries:
         answer, _ = ask(app, name, right, everybody)
         assert "refused" not in answer, answer
@@ -246,7 +246,7 @@ def test_a_query_tells_nothing_of_another_place(twins: Twins, name: str, role: s
     app, user, marks = twins.app, twins.user(role), marks_of_b(twins)
     wrong = []
     for position, call in enumerate(calls(name, app.queries[name].input)):
-        data = filled(call.data, _filler(twins.world, "A"))
+        data = filled(call.data, filler(twins.world, "A"))
         answer = ask(app, name, data, user)
         if name not in DIRECTORY | WHOLE_SCHEMES:
             if answer != twins.before[role, name, position] and name not in GROWING:
@@ -259,24 +259,24 @@ def test_a_query_tells_nothing_of_another_place(twins: Twins, name: str, role: s
 
 def _differs(twins: Twins, name: str, role: str, call: Call, path: tuple[Any, ...], user: Caller) -> str | None:
     """How the answer about something of B differs from the answer about something that is not there."""
-    template = _at(call.data, path)
-    if _is_exception(name, role, template, path):
+    template = at_path(call.data, path)
+    if is_exception(name, role, template, path):
         return None
     told = {}
     for side in ("B", "X"):
-        data = filled(call.data, _filler(twins.world, "A", side, path))
+        data = filled(call.data, filler(twins.world, "A", side, path))
         if name in twins.app.queries:
             answer, statements = ask(twins.app, name, data, user)
         else:
             done = run(twins.app, name, data, user)
             answer, statements = done.answer, done.statements
-        told[side] = (without(answer, _at(data, path)), statements)
+        told[side] = (without(answer, at_path(data, path)), statements)
     if told["B"] != told["X"]:
         return f"{path} {template}: of B {told['B']}, of nothing {told['X']}"
     return None
 
 
-def _at(value: Any, path: tuple[Any, ...]) -> Any:
+def at_path(value: Any, path: tuple[Any, ...]) -> Any:
     for part in path:
         value = value[part]
     return value
@@ -289,15 +289,15 @@ def test_a_command_neither_sees_nor_changes_another_place(twins: Twins, name: st
     app, user, marks = twins.app, twins.user(role), marks_of_b(twins)
     wrong = []
     for call in calls(name, app.commands[name].input):
-        data = filled(call.data, _filler(twins.world, "A"))
+        data = filled(call.data, filler(twins.world, "A"))
         done = run(app, name, data, user)
         if found := marks.search(SIGNED.sub("", json.dumps(done.answer))):
             wrong.append(f"{data}: tells {found.group()!r}: {done.answer}")
         wrong += _harm(twins, data, done)
         for path in call.varied:
-            template = _at(call.data, path)
-            data = filled(call.data, _filler(twins.world, "A", "B", path))
-            if template in IN_THE_DIRECTORY or not _is_exception(name, role, template, path):
+            template = at_path(call.data, path)
+            data = filled(call.data, filler(twins.world, "A", "B", path))
+            if template in IN_THE_DIRECTORY or not is_exception(name, role, template, path):
                 wrong += _harm(twins, data, run(app, name, data, user))
             if text := _differs(twins, name, role, call, path, user):
                 wrong.append(text)

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core.context import Context
+from imis_core.database.arrays import any_of
 from imis_core.files import FileProblem
 from imis_core.payments.bank_files.reports import Line, NoReport, order_named, read
 from imis_core.payments.reconciling import PART, Placed, Reading, ReportedPayment, UnreadableRow
@@ -81,10 +81,11 @@ def _row(line: Line, order: str, amount: Decimal) -> ReportedPayment:
 
 def _amounts(context: Context, names: Sequence[str]) -> dict[str, Decimal]:
     """Our own amounts of orders, by their ids."""
-    numbers = {number: name for name in names if (number := context.ids.decode("orders", name)) is not None}
+    found = zip(context.ids.decode_all("orders", names), names, strict=True)
+    numbers = {number: name for number, name in found if number is not None}
     rows = context.execute(
         sa.select(orders.c.id, orders.c.amount_minor, orders.c.currency).where(
-            orders.c.id == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger))), context.scoped(orders)
+            orders.c.id == any_of(numbers), context.scoped(orders)
         )
     )
     return {numbers[row.id]: _decimal(row) for row in rows}
@@ -98,7 +99,7 @@ def _orders_of_files(context: Context, names: set[str]) -> dict[str, list[tuple[
     rows = context.execute(
         sa.select(bank_file_orders.c.file, orders.c.id, orders.c.amount_minor, orders.c.currency)
         .join(orders, orders.c.id == bank_file_orders.c.order)
-        .where(bank_file_orders.c.file == sa.any_(sa.literal(sorted(numbers), ARRAY(sa.BigInteger))))
+        .where(bank_file_orders.c.file == any_of(numbers))
         .order_by(orders.c.id)
     ).all()
     found: dict[str, list[tuple[str, Decimal]]] = {}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from attrs import frozen
-from sqlalchemy.dialects.postgresql import ARRAY
 
+from imis_core.database.arrays import any_of
 from imis_core.payments.tables import payment_providers
 from imis_core.payments.transmitting.service import Gateway, Service
 
@@ -33,7 +33,7 @@ def reached(context: Context, codes: Sequence[str] | None = None) -> Mapping[int
         return {}
     rows = context.execute(
         sa.select(payment_providers.c.id, payment_providers.c.code, payment_providers.c.channel).where(
-            payment_providers.c.code == sa.any_(sa.literal(wanted, ARRAY(sa.Text)))
+            payment_providers.c.code == any_of(wanted, sa.Text)
         )
     )
     found = (reach(context.app, row) for row in rows)

@@ -26,7 +26,7 @@ from imis_core.payments.transmitting.service import (
     Unanswered,
     Unreadable,
 )
-from imis_core.payments.transmitting.wire import BATCH_MAX, amount_of, decoded, details, page_of, text_of
+from imis_core.payments.transmitting.wire import BATCH_MAX, amount_of, decoded, details, message_of, page_of, text_of
 
 PROGRAM_MAX: Final = 20  # of X-Program-Id
 DFSP_MAX: Final = 11  # of destinationDFSPID
@@ -155,12 +155,7 @@ def check(gateway: Gateway, correlation: str, addresses: Sequence[Address]) -> N
 
 def read(body: bytes) -> Notice:
     """A Batch Payment Status Update: about one instruction, or about a batch that is asked for its details then."""
-    try:
-        content = decoded(body)
-    except ValueError:
-        raise Unreadable("it is not JSON") from None
-    if not isinstance(content, dict):
-        raise Unreadable("it is no object")
+    content = message_of(body)
     if "clientCorrelationId" in content:
         return _checked(content)
     order, batch = text_of(content.get("requestId"), 40), text_of(content.get("batchId"), BATCH_MAX)

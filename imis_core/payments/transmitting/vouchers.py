@@ -28,7 +28,7 @@ from imis_core.payments.transmitting.service import (
     Unanswered,
     Unreadable,
 )
-from imis_core.payments.transmitting.wire import decoded, details, page_of, text_of
+from imis_core.payments.transmitting.wire import decoded, details, message_of, page_of, text_of
 
 NAME_MAX: Final = 12  # characters of a requestID
 PAYEE_MAX: Final = 20  # of a payeeFunctionalID
@@ -128,12 +128,7 @@ def _activate(client: httpx.Client, gateway: Gateway, name: str, rows: list[Any]
 
 def read(body: bytes) -> Notice:
     """A message about vouchers that were made or activated: their batch is asked about, which activates them."""
-    try:
-        content = decoded(body)
-    except ValueError:
-        raise Unreadable("it is not JSON") from None
-    if not isinstance(content, dict):
-        raise Unreadable("it is no object")
+    content = message_of(body)
     names = (content.get(name) for name in ("requestID", "requestId", "batchID", "batchId", "registerRequestID"))
     about = tuple(dict.fromkeys(name for given in names if (name := text_of(given, 50)) is not None))
     if not about:

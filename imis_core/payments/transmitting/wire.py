@@ -23,6 +23,7 @@ from imis_core.payments.transmitting.service import (
     Told,
     Turn,
     Unanswered,
+    Unreadable,
 )
 from imis_core.values import MINOR_UNITS
 
@@ -41,6 +42,17 @@ def decoded(body: bytes) -> Any:
         return _exactly(body)
     except (msgspec.MsgspecError, RecursionError) as error:
         raise ValueError(type(error).__name__) from None
+
+
+def message_of(body: bytes) -> dict[str, Any]:
+    """The one object of a message. Raises `Unreadable`."""
+    try:
+        content = decoded(body)
+    except ValueError:
+        raise Unreadable("it is not JSON") from None
+    if not isinstance(content, dict):
+        raise Unreadable("it is no object")
+    return content
 
 
 def details(

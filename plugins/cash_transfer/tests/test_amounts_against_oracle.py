@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date
+from decimal import Decimal
 from typing import Any
 
 from attrs import define, field, frozen
@@ -195,7 +196,7 @@ def test_a_payroll_is_what_a_plain_walk_computes(
         payroll = cash.do("payroll.generate", asked, as_="anna")
         expected = oracle.generate(cycle, code)
         found = {
-            e["beneficiary"]: ([(s["name"], round(float(s["amount"]) * 100)) for s in e["steps"]], e["state"])
+            e["beneficiary"]: ([(s["name"], int(Decimal(s["amount"]) * 100)) for s in e["steps"]], e["state"])
             for e in cash.do("payroll.entitlements", {"payroll": payroll["id"]})
         }
         assert found == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -42,7 +43,7 @@ def test_an_open_grievance_holds_what_its_beneficiary_is_owed_next(office: Any) 
     assert _approve(office, payroll) == {"approved": 1, "held": 1}
     assert _states(office, payroll) == ["held", "approved"]
     assert [o["recipient"] for o in office.orders(payroll)] == ["2"]
-    assert float(office.ledger()["benefits_expense"]) == float(before["benefits_expense"]) + 10
+    assert Decimal(office.ledger()["benefits_expense"]) == Decimal(before["benefits_expense"]) + 10
     office.resolve(opened)
     assert _states(office, payroll) == ["approved", "approved"]
     assert [o["recipient"] for o in office.orders(payroll)] == ["1", "2"]
