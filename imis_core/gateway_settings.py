@@ -33,6 +33,7 @@ class GatewayTable:
     with the secret that signs its callbacks (none: its callbacks are refused, and it is asked instead).
     `callback_url`: this deployment's address as the provider sees it. `party_key`, `payment_mode`: how it names what a
     recipient's account is and how it pays. Amounts are in the deployment's currency and hold for orders of it.
+    `voucher_days`: how many days after the day on which it was made a voucher is good; absent: until it is redeemed.
     """
 
     url: str
@@ -54,6 +55,7 @@ class GatewayTable:
     failures_max: int = 5
     pause_seconds: int = 30
     ask_after_seconds: int = 60
+    voucher_days: int | None = None
 
 
 _RANGES: Final = {
@@ -65,6 +67,7 @@ _RANGES: Final = {
     "failures_max": (1, 1000),
     "pause_seconds": (1, 3600),
     "ask_after_seconds": (1, 86_400),
+    "voucher_days": (1, 3650),
 }
 
 

@@ -107,6 +107,7 @@ declare(
     transmission_states: *
     transmissions: *
     users: name=login password=drop | roles
+    voucher_cancellations: note=text | reason
     wage_declarations: | scheme class currency
     wages: | scheme currency
     """,

@@ -58,7 +58,7 @@ from imis_core.payments import queries as payments_queries
 from imis_core.payments.bank_files import listing as bank_files_listing
 from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
-from imis_core.payments.transmitting import checks, follow_up, messages, running, webhook
+from imis_core.payments.transmitting import cancelling, checks, follow_up, messages, running, webhook
 from imis_core.payments.transmitting import commands as transmitting_commands
 from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
@@ -142,6 +142,7 @@ def imis_register_commands() -> Iterable[Command]:
         *bank_files.COMMANDS,
         *transmitting_commands.COMMANDS,
         *checks.COMMANDS,
+        *cancelling.COMMANDS,
         *registry_commands.COMMANDS,
         *employment_commands.COMMANDS,
         *cycles.COMMANDS,
@@ -210,6 +211,7 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *follow_up.JOBS,
         *messages.JOBS,
         *checks.JOBS,
+        *cancelling.JOBS,
     )
 
 

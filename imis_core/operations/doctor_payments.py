@@ -48,6 +48,24 @@ _LEFT: Final = sa.text(
 )
 
 
+# A voucher that was made can be redeemed, whatever we think of its order.
+_HELD: Final = sa.text(
+    """
+    SELECT p.code, count(*) AS orders FROM core.transmission_orders m
+    JOIN core.transmission_current c ON c.transmission = m.transmission
+    JOIN core.order_current t ON t."order" = m."order"
+    JOIN core.payment_providers p ON p.id = c.payment_provider
+    WHERE t.state = 'held' AND NOT m.left_out AND p.channel = 'voucher' AND c.state IN ('unknown', 'accepted', 'parked')
+      AND NOT EXISTS (SELECT FROM core.voucher_cancellations x WHERE x."order" = m."order")
+    GROUP BY p.code ORDER BY p.code
+    """
+)
+_OTHERS: Final = sa.text(
+    "SELECT code, channel FROM core.payment_providers "
+    "WHERE code = ANY(CAST(:codes AS text[])) AND channel <> 'voucher' ORDER BY code"
+)
+
+
 def look_at_payments(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
     """Findings about providers with a service; none where there is none and never was."""
     from imis_core.operations.doctor import Finding
@@ -55,7 +73,7 @@ def look_at_payments(connection: sa.Connection, settings: Settings) -> Iterator[
     if not connection.execute(_THERE).scalar_one():
         return  # an older schema: the migrations are told of
     found = [*_secrets(settings), *_limits(settings), *_lines(connection), *_transmissions(connection, settings)]
-    found += _left(connection)
+    found += [*_left(connection), *_vouchers(connection, settings)]
     if settings.payment_gateways and not found:
         found = [Finding("payments", "ok", "payments.right", "every line is closed, no transmission is parked")]
     yield from found
@@ -127,3 +145,16 @@ def _left(connection: sa.Connection) -> Iterator[Finding]:
         message = f"{row.orders} orders through {row.code} are open, and nobody asks about their transmissions any more"
         remedy = "compare the books (payments.compare_books), and report them as the provider says (payments.reconcile)"
         yield Finding("payments", "error", "payments.left_open", message, remedy)
+
+
+def _vouchers(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
+    from imis_core.operations.doctor import Finding
+
+    for row in connection.execute(_HELD):
+        message = f"{row.orders} orders through {row.code} are held, and their vouchers can be redeemed all the same"
+        remedy = "have those cancelled that are not to be paid (payments.cancel_vouchers)"
+        yield Finding("payments", "warning", "payments.held_vouchers", message, remedy)
+    codes = [code for code, table in settings.payment_gateways.items() if table.voucher_days is not None]
+    for row in connection.execute(_OTHERS, {"codes": codes}):
+        message = f"[payment_gateways.{row.code}] has voucher_days, and its channel is {row.channel}: it means nothing"
+        yield Finding("payments", "warning", "payments.voucher_days", message, "take it out: only vouchers have days")

@@ -67,7 +67,7 @@ def create(books: Books, request: Request) -> Answer:
 
 
 def named(request: Request) -> str:
-    """The name of a request to make vouchers, under which they are made once."""
+    """The name of a request to make vouchers, under which they are made once, or to cancel some."""
     return _request_id(_object(request), "requestID")
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +13,7 @@ import sqlalchemy as sa
 
 from imis_core.context import Context
 from imis_core.database.engine import retried
+from imis_core.payments.transmitting.cancelling import to_cancel
 from imis_core.payments.transmitting.gateways import Reached
 from imis_core.payments.transmitting.lines import answered, take_turn, went_ill
 from imis_core.payments.transmitting.placing import TRANSMIT
@@ -51,38 +54,61 @@ _ASKED_AT: Final = sa.text("UPDATE core.transmission_current SET asked_at = :now
 
 def pages(app: Application, row: Any, one: Reached) -> Any:
     """The provider's list about a transmission; each request waits for its turn, and the line hears how it went."""
-
-    def turn() -> None:
-        def take() -> None:
-            with transaction(app, TRANSMIT) as context:
-                take_turn(context, one)
-                context.execute(_ASKED_AT, {"number": row.id, "now": context.now})
-
-        retried(take)
-
-    def heard() -> None:
-        with transaction(app, TRANSMIT) as context:
-            answered(context, one)
-
     if one.service.ask is None:
         raise Unanswered(UNLISTED)
-    try:
-        for page in one.service.ask(one.gateway, row.correlation, row.batch, turn):
-            retried(heard)
+    with _line(app, one):
+        for page in one.service.ask(one.gateway, row.correlation, row.batch, _turn(app, row, one)):
+            retried(partial(_heard, app, one))
             yield page
+
+
+def _cancelled(app: Application, row: Any, one: Reached) -> str | None:
+    """Have the provider take back what is to be taken back of a transmission; why it would not."""
+    if one.service.cancel is None or row.state != "accepted":
+        return None
+    orders = to_cancel(app, row.id)
+    if not orders:
+        return None
+    with _line(app, one):
+        refused = one.service.cancel(one.gateway, row.correlation, row.batch, _turn(app, row, one), orders)
+        retried(partial(_heard, app, one))
+        return refused
+
+
+def _turn(app: Application, row: Any, one: Reached) -> Callable[[], None]:
+    def take() -> None:
+        with transaction(app, TRANSMIT) as context:
+            take_turn(context, one)
+            context.execute(_ASKED_AT, {"number": row.id, "now": context.now})
+
+    return lambda: retried(take)
+
+
+@contextmanager
+def _line(app: Application, one: Reached) -> Iterator[None]:
+    """The line hears how the requests within end."""
+    try:
+        yield
     except (NotKnown, NotListed):
-        retried(heard)
+        retried(partial(_heard, app, one))
         raise
     except Unanswered as error:
         retried(partial(_ill, app, one, str(error)))
         raise
 
 
+def _heard(app: Application, one: Reached) -> None:
+    with transaction(app, TRANSMIT) as context:
+        answered(context, one)
+
+
 def ask(app: Application, row: Any, one: Reached) -> bool:
     """Read the provider's list of a transmission, page by page, and take what it says; whether it is to be sent now."""
     counted, unreadable = Counter[str](), 0
     first, batch = True, None
+    refused: str | None = None
     try:
+        refused = _cancelled(app, row, one)
         for page in pages(app, row, one):
             if first:
                 first = False
@@ -100,6 +126,7 @@ def ask(app: Application, row: Any, one: Reached) -> bool:
     odd = counted.total() - counted["matched"] - counted["already_reconciled"]
     if odd:
         told = f"{odd} rows of the provider's list are not as ours (payments.reconciliation); " + (told or "look there")
+    told = "; ".join(part for part in (refused, told) if part) or None
     retried(partial(_asked, app, row, told, counted.total(), whole=True, batch=batch))
     return False
 
@@ -144,7 +171,7 @@ def _asked(
                 return
             pause = _first_pause(context, row)
             if not news and batch in (None, row.batch):
-                pause = max(pause, pending_pause(context.now - row.placed_at))
+                pause = max(pause, pending_pause(context.now - row.since))
             due = context.now + pause
             if row.due_at != asked.due_at:
                 due = min(due, row.due_at)  # somebody has spoken of it meanwhile
@@ -162,7 +189,7 @@ def unlisted(app: Application, number: int) -> None:
         elif row.state == "accepted" and not open_orders(context, number).open:
             move(context, row, "reported", due_at=context.now)
         elif row.state == "accepted":
-            look_later(context, row, context.now + pending_pause(context.now - row.placed_at), row.reason, 0)
+            look_later(context, row, context.now + pending_pause(context.now - row.since), row.reason, 0)
 
 
 def _first_pause(context: Context, row: Any) -> timedelta:

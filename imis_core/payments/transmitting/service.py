@@ -7,7 +7,7 @@ is the business of those who call it, so a service holds no state and touches no
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Literal
 
@@ -177,6 +177,10 @@ class Service:
     `Unanswered`. None: this service cannot be asked.
     `payee_max`: how many characters of a payee's number an instruction can carry; None: any, or it names nobody. An
     order that does not fit stays approved: sent, it would have its whole batch refused.
+    `cancel(gateway, correlation, batch, turn, orders)` has what was made for these orders (named as `Told.order` names
+    them) taken back, as far as nobody was paid by it; asked for again, it changes nothing. What came of it, the list
+    says. Gives why the provider would not, None if it took it. Raises `NotKnown`, `Unanswered`. None: what was sent
+    cannot be taken back.
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
@@ -185,3 +189,4 @@ class Service:
     check: Callable[[Gateway, str, Sequence[Address]], None] | None = None
     secrets: frozenset[str] = frozenset()
     payee_max: int | None = None
+    cancel: Callable[[Gateway, str, str | None, Turn, Set[str]], str | None] | None = None

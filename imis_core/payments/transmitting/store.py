@@ -31,7 +31,8 @@ REASON_MAX: Final = 500
 _ROW: Final = """
     SELECT t.id, t.payment_provider, t.scheme, t.currency, t.correlation, t.orders, c.state, c.version, c.attempts,
            c.tries, c.batch, c.reason, c.due_at, p.code, p.channel,
-           (SELECT s.at FROM core.transmission_states s WHERE s.transmission = t.id AND s.version = 1) AS placed_at
+           greatest((SELECT s.at FROM core.transmission_states s WHERE s.transmission = t.id AND s.version = 1),
+                    (SELECT max(x.asked_at) FROM core.voucher_cancellations x WHERE x.transmission = t.id)) AS since
     FROM core.transmissions t JOIN core.transmission_current c ON c.transmission = t.id
     JOIN core.payment_providers p ON p.id = t.payment_provider
     WHERE t.id = :number

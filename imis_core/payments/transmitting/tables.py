@@ -74,6 +74,19 @@ transmission_orders = Table(
     text("told", nullable=True),
 )
 
+# Vouchers that are to be worth nothing any more: whoever looks at their transmission has the provider cancel them, and
+# the order fails with the reason once the provider says so. One that was redeemed before is paid all the same.
+voucher_cancellations = mass(
+    "voucher_cancellations",
+    metadata,
+    reference("order", "orders", primary_key=True),
+    reference("transmission", "transmissions", index=True),
+    text("reason"),  # voucher_expired, voucher_cancelled
+    text("note", nullable=True),  # why somebody wants it
+    instant("asked_at"),
+    Column("audit", sa.BigInteger, nullable=False),
+)
+
 # The line to a provider, shared by all workers: whether it is open for us (a circuit breaker), and this minute's count.
 payment_lines = Table(
     "payment_lines",

@@ -8,10 +8,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
+from attrs import evolve
 
 from imis_core.database.engine import retried
 from imis_core.errors import ImisError, Refusal
 from imis_core.payments.reconciling import Report, ReportedPayment, take_report
+from imis_core.payments.transmitting.cancelling import reasons_of
 from imis_core.payments.transmitting.service import Told
 from imis_core.payments.transmitting.store import audited, transaction
 from imis_core.values import INT64_MAX, Amount
@@ -65,7 +67,7 @@ def _take_chunk(app: Application, row: Any, chunk: Sequence[Told], command: str)
         if not new:
             return Counter()
         name = context.ids.encode("transmissions", row.id)
-        counted = report_told(context, row.code, new, name)
+        counted = report_told(context, row.code, _with_reasons(context, new), name)
         audited(context, len(new), transmission=row.id, **counted)
         return counted
 
@@ -88,6 +90,14 @@ def _new_rows(context: Context, row: Any, told: Sequence[Told]) -> list[Told]:
         for one, n in zip(told, numbers, strict=True)
         if (n in news if n in members else _outside(context, one.order) not in known)
     ]
+
+
+def _with_reasons(context: Context, told: Sequence[Told]) -> list[Told]:
+    """What we had the provider cancel has failed for our reason, whatever the provider calls it."""
+    failed = [n for one in told if one.status == "failed" and (n := order_number(one.order)) is not None]
+    reasons = reasons_of(context, failed)
+    ours = [reasons.get(order_number(one.order) or 0) if one.status == "failed" else None for one in told]
+    return [one if reason is None else evolve(one, reason=reason) for one, reason in zip(told, ours, strict=True)]
 
 
 def _said(one: Told) -> str:

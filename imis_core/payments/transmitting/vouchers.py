@@ -1,14 +1,15 @@
 """Vouchers over HTTP in the shape of the GovStack payments building block: made, activated, redeemed by their holders.
 
-Field names are those of Voucher Preactivation Request, Voucher Activate and Voucher Creation Response. A batch is made
-under our name for it, once; its vouchers are activated when the provider is asked about it, until that has succeeded
-for all of them; one that was redeemed is a payment. Touches no database.
+Field names are those of Voucher Preactivation Request, Voucher Activate, Voucher Cancellation and Voucher Creation
+Response. A batch is made under our name for it, once; its vouchers are activated when the provider is asked about it,
+until that has succeeded for all of them; one that was redeemed is a payment, one that was cancelled has failed. Touches
+no database.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -33,6 +34,7 @@ from imis_core.payments.transmitting.wire import decoded, details, message_of, p
 NAME_MAX: Final = 12  # characters of a requestID
 PAYEE_MAX: Final = 20  # of a payeeFunctionalID
 DONE, FAILED = "00", "01"  # ResponseCode
+NOT_NOW: Final = (401, 403, 408, 425, 429)  # of the 4xx, those that say nothing of what was asked for
 
 
 def send(gateway: Gateway, outgoing: Outgoing) -> Sent:
@@ -105,16 +107,11 @@ def ask(gateway: Gateway, correlation: str, batch: str | None, turn: Turn) -> It
 
 
 def _activate(client: httpx.Client, gateway: Gateway, name: str, rows: list[Any], turn: Turn) -> None:
-    serials = [
-        serial
-        for row in rows
-        if isinstance(row, dict) and row.get("status") == "IN_PROGRESS" and (serial := text_of(row.get("serialNumber")))
-    ]
+    serials = [serial for row in _undecided(rows) if (serial := text_of(row.get("serialNumber")))]
     if not serials:
         return
-    called = "V" + hashlib.sha256(name.encode()).hexdigest()[: NAME_MAX - 1]
     body = {
-        "RequestID": called, "BatchID": name.partition("/")[0],
+        "RequestID": _called("V", name), "BatchID": name.partition("/")[0],
         "VoucherInstructions": [{"serialNumber": serial} for serial in serials],
     }  # fmt: skip
     turn()
@@ -124,6 +121,57 @@ def _activate(client: httpx.Client, gateway: Gateway, name: str, rows: list[Any]
     )  # fmt: skip
     if answer.status not in TAKEN:
         raise Unanswered(f"the provider did not activate vouchers: it answered {answer.status}")
+
+
+def _undecided(rows: list[Any]) -> list[Any]:
+    """The rows of vouchers that are neither redeemed nor worth nothing."""
+    return [row for row in rows if isinstance(row, dict) and row.get("status") == "IN_PROGRESS"]
+
+
+def _called(letter: str, name: str) -> str:
+    """A name for a request: the same for the same request."""
+    return letter + hashlib.sha256(name.encode()).hexdigest()[: NAME_MAX - 1]
+
+
+def cancel(gateway: Gateway, correlation: str, batch: str | None, turn: Turn, orders: Set[str]) -> str | None:
+    """Have the vouchers of these orders cancelled, page by page of the list; why the provider would not.
+
+    A voucher that is cancelled already stays so, and one that was redeemed stays redeemed: the list tells them apart.
+    Raises `NotKnown` and `Unanswered`.
+    """
+    refused = None
+    try:
+        with client_of(gateway) as client:
+            for rows in details(client, gateway, correlation, batch, turn):
+                wanted = [row for row in _undecided(rows) if text_of(row.get("requestId"), 40) in orders]
+                serials = [serial for row in wanted if (serial := text_of(row.get("serialNumber")))]
+                if serials:
+                    turn()
+                    refused = _cancel(client, gateway, correlation, serials) or refused
+                if len(serials) < len(wanted):
+                    refused = "the provider's list does not give the serial numbers of all vouchers"
+    except NoSecret as error:
+        raise Unanswered(str(error)) from None
+    except (NeverLeft, NoAnswer) as error:
+        raise Unanswered(f"no answer ({error})") from None
+    return None if refused is None else f"vouchers are to be cancelled, and are not: {refused}"
+
+
+def _cancel(client: httpx.Client, gateway: Gateway, correlation: str, serials: list[str]) -> str | None:
+    body = {
+        "requestID": _called("C", "/".join([correlation, *serials])), "batchID": correlation,
+        "voucherInstructions": [{"serialNumber": serial} for serial in serials],
+    }  # fmt: skip
+    answer = exchange(
+        client, gateway, "POST", "/vouchers",
+        parameters={"command": "cancel"}, headers=_headers(gateway), body=encode(body),
+    )  # fmt: skip
+    if answer.status in TAKEN:
+        return None
+    reason = f"the provider answered {answer.status}"
+    if 400 <= answer.status < 500 and answer.status not in NOT_NOW:
+        return reason  # it will not; what became of the vouchers is asked all the same
+    raise Unanswered(reason)
 
 
 def read(body: bytes) -> Notice:
@@ -138,4 +186,4 @@ def read(body: bytes) -> Notice:
 
 # Whoever knows them can redeem a voucher: VoucherCreationResponse, and the body of a redemption.
 SECRETS: Final = frozenset({"vouchernumber", "vouchersecretnumber"})
-VOUCHER_SERVICE: Final = Service(send, ask, read, secrets=SECRETS, payee_max=PAYEE_MAX)
+VOUCHER_SERVICE: Final = Service(send, ask, read, secrets=SECRETS, payee_max=PAYEE_MAX, cancel=cancel)

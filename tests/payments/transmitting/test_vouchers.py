@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,12 +12,9 @@ from litestar.testing import TestClient
 
 from imis_core.payments.transmitting.webhook import signature, without_secrets
 from imis_core.provider_simulator.process import Running, simulator
-from imis_core.testing.app import TestApp
 from imis_core.web.server import make_asgi
-from tests.payments.debts import Debts
-from tests.payments.transmitting.conftest import Ticking
+from tests.payments.transmitting.office import Office
 
-PATIENCE_SECONDS = 30.0
 SECRET = "between-the-two-of-us"
 
 
@@ -26,41 +22,6 @@ SECRET = "between-the-two-of-us"
 def provider(tmp_path: Path) -> Iterator[Running]:
     with simulator(tmp_path / "books", environment={"IMIS_SIMULATOR_SECRET": "s"}) as running:
         yield running
-
-
-class Office:
-    """Persons who get vouchers of 1200.00 from the provider VE."""
-
-    def __init__(self, make_app: Any, provider: Running, count: int = 5, **more: Any) -> None:
-        table = {
-            "url": provider.url, "tenant": "agency", "debit_account": "1", "callback_url": "http://127.0.0.1:1",
-            "timeout_seconds": 2, **more,
-        }  # fmt: skip
-        self.app: TestApp = make_app(settings={"payment_gateways": {"VE": table}})
-        self.clock = Ticking()
-        self.app.clock = self.clock  # type: ignore[assignment]
-        numbers = [f"P{i}" for i in range(1, count + 1)]
-        self.debts = Debts(self.app, numbers)
-        self.app.do("payments.register_provider", {"code": "VE", "name": "Vouchers", "channel": "voucher"})
-        self.app.do_all("payments.enrol_recipient", [{"number": n, "provider": "VE"} for n in numbers])
-        self.debts.order()
-        self.app.do("payments.submit", {"payroll": "B7"})
-
-    def work(self) -> None:
-        self.clock.move(minutes=10)
-        self.app.queue.enqueue_due()
-        self.app.queue.run_due()
-
-    def statuses(self) -> list[str]:
-        return sorted(order["status"] for order in self.debts.orders())
-
-    def until(self, wanted: list[str]) -> None:
-        """Work until the orders stand so; the provider is a process of its own, and takes its time."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while self.statuses() != wanted:
-            assert time.monotonic() < deadline, (self.statuses(), self.app.do("payments.transmissions"))
-            time.sleep(0.1)
-            self.work()
 
 
 def test_vouchers_are_made_activated_and_paid_when_redeemed(make_app: Any, provider: Running) -> None:
