@@ -34,6 +34,7 @@ class GatewayTable:
     `callback_url`: this deployment's address as the provider sees it. `party_key`, `payment_mode`: how it names what a
     recipient's account is and how it pays. Amounts are in the deployment's currency and hold for orders of it.
     `voucher_days`: how many days after the day on which it was made a voucher is good; absent: until it is redeemed.
+    `voucher_messages`: whether the holder of a voucher is sent a message with its number.
     """
 
     url: str
@@ -56,6 +57,7 @@ class GatewayTable:
     pause_seconds: int = 30
     ask_after_seconds: int = 60
     voucher_days: int | None = None
+    voucher_messages: bool = False
 
 
 _RANGES: Final = {

@@ -72,6 +72,7 @@ declare(
     memberships: | kind relationship recipient left_reason
     merges: reason=text undo=drop | state
     notification_current: reason=text | state
+    notification_secrets: *
     notification_states: reason=text | state notifier
     notifications: to=shape subject=text text=text | about_noun
     order_current: reason=text | state
@@ -108,6 +109,7 @@ declare(
     transmissions: *
     users: name=login password=drop | roles
     voucher_cancellations: note=text | reason
+    voucher_numbers: *
     wage_declarations: | scheme class currency
     wages: | scheme currency
     """,

@@ -58,7 +58,16 @@ from imis_core.payments import queries as payments_queries
 from imis_core.payments.bank_files import listing as bank_files_listing
 from imis_core.payments.bank_files import making as bank_files
 from imis_core.payments.channels import KERNEL_CHANNELS
-from imis_core.payments.transmitting import cancelling, checks, follow_up, messages, running, webhook
+from imis_core.payments.transmitting import (
+    cancelling,
+    checks,
+    follow_up,
+    handing_out,
+    messages,
+    running,
+    voucher_numbers,
+    webhook,
+)
 from imis_core.payments.transmitting import commands as transmitting_commands
 from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
@@ -184,6 +193,7 @@ def imis_register_queries() -> Iterable[Query]:
         *recipient_files.QUERIES,
         *bank_files_listing.QUERIES,
         *transmitting_queries.QUERIES,
+        *handing_out.QUERIES,
         *comparing_queries.QUERIES,
         *ledger_queries.QUERIES,
         *registry_queries.QUERIES,
@@ -212,6 +222,7 @@ def imis_register_jobs() -> Iterable[Job | ChunkedJob]:
         *messages.JOBS,
         *checks.JOBS,
         *cancelling.JOBS,
+        *voucher_numbers.JOBS,
     )
 
 

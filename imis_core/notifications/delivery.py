@@ -18,7 +18,7 @@ from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.jobs_kinds import Job
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
-from imis_core.notifications.outbox import DELIVER, STATES
+from imis_core.notifications.outbox import DELIVER, HOLE, STATES
 from imis_core.redaction import redact
 
 if TYPE_CHECKING:
@@ -41,12 +41,14 @@ class Deliver:
 _QUEUED: Final = sa.text(
     """
     SELECT n.id, n.subject, n.text, n.about_noun, n.about, t.attempts, p.number AS person,
+           s.notification IS NOT NULL AS secret, s.content,
            coalesce(n."to", u.name, p.attributes->>'telephone', p.attributes->>'phone', p.number) AS "to",
            p.attributes->>'email' AS email
     FROM core.notification_current t
     JOIN core.notifications n ON n.id = t.notification
     LEFT JOIN core.persons p ON p.id = n.person
     LEFT JOIN core.users u ON u.id = n."user"
+    LEFT JOIN core.notification_secrets s ON s.notification = n.id
     WHERE t.state = 'queued' AND n.id > :after AND (CAST(:attempts AS integer) IS NULL OR t.attempts = :attempts)
     ORDER BY n.id LIMIT :chunk FOR UPDATE OF t SKIP LOCKED
     """
@@ -65,6 +67,15 @@ _KEEP: Final = sa.text(
 )
 
 
+_TOLD: Final = sa.text(
+    "UPDATE core.notification_secrets SET content = NULL WHERE notification = ANY(CAST(:numbers AS bigint[]))"
+)
+GONE: Final = Outcome(False, "what it was to tell is worth nothing any more", final=True)
+NO_WAY_OUT: Final = Outcome(
+    False, "it tells a secret: that goes by SMS or e-mail alone, and nothing that is set up takes it", final=True
+)
+
+
 def deliver(app: Application, asked: Deliver) -> None:
     """Send what is queued, in chunks of one transaction each."""
     after: int | None = 0
@@ -80,11 +91,11 @@ def _deliver_chunk(app: Application, attempts: int | None, after: int) -> int | 
         if not rows:
             return None
         messages = _outgoing(context, rows)
-        chosen = [_notifier(app, message) for message in messages]
-        outcomes: list[Any] = [None] * len(rows)
-        for notifier in dict.fromkeys(chosen):
+        chosen = [None if message is None else _notifier(app, message) for message in messages]
+        outcomes: list[Any] = [GONE if message is None else NO_WAY_OUT for message in messages]
+        for notifier in dict.fromkeys(one for one in chosen if one is not None):
             positions = [i for i, one in enumerate(chosen) if one is notifier]
-            sent = _send(app, notifier, [messages[i] for i in positions])
+            sent = _send(app, notifier, [message for i in positions if (message := messages[i]) is not None])
             for position, outcome in zip(positions, sent, strict=True):
                 outcomes[position] = outcome
         states = [_state(row.attempts + 1, outcome) for row, outcome in zip(rows, outcomes, strict=True)]
@@ -94,10 +105,13 @@ def _deliver_chunk(app: Application, attempts: int | None, after: int) -> int | 
                 "numbers": [row.id for row in rows],
                 "states": states,
                 "reasons": [_reason(outcome) for outcome in outcomes],
-                "notifiers": [notifier.name for notifier in chosen],
+                "notifiers": [None if notifier is None else notifier.name for notifier in chosen],
                 "audit": audit,
             },
         )
+        told = [row.id for row, state in zip(rows, states, strict=True) if row.secret and state == "sent"]
+        if told:
+            context.execute(_TOLD, {"numbers": told})
         digest = request_digest(DELIVER, [[row.id, state] for row, state in zip(rows, states, strict=True)])
         write_entry(context, len(rows), 0, digest, None)
         waiting = {row.attempts + 1 for row, state in zip(rows, states, strict=True) if state == "queued"}
@@ -107,19 +121,33 @@ def _deliver_chunk(app: Application, attempts: int | None, after: int) -> int | 
         return int(rows[-1].id)
 
 
-def _outgoing(context: Context, rows: Sequence[Any]) -> list[Outgoing]:
+def _outgoing(context: Context, rows: Sequence[Any]) -> list[Outgoing | None]:
+    """The messages as they go out; None for one whose secret is gone."""
     ids = context.ids.encode_all("notifications", [row.id for row in rows])
     return [
-        Outgoing(
-            identity, row.to, row.person, row.subject, row.text,
-            None if row.about is None else context.ids.encode(row.about_noun, row.about), row.email,
+        None
+        if (text := _text(context, row)) is None
+        else Outgoing(
+            identity, row.to, row.person, row.subject, text,
+            None if row.about is None else context.ids.encode(row.about_noun, row.about), row.email, row.secret,
         )
         for identity, row in zip(ids, rows, strict=True)
     ]  # fmt: skip
 
 
-def _notifier(app: Application, message: Outgoing) -> Notifier:
-    return next(notifier for notifier in app.notifiers.values() if notifier.ready(app) and notifier.takes(message))
+def _text(context: Context, row: Any) -> str | None:
+    """The text of a message with its secret; None if that is gone, or not its own."""
+    if not row.secret:
+        return str(row.text)
+    content = None if row.content is None else context.ids.unwrap(bytes(row.content))
+    number, _, secret = (content or b"").decode().partition(" ")
+    return str(row.text).replace(HOLE, secret) if number == str(row.id) else None
+
+
+def _notifier(app: Application, message: Outgoing) -> Notifier | None:
+    """The first that takes it; None: it is secret, and would not leave."""
+    ready = (n for n in app.notifiers.values() if n.ready(app) and n.takes(message))
+    return next((notifier for notifier in ready if notifier.leaves or not message.secret), None)
 
 
 def _send(app: Application, notifier: Notifier, messages: Sequence[Outgoing]) -> Sequence[Outcome]:
@@ -129,8 +157,10 @@ def _send(app: Application, notifier: Notifier, messages: Sequence[Outgoing]) ->
         if len(outcomes) != len(messages):
             raise AssertionError(f"{len(outcomes)} outcomes for {len(messages)} messages")
     except Exception as error:
-        _log.warning("the notifier %s failed with %d messages: %s", notifier.name, len(messages), error)
-        return [Outcome(False, redact(f"{type(error).__name__}: {error}"))] * len(messages)
+        # What it raises may repeat a message.
+        said = "" if any(message.secret for message in messages) else f": {error}"
+        _log.warning("the notifier %s failed with %d messages%s", notifier.name, len(messages), said)
+        return [Outcome(False, redact(f"{type(error).__name__}{said}"))] * len(messages)
     return outcomes
 
 

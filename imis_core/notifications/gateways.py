@@ -182,5 +182,5 @@ def _log_ready(app: Application) -> bool:
 
 SMS: Final = Notifier("sms", _send_sms, _is_telephone, _sms_ready)
 EMAIL: Final = Notifier("email", _send_emails, _has_email, _email_ready, rank=1)
-LOG: Final = Notifier("log", _write_log, ready=_log_ready, rank=8)
+LOG: Final = Notifier("log", _write_log, ready=_log_ready, rank=8, leaves=False)
 KERNEL_NOTIFIERS: Final = (SMS, EMAIL, LOG, FILE)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import msgspec
-from attrs import frozen
+from attrs import field, frozen
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -25,16 +25,17 @@ class Outgoing:
 
     `to` is an address as it was given, a user's name, or a person's telephone (the attribute `telephone`), else the
     person's number; `person` is that number, None for others; `email` is a person's address (the attribute `email`).
-    `id` stays the same when the message is tried again.
+    `id` stays the same when the message is tried again. `secret`: its text says what nobody but the recipient may read.
     """
 
     id: str
     to: str
     person: str | None
     subject: str | None
-    text: str
+    text: str = field(repr=False)
     about: str | None
     email: str | None = None
+    secret: bool = False
 
 
 @frozen
@@ -60,7 +61,7 @@ class Notifier:
 
     `takes` says which messages are its business, by default all; `ready` whether it is set up in this deployment, by
     default always. Of the kernel's, those of a lower `rank` are asked first. `app.plugin_settings` has its plugin's
-    settings.
+    settings. `leaves`: what it takes leaves this system for the recipient; one that only keeps it gets nothing secret.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Notifier:
     takes: Callable[[Outgoing], bool] = _everything
     ready: Callable[[Application], bool] = _always
     rank: int = 0
+    leaves: bool = True
 
 
 def _append(app: Application, messages: Sequence[Outgoing]) -> list[Outcome]:
@@ -99,4 +101,4 @@ def _append(app: Application, messages: Sequence[Outgoing]) -> list[Outcome]:
     return [Outcome(True)] * len(messages)
 
 
-FILE: Final = Notifier("file", _append, rank=9)
+FILE: Final = Notifier("file", _append, rank=9, leaves=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+import sqlalchemy as sa
 from attrs import field, frozen
 
 from imis_core.context import Context
@@ -18,6 +19,7 @@ from imis_core.security.caller import system_caller
 from imis_core.states import StateTable
 
 DELIVER: Final = "core.deliver_notifications"  # the job of `notifications.delivery`
+HOLE: Final = "{secret}"  # in a text: where the secret of a message goes
 STATES: Final = StateTable("notifications", {"queued": ("sent", "failed"), "failed": ("queued",), "sent": ()})
 
 
@@ -25,7 +27,8 @@ STATES: Final = StateTable("notifications", {"queued": ("sent", "failed"), "fail
 class Message:
     """What is told to whom: one of `to` (an address), `person` and `user` (their numbers inside).
 
-    `about`: noun and number of what it is about.
+    `about`: noun and number of what it is about. `secret` stands in the place of `{secret}` when it goes out; before
+    that it is encrypted, and afterwards it is nowhere.
     """
 
     text: str
@@ -34,6 +37,7 @@ class Message:
     user: int | None = None
     subject: str | None = None
     about: tuple[str, int] | None = field(default=None)
+    secret: str | None = field(default=None, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if sum(recipient is not None for recipient in (self.to, self.person, self.user)) != 1:
@@ -77,8 +81,28 @@ def notify(context: Context, messages: Sequence[Message]) -> list[int]:
         notification_current,
         {"notification": numbers, "state": states, "version": versions},
     )
+    sealed = [(n, m.secret) for n, m in zip(numbers, messages, strict=True) if m.secret is not None]
+    if sealed:
+        contents = [context.ids.wrap(f"{n} {secret}".encode()) for n, secret in sealed]
+        context.execute(_SEAL, {"numbers": [n for n, _ in sealed], "contents": contents})
     deliver_later(context)
     return numbers
+
+
+_SEAL: Final = sa.text(
+    "INSERT INTO core.notification_secrets (notification, content) "
+    "SELECT * FROM unnest(CAST(:numbers AS bigint[]), CAST(:contents AS bytea[]))"
+)
+_FORGET: Final = sa.text(
+    "UPDATE core.notification_secrets s SET content = NULL FROM core.notifications n "
+    "WHERE n.id = s.notification AND n.about_noun = :noun AND n.about = ANY(CAST(:numbers AS bigint[]))"
+)
+
+
+def forget_secrets(context: Context, noun: str, numbers: Sequence[int]) -> None:
+    """Forget what messages about these have not told yet: it is worth nothing any more, and they fail."""
+    if numbers:
+        context.execute(_FORGET, {"noun": noun, "numbers": list(numbers)})
 
 
 def deliver_later(context: Context) -> None:

@@ -47,6 +47,14 @@ notification_states = mass(
     Column("audit", sa.BigInteger, nullable=False),
 )
 
+# What stands in a message in the place of `{secret}`: encrypted, and gone once it was told or is worth nothing.
+notification_secrets = Table(
+    "notification_secrets",
+    metadata,
+    reference("notification", "notifications", primary_key=True),
+    Column("content", sa.LargeBinary, nullable=True),
+)
+
 notification_current = Table(
     "notification_current",
     metadata,

@@ -22,6 +22,16 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "The photo of {person} ({number}) is from {taken}. Please bring a new one when you renew.",
         "expiry.subject": "Your policy has ended",
         "expiry.text": "The policy of {holder} ended on {ends}. You are covered no longer; renew it soon.",
+        "voucher.subject": "Your voucher of {amount} {currency}",
+        "voucher.text": (
+            "A voucher of {amount} {currency}: serial number {serial}, number {number}. "
+            "Show the number to nobody but whoever pays you."
+        ),
+        "voucher_until.text": (
+            "A voucher of {amount} {currency}: serial number {serial}, number {number}. "
+            "Good until {ends}. "
+            "Show the number to nobody but whoever pays you."
+        ),
     },
     "fr": {
         "renewal.subject": "Votre police prend fin le {ends}",
@@ -30,6 +40,16 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "La photo de {person} ({number}) date du {taken}. Apportez-en une nouvelle au renouvellement.",
         "expiry.subject": "Votre police a pris fin",
         "expiry.text": "La police de {holder} a pris fin le {ends}. Vous n'êtes plus couverts ; renouvelez-la.",
+        "voucher.subject": "Votre bon de {amount} {currency}",
+        "voucher.text": (
+            "Un bon de {amount} {currency} : numéro de série {serial}, numéro {number}. "
+            "Ne montrez le numéro qu'à la personne qui vous paie."
+        ),
+        "voucher_until.text": (
+            "Un bon de {amount} {currency} : numéro de série {serial}, numéro {number}. "
+            "Valable jusqu'au {ends}. "
+            "Ne montrez le numéro qu'à la personne qui vous paie."
+        ),
     },
     "sw": {
         "renewal.subject": "Bima yako inaisha tarehe {ends}",
@@ -38,6 +58,16 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "Picha ya {person} ({number}) ni ya tarehe {taken}. Tafadhali leta mpya unapohuisha.",
         "expiry.subject": "Bima yako imeisha",
         "expiry.text": "Bima ya {holder} iliisha tarehe {ends}. Ihuishe ili upate huduma tena.",
+        "voucher.subject": "Vocha yako ya {amount} {currency}",
+        "voucher.text": (
+            "Vocha ya {amount} {currency}: namba ya mfululizo {serial}, namba {number}. "
+            "Usionyeshe namba hii kwa mtu isipokuwa anayekulipa."
+        ),
+        "voucher_until.text": (
+            "Vocha ya {amount} {currency}: namba ya mfululizo {serial}, namba {number}. "
+            "Inatumika hadi {ends}. "
+            "Usionyeshe namba hii kwa mtu isipokuwa anayekulipa."
+        ),
     },
     "ne": {
         "renewal.subject": "तपाईंको बीमा {ends} मा सकिँदैछ",
@@ -46,6 +76,16 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "{person} ({number}) को फोटो {taken} को हो। नवीकरण गर्दा नयाँ फोटो ल्याउनुहोस्।",
         "expiry.subject": "तपाईंको बीमा सकियो",
         "expiry.text": "{holder} को बीमा {ends} मा सकियो। फेरि सुविधा पाउन नवीकरण गर्नुहोस्।",
+        "voucher.subject": "तपाईंको {amount} {currency} को भौचर",
+        "voucher.text": (
+            "{amount} {currency} को भौचर: क्रम संख्या {serial}, नम्बर {number}। "
+            "यो नम्बर भुक्तानी दिने व्यक्तिबाहेक कसैलाई नदेखाउनुहोस्।"
+        ),
+        "voucher_until.text": (
+            "{amount} {currency} को भौचर: क्रम संख्या {serial}, नम्बर {number}। "
+            "{ends} सम्म मान्य। "
+            "यो नम्बर भुक्तानी दिने व्यक्तिबाहेक कसैलाई नदेखाउनुहोस्।"
+        ),
     },
 }
 

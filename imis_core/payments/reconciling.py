@@ -18,6 +18,7 @@ from imis_core.errors import Refusal, not_found
 from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders
 from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.tables import payment_providers, reconciliation_rows
+from imis_core.payments.transmitting.voucher_numbers import forget_numbers
 from imis_core.values import Amount, NotExact, to_minor
 
 PART: Final = 50_000  # rows of a report that are taken at once: each part looks once through what is still open
@@ -190,6 +191,7 @@ def _apply_wave(context: Context, wave: Sequence[tuple[Any, ReportedPayment]], b
         was = before.get(order.id, order.state)
         moves.append((order.source_kind, settled_order(order, _settled_as(row.status, was), was=was)))
     settle(context, moves, context.command)
+    forget_numbers(context, [order.id for order, _ in wave])
 
 
 def _settled_as(status: str, was: str) -> str:

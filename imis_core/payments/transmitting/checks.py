@@ -25,7 +25,7 @@ from imis_core.payments.transmitting.placing import CORRELATION
 from imis_core.payments.transmitting.service import Address, Notice, Unanswered
 from imis_core.payments.transmitting.store import transaction
 from imis_core.payments.transmitting.tables import account_check_current, account_checks
-from imis_core.payments.transmitting.taking import order_number
+from imis_core.payments.transmitting.wire import order_number
 
 if TYPE_CHECKING:
     from imis_core.application import Application

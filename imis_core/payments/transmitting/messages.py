@@ -28,8 +28,9 @@ from imis_core.payments.transmitting.placing import transmit_later
 from imis_core.payments.transmitting.service import Notice, Told, Unreadable
 from imis_core.payments.transmitting.store import audited, transaction, wake
 from imis_core.payments.transmitting.tables import provider_message_outcomes
-from imis_core.payments.transmitting.taking import order_number, report_told
+from imis_core.payments.transmitting.taking import report_told
 from imis_core.payments.transmitting.webhook import TAKE
+from imis_core.payments.transmitting.wire import order_number
 
 if TYPE_CHECKING:
     from imis_core.application import Application

@@ -77,7 +77,7 @@ def place_transmissions(context: Context, kind: str, source: int, providers: Seq
         "source": source,
         "audit": context.audit,
         "providers": [one.provider for one in providers],
-        "most": [one.gateway.settings.orders_per_transmission for one in providers],
+        "most": [_most(one) for one in providers],
     }
     parts = context.execute(_PARTS, chosen).all()
     numbers = take_ids(context.connection, transmissions, len(parts))
@@ -97,6 +97,12 @@ def place_transmissions(context: Context, kind: str, source: int, providers: Seq
         raise AssertionError(f"{sent} orders were submitted to providers with a service, {placed} are in transmissions")
     for number in numbers:
         transmit_later(context, number)
+
+
+def _most(one: Reached) -> int:
+    """How many orders go to a provider at once."""
+    most = one.gateway.settings.orders_per_transmission
+    return most if one.service.orders_max is None else min(most, one.service.orders_max)
 
 
 def transmit_later(context: Context, transmission: int) -> None:

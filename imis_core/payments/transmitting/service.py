@@ -150,6 +150,15 @@ class Notice:
 
 
 @frozen
+class VoucherNumber:
+    """What redeems the voucher of an order (named as `Told.order` names it): its serial number, and the secret one."""
+
+    order: str
+    serial: str
+    number: str = field(repr=False)
+
+
+@frozen
 class Address:
     """An account that a provider is asked about: its enrolment's number, and the account."""
 
@@ -181,6 +190,9 @@ class Service:
     them) taken back, as far as nobody was paid by it; asked for again, it changes nothing. What came of it, the list
     says. Gives why the provider would not, None if it took it. Raises `NotKnown`, `Unanswered`. None: what was sent
     cannot be taken back.
+    `numbers(body)` reads the numbers of vouchers that a message tells, () of any other message and of one that cannot
+    be read; they are kept encrypted until they are worth nothing. None: there are none, or they are not ours to give.
+    `orders_max`: how many orders a batch may have, whatever the settings say; None: any number.
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
@@ -190,3 +202,5 @@ class Service:
     secrets: frozenset[str] = frozenset()
     payee_max: int | None = None
     cancel: Callable[[Gateway, str, str | None, Turn, Set[str]], str | None] | None = None
+    numbers: Callable[[bytes], Sequence[VoucherNumber]] | None = None
+    orders_max: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy import CheckConstraint, Column, Index, Table, UniqueConstraint
 
-from imis_core.database.tables import day, identity, instant, mass, metadata, minor, reference, text
+from imis_core.database.tables import ALL_SEEN, day, identity, instant, mass, metadata, minor, reference, text
 
 # Orders that go to a provider together, in one request. `correlation` names them to the provider for ever.
 transmissions = mass(
@@ -72,6 +72,20 @@ transmission_orders = Table(
     text("account", nullable=True),
     Column("left_out", sa.Boolean, nullable=False, server_default=sa.false()),
     text("told", nullable=True),
+)
+
+# What redeems a voucher: the serial number, and the secret one encrypted with the deployment's key. A row goes as soon
+# as its order is decided. `told`: its holder was sent a message.
+voucher_numbers = Table(
+    "voucher_numbers",
+    metadata,
+    reference("order", "orders", primary_key=True),
+    text("serial"),
+    Column("number", sa.LargeBinary, nullable=False),
+    instant("received_at"),
+    Column("told", sa.Boolean, nullable=False, server_default=sa.false()),
+    Index("ix_voucher_numbers_untold", "order", postgresql_where=sa.text("NOT told")),
+    info={"row_security": f'{ALL_SEEN} OR EXISTS (SELECT FROM core.orders o WHERE o.id = voucher_numbers."order")'},
 )
 
 # Vouchers that are to be worth nothing any more: whoever looks at their transmission has the provider cancel them, and

@@ -16,7 +16,8 @@ from imis_core.payments.reconciling import Report, ReportedPayment, take_report
 from imis_core.payments.transmitting.cancelling import reasons_of
 from imis_core.payments.transmitting.service import Told
 from imis_core.payments.transmitting.store import audited, transaction
-from imis_core.values import INT64_MAX, Amount
+from imis_core.payments.transmitting.wire import order_number
+from imis_core.values import Amount
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -39,14 +40,6 @@ _ALIEN: Final = sa.text(
     "SELECT order_named FROM core.reconciliation_rows WHERE payment_provider = :provider AND file = :file "
     "AND order_named = ANY(CAST(:named AS text[]))"
 )
-
-
-def order_number(text: str) -> int | None:
-    """The number of the order that a provider names by what we sent as `requestId`; None: it is none of ours."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        return None
-    number = int(text)
-    return number if 0 < number <= INT64_MAX else None
 
 
 def take_told(app: Application, row: Any, rows: Iterable[Told], command: str) -> Counter[str]:

@@ -9,7 +9,7 @@ no database.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from decimal import Decimal
 from typing import Any, Final
 
@@ -28,11 +28,14 @@ from imis_core.payments.transmitting.service import (
     Turn,
     Unanswered,
     Unreadable,
+    VoucherNumber,
 )
 from imis_core.payments.transmitting.wire import decoded, details, message_of, page_of, text_of
 
 NAME_MAX: Final = 12  # characters of a requestID
 PAYEE_MAX: Final = 20  # of a payeeFunctionalID
+# Of a batch: the message that tells their numbers, at most 230 bytes each, has to fit into 64 KiB (`web.limits`).
+VOUCHERS_MAX: Final = 250
 DONE, FAILED = "00", "01"  # ResponseCode
 NOT_NOW: Final = (401, 403, 408, 425, 429)  # of the 4xx, those that say nothing of what was asked for
 
@@ -184,6 +187,21 @@ def read(body: bytes) -> Notice:
     return Notice(about=about)
 
 
+def numbers(body: bytes) -> Sequence[VoucherNumber]:
+    """What a Voucher Creation Response tells of the vouchers that were made: their serial and secret numbers."""
+    try:
+        content = decoded(body)
+    except ValueError:
+        return ()
+    told = content.get("voucherInstructions") if isinstance(content, dict) else None
+    rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
+    named = (tuple(text_of(row.get(name)) for name in _NUMBERED) for row in rows)
+    return [VoucherNumber(*one) for one in named if None not in one]  # type: ignore[arg-type]
+
+
+_NUMBERED: Final = ("instructionID", "serialNumber", "voucherNumber")
 # Whoever knows them can redeem a voucher: VoucherCreationResponse, and the body of a redemption.
 SECRETS: Final = frozenset({"vouchernumber", "vouchersecretnumber"})
-VOUCHER_SERVICE: Final = Service(send, ask, read, secrets=SECRETS, payee_max=PAYEE_MAX, cancel=cancel)
+VOUCHER_SERVICE: Final = Service(
+    send, ask, read, secrets=SECRETS, payee_max=PAYEE_MAX, cancel=cancel, numbers=numbers, orders_max=VOUCHERS_MAX
+)

@@ -3,7 +3,7 @@
 The signature is `X-Signature`: hexadecimal HMAC-SHA256, with the secret that the provider and we share, of the header
 `X-Signature-Time` (seconds since 1970), a dot, the header `X-Signature-Nonce`, a dot, and the body byte by byte. Here a
 message is only received; a job reads it (`messages`), in whatever order they come. What is worth money to whoever reads
-it (`Service.secrets`) is taken out before anything is kept.
+it (`Service.secrets`) is taken out before the message is kept; numbers of vouchers are kept by themselves, encrypted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from imis_core.gateway_settings import CALLBACKS
 from imis_core.payments.transmitting.gateways import Reached, reached
 from imis_core.payments.transmitting.http import encode
 from imis_core.payments.transmitting.service import NoSecret
-from imis_core.payments.transmitting.store import transaction
+from imis_core.payments.transmitting.store import audited, transaction
+from imis_core.payments.transmitting.voucher_numbers import keep_numbers
 from imis_core.payments.transmitting.wire import decoded
 from imis_core.routes import Answer, Route, RouteRequest
 
@@ -93,6 +94,7 @@ def _context(app: Application, connection: sa.Connection) -> Context:
 
 def _keep(app: Application, one: Reached, nonce: str, body: bytes) -> bool:
     """Keep a message, and have it read; False if it was taken before."""
+    numbers = () if one.service.numbers is None else one.service.numbers(body)
     body = without_secrets(body, one.service.secrets)
     with transaction(app, RECEIVE) as context:
         kept = context.execute(
@@ -107,6 +109,9 @@ def _keep(app: Application, one: Reached, nonce: str, body: bytes) -> bool:
         ).scalar()
         if kept is None:
             return False
+        if numbers:
+            keep_numbers(context, one, numbers)
+            audited(context, len(numbers), message=kept, vouchers=len(numbers))
         if context.execute(_FIRST, {"message": kept}).scalar_one():
             context.defer(TAKE, {}, lock=TAKE)
         return True
