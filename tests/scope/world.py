@@ -16,6 +16,11 @@ import sqlalchemy as sa
 from imis_core.audit import write_entry
 from imis_core.context import Context
 from imis_core.events import deliver_due
+from imis_core.payments.transmitting.asking import accepted
+from imis_core.payments.transmitting.gateways import reached
+from imis_core.payments.transmitting.service import VoucherNumber
+from imis_core.payments.transmitting.store import locked_transmission
+from imis_core.payments.transmitting.voucher_numbers import keep_numbers
 from imis_core.payroll.showing import set_state
 from imis_core.testing.app import TestApp
 
@@ -35,7 +40,8 @@ SETTINGS: Final[Mapping[str, Any]] = {
         "wcf": {"type": "eii"},
     },
     "payment_gateways": {
-        "MOMO": {"url": "http://127.0.0.1:1", "tenant": "t", "debit_account": "1", "callback_url": "http://127.0.0.1:1"}
+        code: {"url": "http://127.0.0.1:1", "tenant": "t", "debit_account": "1", "callback_url": "http://127.0.0.1:1"}
+        for code in ("MOMO", "BONS")
     },
     "approvals": {"registry.self_exclude": {"roles": ["place", "everybody"], "approvers": 1}},
     "roles": {
@@ -106,13 +112,14 @@ class World:
             ("wcf", "WORK", EII_TERMS),
         ):
             do("benefit_packages.define", scheme=scheme, code=code, name=code, valid_from="2020-01-01", terms=terms)
-        for code, channel in (("POST", "cash_list"), ("BANK", "bank_file"), ("MOMO", "mobile_money")):
+        for code, channel in (("POST", "cash_list"), ("BANK", "bank_file"), ("MOMO", "mobile_money"),
+                              ("BONS", "voucher")):  # fmt: skip
             points = [{"code": "PP", "name": "Counter"}] if code == "POST" else []
             do("payments.register_provider", code=code, name=code, channel=channel, pay_points=points)
         do("grievances.define_category", code="PAY", name="Payment", days=20)
         do("grievances.define_category", code="KEEP", name="Kept back", days=20, holds_payment=True)
         for code, starts, ends in (("C4", "2024-06-01", "2024-06-30"), ("C5", "2024-07-01", "2024-07-31"),
-                                   ("C6", "2024-08-01", "2024-08-31")):  # fmt: skip
+                                   ("C6", "2024-08-01", "2024-08-31"), ("C7", "2024-09-01", "2024-09-30")):  # fmt: skip
             do("cycles.open", scheme="safe", code=code, starts=starts, ends=ends)
 
     def build(self, side: str) -> None:
@@ -145,6 +152,7 @@ class _Side:
         self._health()
         self._work()
         self._cash()
+        self._vouchers()
         self._desk()
 
     def _places(self) -> None:
@@ -317,6 +325,31 @@ class _Side:
             context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "tests")
             set_state(context, (number,), "failed", f"it broke {q}")
             write_entry(context, 1, 0, "tests", None)
+
+    def _vouchers(self) -> None:
+        """Households that are paid by vouchers for once: made, and told of by their provider."""
+        q, do = self.q, self.do
+        persons = (f"P1-{q}", f"P4-{q}")
+        for number in persons:
+            do("payments.enrol_recipient", number=number, provider="BONS", scheme="safe")
+        run = do("payroll.generate", scheme="safe", package="CASH", cycle="C7", location=self.place)
+        self.second("payroll.approve", payroll=run["id"])
+        do("payments.submit", payroll=run["id"])
+        for number in persons:
+            do("payments.enrol_recipient", number=number, provider="POST", scheme="safe", account=f"ACC-{q}-{number}")
+        orders = do("payments.orders", payroll=run["id"])
+        numbers = [self.app.ids.decode("orders", order["id"]) for order in orders]
+        (sent,) = do("payments.transmissions", payroll=run["id"])
+        with self.app.database.command(self.app.system) as (connection, audit):
+            app = self.app
+            context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "tests")
+            row = locked_transmission(context, app.ids.decode("transmissions", sent["id"]))
+            accepted(context, row, f"B-{q}")
+            keep_numbers(
+                context, reached(context, ["BONS"])[row.payment_provider],
+                [VoucherNumber(str(number), f"S-{q}-{number}", f"N-{q}-{number}") for number in numbers],
+            )  # fmt: skip
+        self.named |= {"payroll_vouchers": run["id"], "order_voucher": orders[0]["id"]}
 
     def _desk(self) -> None:
         q, do = self.q, self.do
