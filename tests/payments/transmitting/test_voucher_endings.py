@@ -13,6 +13,7 @@ import pytest
 from imis_core.errors import ImisError
 from imis_core.operations.doctor_payments import look_at_payments
 from imis_core.payments.transmitting import asking
+from imis_core.payments.transmitting.running import Transmit, transmit
 from imis_core.provider_simulator.process import Running, simulator
 from tests.payments.transmitting.office import PATIENCE_SECONDS, Office
 
@@ -155,8 +156,9 @@ def test_a_worker_that_dies_loses_no_cancellation(
         raise Died
 
     monkeypatch.setattr(asking, "_cancelled", dies)
+    (sent,) = office.app.rows("SELECT id FROM core.transmissions")
     with pytest.raises(Died):
-        office.app.queue.run_due()
+        transmit(office.app, Transmit(transmission=sent["id"]))
     monkeypatch.undo()
     assert office.statuses() == ["accepted"] * 3
     office.until(["failed"] * 3)
