@@ -44,7 +44,9 @@ _KEEP: Final = sa.text(
     SELECT "order", serial, number, :now FROM standing ON CONFLICT ("order") DO NOTHING
     """
 )
-_FORGET: Final = sa.text('DELETE FROM core.voucher_numbers WHERE "order" = ANY(CAST(:orders AS bigint[]))')
+_FORGET: Final = sa.text(
+    'DELETE FROM core.voucher_numbers WHERE "order" = ANY(CAST(:orders AS bigint[])) RETURNING "order"'
+)
 
 
 def keep_numbers(context: Context, one: Reached, told: Sequence[VoucherNumber]) -> None:
@@ -79,8 +81,8 @@ def number_of(context: Context, order: int, sealed: Any) -> str | None:
 def forget_numbers(context: Context, orders: Sequence[int]) -> None:
     """Forget what redeems the vouchers of orders that are decided; nothing where no provider has a service."""
     if orders and context.settings.payment_gateways:
-        context.execute(_FORGET, {"orders": list(orders)})
-        forget_secrets(context, "orders", orders)
+        gone = context.execute(_FORGET, {"orders": list(orders)}).scalars().all()
+        forget_secrets(context, "orders", gone)
 
 
 # --- telling holders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from imis_core.provider_simulator.process import Running
@@ -18,14 +19,16 @@ class Office:
     """Persons who get vouchers of 1200.00 from the provider VE."""
 
     def __init__(
-        self, make_app: Any, provider: Running, count: int = 5, tables: Mapping[str, Any] | None = None, **more: Any
-    ) -> None:
+        self, make_app: Any, provider: Running, count: int = 5, *, tables: Mapping[str, Any] | None = None,
+        now: datetime | None = None, **more: Any,
+    ) -> None:  # fmt: skip
         table = {
             "url": provider.url, "tenant": "agency", "debit_account": "1", "callback_url": "http://127.0.0.1:1",
             "timeout_seconds": 2, **more,
         }  # fmt: skip
         self.app: TestApp = make_app(settings={"payment_gateways": {"VE": table}, **(tables or {})})
         self.clock = Ticking()
+        self.clock.instant = now or self.clock.instant
         self.app.clock = self.clock  # type: ignore[assignment]
         numbers = [f"P{i}" for i in range(1, count + 1)]
         self.debts = Debts(self.app, numbers)

@@ -15,6 +15,7 @@ from imis_core.operations.doctor_payments import look_at_payments
 from imis_core.payments.transmitting import asking
 from imis_core.payments.transmitting.running import Transmit, transmit
 from imis_core.provider_simulator.process import Running, simulator
+from imis_core.testing.auditor import audit
 from tests.payments.transmitting.office import PATIENCE_SECONDS, Office
 
 
@@ -72,6 +73,7 @@ def test_vouchers_whose_days_are_over_are_cancelled_and_fail(make_app: Any, prov
     assert reasons(office) == [("failed", "voucher_expired")] * 3
     assert [(p["status"], p["payments"]) for p in provider.books()["payments"]] == [("failed", 3)]
     assert differences(office, provider) == []
+    assert [found for found in audit(office.app) if found.code.startswith("transmission")] == []
     assert [sent["state"] for sent in office.app.do("payments.transmissions")] == ["reported"]
     office.app.do("payments.retry", {"order": orders(office)[0]})
     office.app.do("payments.submit", {"payroll": "B7"})

@@ -77,8 +77,8 @@ class Handed(Office):
     def __init__(self, make_app: Any, provider: Running, count: int, **more: Any) -> None:
         self.outcomes: list[int] = []
         self.provider = provider
-        super().__init__(make_app, provider, count, secret_variable="TEST_VE_SECRET", **more)
-        self.clock.instant = datetime.now(UTC)  # calls are signed with the machine's time
+        now = datetime.now(UTC)  # calls are signed with the machine's time
+        super().__init__(make_app, provider, count, now=now, secret_variable="TEST_VE_SECRET", **more)
 
     def listed(self, **asked: Any) -> Any:
         return self.app.do("payments.vouchers", {"payroll": "B7", **asked})
