@@ -136,7 +136,9 @@ def _asked(
     """After asking: all reported, or when to ask again. `asked`: the transmission as it stood before."""
     with transaction(app, TRANSMIT) as context:
         row = locked_transmission(context, asked.id)
-        if row.state == "accepted" and whole and not open_orders(context, row.id).open:
+        heard = row.due_at != asked.due_at  # somebody has spoken of it meanwhile
+        left = open_orders(context, row.id).open
+        if row.state == "accepted" and whole and not left and not heard:
             move(context, row, "reported", due_at=context.now, reason=reason, batch=batch)
         elif row.state in ("accepted", "unknown"):
             if not whole and not news:
@@ -146,11 +148,10 @@ def _asked(
             if not news and batch in (None, row.batch):
                 pause = max(pause, pending_pause(context.now - row.placed_at))
             due = context.now + pause
-            if row.due_at != asked.due_at:
-                due = min(due, row.due_at)  # somebody has spoken of it meanwhile
-            look_later(
-                context, row, due, reason or "the provider has not said of every order what came of it", 0, batch
-            )
+            if heard:
+                due = min(due, row.due_at)
+            waiting = "the provider has not said of every order what came of it" if left else None
+            look_later(context, row, due, reason or waiting, 0, batch)
 
 
 def unlisted(app: Application, number: int) -> None:
@@ -171,9 +172,13 @@ def _first_pause(context: Context, row: Any) -> timedelta:
 
 
 def without_news(context: Context, row: Any, reason: str) -> None:
-    """Look again after a growing pause; after too many tries in vain the transmission is parked with the reason."""
+    """Look again after a growing pause; after too many tries in vain the transmission is parked with the reason.
+
+    One of which all is known, and that was only asked about once more, is reported as it was.
+    """
     if row.tries + 1 >= TRIES_MAX:
-        move(context, row, "parked", due_at=context.now, reason=reason)
+        known = row.state == "accepted" and not open_orders(context, row.id).open
+        move(context, row, "reported" if known else "parked", due_at=context.now, reason=reason)
     else:
         look_later(context, row, context.now + pause_after(row.tries), reason, row.tries + 1)
 
