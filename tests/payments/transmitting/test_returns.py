@@ -107,12 +107,13 @@ def test_a_return_told_while_the_list_is_read_is_not_lost(
     first, *_ = numbers(agency)
     known = asking._known
 
-    def meanwhile(*arguments: Any) -> None:
+    def meanwhile(*arguments: Any) -> Any:
         monkeypatch.setattr(asking, "_known", known)
-        known(*arguments)
+        due = known(*arguments)
         agency.operator.give_back(P1)
         line.tell(first, "returned")
         take_messages(agency.app, NoInput())
+        return due
 
     monkeypatch.setattr(asking, "_known", meanwhile)
     agency.work(minutes=2)
@@ -306,8 +307,9 @@ def test_in_any_order_we_stand_as_the_provider_s_list(four: Agency, steps: list[
 
 
 def _ask(agency: Agency) -> None:
+    """Has the operator asked about all that it has."""
     for one in agency.app.do("payments.transmissions"):
-        if one["attempts"]:
+        if one["correlation"] in agency.operator.batches:
             agency.app.do("payments.ask", {"transmission": one["id"]})
 
 
