@@ -105,8 +105,8 @@ def test_rejected_on_the_way_what_is_paid_is_paid(agency: Agency, operator: Oper
 
 
 def test_what_comes_back_is_owed_again(agency: Agency, operator: Operator) -> None:
-    """A wallet is closed after the payroll was reconciled: read in the provider's list, the debt is open again, and paid
-    once more to where the household is paid now."""
+    """A wallet is closed after the payroll was reconciled: read in the provider's list, the debt is open again, and
+    paid once more to where the household is paid now."""
     payroll = agency.submitted()
     agency.work()
     agency.work()

@@ -29,9 +29,10 @@ def posts(operator: Operator) -> int:
 
 
 def paid(agency: Agency) -> list[str]:
-    """All are paid and reported; the orders' numbers."""
+    """All are paid and reported, and that was a while ago; the orders' numbers."""
     agency.submit()
     agency.work_out(2)
+    agency.clock.move(hours=1)
     assert (set(agency.statuses()), agency.states()) == ({"paid"}, ["reported"])
     return numbers(agency)
 
