@@ -32,7 +32,9 @@ from imis_core.payments.tables import cash_lists, order_current, orders, pay_poi
 from imis_core.places.tables import providers
 from imis_core.values import Money
 
-ORDERS_MAX: Final = 500  # of one list; a pay point with more gets several parts, each to be paid out by one person
+# Of one list, or fewer if the provider's limits say so; a larger pay point gets several parts, each to be paid out by
+# one person.
+ORDERS_MAX: Final = 500
 LISTED: Final = ("submitted", "accepted")
 
 
@@ -139,9 +141,10 @@ def _lists(context: Context, batch: str, rows: Sequence[Any]) -> list[tuple[Any,
     found = []
     for _, together in groupby(rows, key=lambda row: (row.provider, row.point)):
         group = list(together)
-        parts = -(-len(group) // ORDERS_MAX)
+        most = min(ORDERS_MAX, context.settings.limits_of(group[0].provider_code).orders_per_file or ORDERS_MAX)
+        parts = -(-len(group) // most)
         for part in range(parts):
-            chosen = group[part * ORDERS_MAX : (part + 1) * ORDERS_MAX]
+            chosen = group[part * most : (part + 1) * most]
             first = chosen[0]
             outside = context.ids.encode_all("orders", [row.id for row in chosen])
             listed = [

@@ -9,12 +9,13 @@ from attrs import frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
+from imis_core.payments.limits import limits
 from imis_core.payments.nothing_owed import pay_nothing, settle_nothing
 from imis_core.payments.orders import locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
 from imis_core.payments.submitting import submit_orders
-from imis_core.payments.transmitting.placing import limits, place_transmissions, providers_with_service
+from imis_core.payments.transmitting.placing import place_transmissions, providers_with_service
 
 
 @frozen(kw_only=True)
