@@ -158,6 +158,7 @@ class RetentionTable:
     event_days: int = 90
     job_days: int = 30
     notification_days: int = 365
+    provider_message_days: int = 365
 
 
 @frozen(kw_only=True)
@@ -456,6 +457,7 @@ def _day_problems(data: Mapping[str, Any]) -> list[Problem]:
         ("retention.event_days", 7, 3_650, "days"),
         ("retention.job_days", 1, 3_650, "days"),
         ("retention.notification_days", 7, 36_500, "days"),
+        ("retention.provider_message_days", 7, 36_500, "days"),
     ):
         table, _, name = path.partition(".")
         value = _table(data, table).get(name)

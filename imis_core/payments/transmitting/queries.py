@@ -120,7 +120,7 @@ class ListMessages:
 @frozen(kw_only=True)
 class Message:
     """`outcome`: None as long as nobody has read it; `body`: as it came but for secrets that redeem, its first
-    10,000 characters."""
+    10,000 characters; empty once it is older than `[retention]` keeps it."""
 
     id: str
     received_at: datetime
