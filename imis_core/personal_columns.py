@@ -80,6 +80,7 @@ declare(
     package_versions: | name terms digest
     packages: | scheme code currency
     pay_points: | code name hours
+    payment_days: | currency
     payment_lines: *
     payment_providers: debtor_name=text debtor_account=shape | code name channel debtor_bank
     payment_requests: reason=text | scheme state currency
