@@ -1,8 +1,8 @@
 """Retention: each day what is older than `[retention]` says is forgotten, in transactions of a few thousand rows.
 
 Only traces of operation: answers to idempotency keys, logins, look-ups, delivered events, finished jobs, the texts of
-messages and of what payment providers told. The audit, the ledger and the scheme's own records are never touched, nor is
-what still waits or failed.
+messages and of what payment providers told. The audit, the ledger and the scheme's own records are never touched, nor
+is what still waits or failed.
 """
 
 from __future__ import annotations
