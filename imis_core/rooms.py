@@ -63,7 +63,7 @@ from imis_core.payments.transmitting import commands as transmitting_commands
 from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
-from imis_core.payroll import cycle_reports, cycles
+from imis_core.payroll import cycle_reports, cycles, missed
 from imis_core.payroll import queries as payroll_queries
 from imis_core.payroll.settling import PAYROLL_SOURCE
 from imis_core.person_moves import PERSON_MOVES
@@ -220,7 +220,7 @@ def imis_register_routes() -> Iterable[Route]:
 
 @hookimpl
 def imis_register_reports() -> Iterable[Report]:
-    return cycle_reports.REPORTS
+    return (*cycle_reports.REPORTS, *missed.REPORTS)
 
 
 @hookimpl

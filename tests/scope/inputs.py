@@ -226,6 +226,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     "grievances.resolve": {"grievance": "@grievance_open", "decision": "rejected"},
     "health_insurance.utilisation": {"scheme": "chf"},
     "payments.missed": {"scheme": "safe", "cycles": 2},
+    "payments.missed_by": {"scheme": "safe", "cycles": 2, "level": None},
     "payments.release": {"order": "@order_held"},
     "payroll.funds": {"payroll": "@payroll"},
     **{f"payroll.{name}": {"payroll": "@payroll", "level": None}
@@ -233,6 +234,7 @@ OWN: Final[Mapping[str, Mapping[str, Any]]] = {
     **{f"reports.{name}": {"payroll": "@payroll", "level": None}
        for name in ("funds_request", "cycle_results", "payments_credited", "payments_not_credited")},
     "reports.payments_missed": {"scheme": "safe", "cycles": 2},
+    "reports.payments_missed_by": {"scheme": "safe", "cycles": 2, "level": None},
     "payroll.release": {"entitlement": "@entitlement_held"},
     "grievances.assign": {"grievance": "@grievance", "owner": "place-{side}"},
     "grievances.move": {"grievance": "@grievance", "status": "open"},
