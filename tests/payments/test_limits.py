@@ -123,7 +123,7 @@ def test_a_wrong_limit_is_told(limits: dict[str, Any], where: tuple[str, str]) -
     with pytest.raises(SettingsError) as caught:
         settings_from(tables, "imis.toml")
     told = {(p.path.removeprefix("payment_limits."), p.reason) for p in caught.value.refusal.problems}
-    assert told == {where}
+    assert where in told
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
