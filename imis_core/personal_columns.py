@@ -34,6 +34,7 @@ declare(
     claim_selections: note=text | reason
     claim_states: reason=text |
     claims: | scheme code visit_type facility_level category currency
+    contribution_refunds: reason=text rejection=text | scheme currency state
     contribution_reversals: reason=text |
     contributions: payer=name override_reason=text | scheme currency receipt method category
     cover_usage: | cover_kind counter

@@ -33,6 +33,7 @@ from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import joining as coverage_joining
 from imis_core.coverage import queries as coverage_queries
 from imis_core.coverage import reminders as coverage_reminders
+from imis_core.coverage.refunding import REFUNDS_SOURCE
 from imis_core.eligibility import queries as eligibility_queries
 from imis_core.employment import commands as employment_commands
 from imis_core.employment import queries as employment_queries
@@ -235,7 +236,7 @@ def imis_register_payment_channels() -> Iterable[PaymentChannel]:
 
 @hookimpl
 def imis_register_payment_sources() -> Iterable[SourceKind]:
-    return (claims_paying.CLAIMS_SOURCE, PAYROLL_SOURCE)
+    return (claims_paying.CLAIMS_SOURCE, PAYROLL_SOURCE, REFUNDS_SOURCE)
 
 
 @hookimpl

@@ -22,6 +22,7 @@ from imis_core.payments.transmitting.placing import place_transmissions, provide
 class SubmitOrders:
     claims_batch: str | None = None
     payroll: str | None = None
+    refunds: str | None = None
 
 
 @frozen(kw_only=True)
@@ -42,7 +43,7 @@ def submit(context: Context, items: tuple[SubmitOrders, ...]) -> list[OrdersSubm
 
 
 def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
-    batch = batch_of(context, item.claims_batch, item.payroll)
+    batch = batch_of(context, item)
     if isinstance(batch, Refusal):
         return batch
     kind, source = batch

@@ -106,6 +106,7 @@ class MakeBankFiles:
 
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     on: date | None = None
     orders_max: int = ORDERS
 
@@ -148,7 +149,7 @@ def _make(context: Context, item: MakeBankFiles) -> BankFilesMade | Refusal:
     on = item.on or context.today
     if on < context.today:
         return invalid(Problem("on", "past", f"the bank cannot pay before today ({context.today})"))
-    batch = batch_of(context, item.claims_batch, item.payroll)
+    batch = batch_of(context, item)
     if isinstance(batch, Refusal):
         return batch
     kind, source = batch
