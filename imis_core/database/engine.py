@@ -21,6 +21,7 @@ from attrs import frozen
 from psycopg import errors as pg
 from sqlalchemy.engine import URL, Connection, Engine, make_url
 
+from imis_core.database.array_dumper import ColumnDumper
 from imis_core.errors import Refusal, Unavailable, refused
 from imis_core.redaction import remember
 
@@ -274,6 +275,7 @@ def _prepare(connection: Any, _: object) -> None:
     connection.execute("SET timezone = 'UTC'")
     connection.execute(f"SET idle_in_transaction_session_timeout = '{IDLE_SECONDS}s'")
     connection.commit()
+    connection.adapters.register_dumper(list, ColumnDumper)
 
 
 def driver_url(url: str) -> URL:

@@ -11,7 +11,7 @@ from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
 from imis_core.payments.limits import limits
 from imis_core.payments.nothing_owed import pay_nothing, settle_nothing
-from imis_core.payments.orders import locked_orders, place_retries, retried
+from imis_core.payments.orders import LockedOrder, locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
 from imis_core.payments.submitting import submit_orders
@@ -85,7 +85,7 @@ def retry(context: Context, items: tuple[RetryOrder, ...]) -> list[OrderRetried 
     possible = [order for order in known.values() if order.state in RETRIABLE and order.id not in taken]
     refused = refusals_of(context, [(order.source_kind, settled_order(order, "approved")) for order in possible])
     outcomes: list[Any] = [None] * len(items)
-    chosen: list[tuple[int, Any, str | None]] = []
+    chosen: list[tuple[int, LockedOrder, str | None]] = []
     for position, (item, number) in enumerate(zip(items, numbers, strict=True)):
         order = None if number is None else known.get(number)
         if order is None:

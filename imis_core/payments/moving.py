@@ -10,7 +10,7 @@ from attrs import frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
-from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders
+from imis_core.payments.orders import ORDER_STATES, LockedOrder, Move, locked_orders, move_orders
 from imis_core.payments.settling import refusals_of, settle, settled_order
 
 
@@ -53,14 +53,14 @@ def reverse(context: Context, items: tuple[MoveOrder, ...]) -> list[OrderMoved |
 COMMANDS = (hold, release, cancel, reverse)
 
 
-def _never_sent(context: Context, order: Any, wanted: str) -> Refusal | None:
+def _never_sent(context: Context, order: LockedOrder, wanted: str) -> Refusal | None:
     if order.payment_provider is None:
         return None
     message = f"the order was sent to its payment provider and is {order.state}; it cannot become {wanted}"
     return Refusal("payments.wrong_state", f"{message}: reconcile what the provider reports first")
 
 
-def _by_somebody_else(context: Context, order: Any, wanted: str) -> Refusal | None:
+def _by_somebody_else(context: Context, order: LockedOrder, wanted: str) -> Refusal | None:
     if order.approved_by != context.caller.user:
         return None
     return Refusal("payments.same_person", "whoever approved the order does not reverse it; ask somebody else")
@@ -70,7 +70,7 @@ def _move(
     context: Context,
     items: Sequence[MoveOrder],
     wanted: str,
-    rule: Callable[[Context, Any, str], Refusal | None],
+    rule: Callable[[Context, LockedOrder, str], Refusal | None],
 ) -> list[Any]:
     """Judge every item under the orders' locks, then move those that may move in one statement.
 
@@ -104,6 +104,6 @@ def _move(
     return outcomes
 
 
-def _refused_by_sources(context: Context, known: dict[int, Any], wanted: str) -> Any:
+def _refused_by_sources(context: Context, known: dict[int, LockedOrder], wanted: str) -> Any:
     possible = [order for order in known.values() if ORDER_STATES.allows(order.state, wanted)]
     return refusals_of(context, [(order.source_kind, settled_order(order, wanted)) for order in possible])

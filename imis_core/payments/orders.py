@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from attrs import frozen
@@ -63,7 +63,7 @@ def place_orders(context: Context, scheme: str, source_kind: str, source: int, n
     return _write(context, [_Placed(scheme, currency, source_kind, source, one) for one in new])
 
 
-def place_retries(context: Context, failed: Sequence[Any], reasons: Sequence[str | None]) -> list[int]:
+def place_retries(context: Context, failed: Sequence[LockedOrder], reasons: Sequence[str | None]) -> list[int]:
     """Write a new approved order for each failed or returned one (rows of `locked_orders`): the same debt again.
 
     It goes to whom the source names now: a household's recipient may be another one by then.
@@ -82,7 +82,7 @@ def place_retries(context: Context, failed: Sequence[Any], reasons: Sequence[str
     )  # fmt: skip
 
 
-def _recipients_now(context: Context, failed: Sequence[Any]) -> dict[int, int]:
+def _recipients_now(context: Context, failed: Sequence[LockedOrder]) -> dict[int, int]:
     """The persons whom the sources name for orders, by order; a source is asked once."""
     found: dict[int, int] = {}
     for kind in sorted({row.source_kind for row in failed}):
@@ -282,11 +282,27 @@ def move_orders_of(
     return list(context.execute(sa.text(_MOVE_OF.format(more=more)), parameters))
 
 
-def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
-    """Orders that the caller may see, with their present state, locked in the order of their numbers.
+class LockedOrder(NamedTuple):
+    """An order with its present state, locked. `payment_provider`: through which it was sent, None if it never was."""
 
-    `payment_provider` is the one that an order was sent through, None for one that was never sent.
-    """
+    id: int
+    scheme: str
+    source_kind: str
+    source: int
+    entitlement: int
+    attempt: int
+    person: int | None
+    provider: int | None
+    amount_minor: int
+    currency: str
+    approved_by: int
+    state: str
+    version: int
+    payment_provider: int | None
+
+
+def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, LockedOrder]:
+    """Orders that the caller may see, by their numbers and locked in that order."""
     rows = context.execute(
         sa.select(
             orders.c.id, orders.c.scheme, orders.c.source_kind, orders.c.source, orders.c.entitlement,
@@ -301,7 +317,7 @@ def locked_orders(context: Context, numbers: Sequence[int]) -> dict[int, Any]:
         .order_by(orders.c.id)
         .with_for_update(of=order_current)
     )  # fmt: skip
-    return {row.id: row for row in rows}
+    return {row[0]: LockedOrder._make(row) for row in rows}
 
 
 def retried(context: Context, numbers: Sequence[int]) -> set[int]:

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import islice
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import sqlalchemy as sa
 from attrs import define, field, frozen
@@ -15,7 +15,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Refusal, not_found
-from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders
+from imis_core.payments.orders import ORDER_STATES, LockedOrder, Move, locked_orders, move_orders
 from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.tables import payment_providers, reconciliation_rows
 from imis_core.values import Amount, NotExact, to_minor
@@ -129,7 +129,7 @@ def _take(context: Context, provider: int, file: str | None, part: Sequence[Plac
     known = locked_orders(context, [n for n in numbers if n is not None])
     states = {number: order.state for number, order in known.items() if order.payment_provider in (provider, None)}
     outcomes: list[Outcome] = []
-    moved: list[tuple[Any, ReportedPayment]] = []
+    moved: list[tuple[LockedOrder, ReportedPayment]] = []
     for number, (_, row) in zip(numbers, part, strict=True):
         order = known[number] if number is not None and number in states else None
         outcome: Outcome = "unknown" if order is None else _judge(row, order, states[order.id])
@@ -142,7 +142,7 @@ def _take(context: Context, provider: int, file: str | None, part: Sequence[Plac
     return Counter(outcomes)
 
 
-def _judge(row: ReportedPayment, order: Any, state: str) -> Outcome:
+def _judge(row: ReportedPayment, order: LockedOrder, state: str) -> Outcome:
     """What becomes of a row about an order that stands in `state`.
 
     An order without a final status takes any of the three; of final ones only paid > returned is a real move.
@@ -162,14 +162,14 @@ def _judge(row: ReportedPayment, order: Any, state: str) -> Outcome:
     return "matched" if sent and ORDER_STATES.allows(state, row.status) else "conflicts"
 
 
-def _apply(context: Context, moved: Sequence[tuple[Any, ReportedPayment]]) -> None:
+def _apply(context: Context, moved: Sequence[tuple[LockedOrder, ReportedPayment]]) -> None:
     """Move, post and settle in waves: an order that is paid and returned in one file goes through both in turn.
 
     There are two waves at most: only a paid order moves again, and what came back or failed is at its end.
     """
-    wave: dict[int, tuple[Any, ReportedPayment]] = {}
+    wave: dict[int, tuple[LockedOrder, ReportedPayment]] = {}
     before: dict[int, str] = {}
-    later: list[tuple[Any, ReportedPayment]] = []
+    later: list[tuple[LockedOrder, ReportedPayment]] = []
     for order, row in moved:
         if order.id in wave:
             later.append((order, row))
@@ -180,7 +180,7 @@ def _apply(context: Context, moved: Sequence[tuple[Any, ReportedPayment]]) -> No
     _apply_wave(context, later, before)
 
 
-def _apply_wave(context: Context, wave: Sequence[tuple[Any, ReportedPayment]], before: dict[int, str]) -> None:
+def _apply_wave(context: Context, wave: Sequence[tuple[LockedOrder, ReportedPayment]], before: dict[int, str]) -> None:
     """`before`: the states of orders that moved in an earlier wave."""
     if not wave:
         return

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from imis_core.context import Context
 from imis_core.errors import Refusal
 from imis_core.ledger.book import CASH, PAYABLE, post
+from imis_core.payments.orders import LockedOrder
 from imis_core.payments.sources import Settled
 
 
-def settled_order(order: Any, state: str, *, number: int | None = None, was: str | None = None) -> Settled:
-    """A row of `locked_orders` that moves to `state`.
+def settled_order(order: LockedOrder, state: str, *, number: int | None = None, was: str | None = None) -> Settled:
+    """A locked order that moves to `state`.
 
     `number` is another order that takes up its debt (a retry); `was` its state, if it moved since it was locked.
     """

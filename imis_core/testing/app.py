@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
+from functools import cached_property
 from importlib import metadata
 from typing import Any, Final
 
@@ -33,6 +34,17 @@ class TestApp(Application):
         self, user: str, role: str = ADMINISTRATOR, places: Sequence[str] = (), providers: Sequence[str] = ()
     ) -> Caller:
         """A user of that name with a role, made if absent."""
+        if user not in self._made:
+            self._make(user, role, places, providers)
+            self._made.add(user)
+        return caller_named(self, user)
+
+    @cached_property
+    def _made(self) -> set[str]:
+        """Who was made, or found to be there: most tests act as few users many times."""
+        return set()
+
+    def _make(self, user: str, role: str, places: Sequence[str], providers: Sequence[str]) -> None:
         with self.database.command(self.system) as (connection, audit):
             numbers = {
                 table: list(
@@ -48,7 +60,6 @@ class TestApp(Application):
                     self, connection, self.system, self.clock.now(), self.clock.today(), audit, "testing.users"
                 )
                 write_entry(context, 1, 0, request_digest(context.command, [made]), None)
-        return caller_named(self, user)
 
     def do(
         self,
