@@ -98,6 +98,7 @@ declare(
     recipients: account=shape | scheme
     reconciliation_rows: file=text reference=shape reason=text | order_named status amount outcome
     recoveries: reason=text | scheme code currency state
+    refund_batches: | scheme
     registration_periods: | state
     registry_import_rows: data=drop errors=drop |
     registry_imports: file=text content_hash=blank reason=text | kind state
