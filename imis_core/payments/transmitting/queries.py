@@ -12,7 +12,7 @@ from attrs import frozen
 from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import payment_providers, recipients
 from imis_core.payments.transmitting.gateways import reach
 from imis_core.payments.transmitting.store import open_by_transmission
@@ -44,6 +44,7 @@ BODY_SHOWN: Final = 10_000  # characters of a message
 class ListTransmissions:
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     provider: str | None = None
     state: State | None = None
     order: str | None = None
@@ -80,8 +81,8 @@ def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | 
     """
     # A transmission holds orders of all places.
     chosen: sa.ColumnElement[bool] = sa.literal(context.caller.everywhere)
-    if asked.payroll is not None or asked.claims_batch is not None:
-        batch = batch_of(context, asked.claims_batch, asked.payroll)
+    if batch_name(asked) is not None:
+        batch = batch_of(context, asked)
         if isinstance(batch, Refusal):
             return batch
         chosen = sa.and_(chosen, transmissions.c.source_kind == batch[0], transmissions.c.source == batch[1].number)
@@ -136,7 +137,7 @@ class ListMessages:
 @frozen(kw_only=True)
 class Message:
     """`outcome`: None as long as nobody has read it; `body`: as it came but for secrets that redeem, its first
-    10,000 characters."""
+    10,000 characters; empty once it is older than `[retention]` keeps it."""
 
     id: str
     received_at: datetime

@@ -9,8 +9,10 @@ import pytest
 from litestar.testing import TestClient
 
 from imis_core.errors import ImisError
+from imis_core.jobs_kinds import NoInput
 from imis_core.payments.transmitting import messages
 from imis_core.payments.transmitting.webhook import signature
+from imis_core.retention import forget
 from imis_core.web.server import make_asgi
 from tests.payments.transmitting.conftest import NONCES, SECRET, Agency, Line, numbers, without_list
 from tests.payments.transmitting.operator import Operator
@@ -334,3 +336,25 @@ def test_many_messages_are_read_together(make_app: Any, operator: Operator) -> N
         line.read()
     assert agency.statuses() == {"paid": 200}
     assert agency.app.database.statements - before < 80
+
+
+def test_old_words_are_forgotten_and_the_message_is_known_for_ever(agency: Agency, line: Line) -> None:
+    """After `provider_message_days` the body of what was read is empty; nonce, digest and outcome stay: the same words
+    are repeated still, the same nonce is not taken again. What nobody has read yet is kept."""
+    agency.submit()
+    agency.work()
+    first = numbers(agency)[0]
+    told, nonce = line.told(first), next(NONCES)
+    line.post(told, nonce=nonce)
+    line.read()
+    agency.clock.move(days=366)
+    line.post(b"not read yet")
+    agency.clock.move(days=366)
+    forget(agency.app, NoInput())
+    forget(agency.app, NoInput())
+    kept = agency.app.do("payments.messages", {"provider": "MM"})
+    assert [(one["outcome"], one["body"]) for one in kept] == [("asked", ""), (None, "not read yet")]
+    assert line.post(told, nonce=nonce) == 200
+    assert line.post(told) == 202
+    line.read()
+    assert line.outcomes() == ["asked", "unreadable", "repeated"]
