@@ -20,6 +20,7 @@ from attrs import evolve, field, frozen
 
 from imis_core.errors import ImisError, Problem, Refusal, suggestion
 from imis_core.gateway_settings import GatewayTable, gateway_problems
+from imis_core.limit_settings import AMOUNTS, LimitsTable, limit_problems
 from imis_core.notification_settings import NotificationsTable, notification_problems
 from imis_core.parsing import InvalidInput, parse
 from imis_core.protection import SecurityTable, security_problems
@@ -157,6 +158,7 @@ class RetentionTable:
     event_days: int = 90
     job_days: int = 30
     notification_days: int = 365
+    provider_message_days: int = 365
 
 
 @frozen(kw_only=True)
@@ -175,6 +177,7 @@ class Settings:
     retention: RetentionTable = field(factory=RetentionTable)
     notifications: NotificationsTable = field(factory=NotificationsTable)
     payment_gateways: dict[str, GatewayTable] = field(factory=dict)
+    payment_limits: dict[str, LimitsTable] = field(factory=dict)
     folder: Path | None = field(default=None, metadata={"name": "(folder)"})
 
     @property
@@ -205,6 +208,15 @@ class Settings:
 
     def currency_of(self, scheme: str) -> str:
         return self.schemes[scheme].currency or self.deployment.currency
+
+    def limits_of(self, payment_provider: str) -> LimitsTable:
+        """The limits of a payment provider; a provider with a service may have them in its own table."""
+        own = self.payment_limits.get(payment_provider, LimitsTable())
+        gateway = self.payment_gateways.get(payment_provider)
+        if gateway is None:
+            return own
+        given = {name: getattr(gateway, name) for name in AMOUNTS if getattr(gateway, name) is not None}
+        return evolve(own, **given)
 
     def permissions_of(self, role: str) -> tuple[str, ...]:
         return ("*",) if role == ADMINISTRATOR else self.roles[role].permissions
@@ -301,6 +313,9 @@ def _meaning(data: Mapping[str, Any]) -> list[Problem]:
         *_day_problems(data),
         *notification_problems(_table(data, "notifications")),
         *gateway_problems(_table(data, "payment_gateways"), _table(data, "deployment").get("currency")),
+        *limit_problems(
+            _table(data, "payment_limits"), _table(data, "payment_gateways"), _table(data, "deployment").get("currency")
+        ),
     ]
 
 
@@ -442,6 +457,7 @@ def _day_problems(data: Mapping[str, Any]) -> list[Problem]:
         ("retention.event_days", 7, 3_650, "days"),
         ("retention.job_days", 1, 3_650, "days"),
         ("retention.notification_days", 7, 36_500, "days"),
+        ("retention.provider_message_days", 7, 36_500, "days"),
     ):
         table, _, name = path.partition(".")
         value = _table(data, table).get(name)

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 from attrs import frozen
 
 from imis_core.errors import Problem
-from imis_core.values import MINOR_UNITS, Amount, NotExact, to_minor
+from imis_core.limit_settings import AMOUNTS, amount_problems
+from imis_core.values import Amount
 
 CALLBACKS: Final = "/payments/callbacks"  # below the deployment's address; the provider's code follows
 CALLBACK_MAX: Final = 100  # characters of the header X-Callback-URL (GovStack, Batch Transaction Handover API)
@@ -103,22 +103,9 @@ def gateway_problems(tables: Mapping[str, Any], currency: object) -> list[Proble
             value = table.get(name)
             if isinstance(value, int) and not isinstance(value, bool) and not low <= value <= high:
                 found.append(Problem(f"{path}.{name}", "range", f"expected {low} to {high}, found {value}"))
-        for name in ("order_amount_max", "day_amount_max"):
-            found += _amount(f"{path}.{name}", table.get(name), currency)
+        for name in AMOUNTS:
+            found += amount_problems(f"{path}.{name}", table.get(name), currency)
     return found
-
-
-def _amount(path: str, value: object, currency: object) -> list[Problem]:
-    if currency not in MINOR_UNITS or isinstance(value, bool) or not isinstance(value, (str, int)):
-        return []  # told by its type
-    try:
-        if to_minor(Decimal(value), str(currency)) < 0:
-            return [Problem(path, "range", "expected an amount of 0 or more")]
-    except NotExact as error:
-        return [Problem(path, "decimals", str(error))]
-    except InvalidOperation:
-        return []
-    return []
 
 
 def _is_url(url: str) -> bool:

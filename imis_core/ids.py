@@ -35,6 +35,7 @@ KERNEL_NOUNS: Final[dict[str, int]] = {
     "employments": 31, "cycles": 32, "payrolls": 33, "entitlements": 34, "notifications": 35, "attachments": 36,
     "registration_periods": 37, "cards": 60, "bank_files": 61, "transmissions": 62, "provider_messages": 63,
     "account_checks": 64, "recoveries": 66, "book_comparisons": 75,
+    "contribution_refunds": 76, "refund_batches": 77,
     "logins": 38,
 }  # fmt: skip
 

@@ -34,6 +34,7 @@ declare(
     claim_selections: note=text | reason
     claim_states: reason=text |
     claims: | scheme code visit_type facility_level category currency
+    contribution_refunds: reason=text rejection=text | scheme currency state
     contribution_reversals: reason=text |
     contributions: payer=name override_reason=text | scheme currency receipt method category
     cover_usage: | cover_kind counter
@@ -81,6 +82,7 @@ declare(
     package_versions: | name terms digest
     packages: | scheme code currency
     pay_points: | code name hours
+    payment_days: | currency
     payment_lines: *
     payment_providers: debtor_name=text debtor_account=shape | code name channel debtor_bank
     payment_requests: reason=text | scheme state currency
@@ -97,6 +99,7 @@ declare(
     recipients: account=shape | scheme
     reconciliation_rows: file=text reference=shape reason=text | order_named status amount outcome
     recoveries: reason=text | scheme code currency state
+    refund_batches: | scheme
     registration_periods: | state
     registry_import_rows: data=drop errors=drop |
     registry_imports: file=text content_hash=blank reason=text | kind state

@@ -1,7 +1,8 @@
 """Retention: each day what is older than `[retention]` says is forgotten, in transactions of a few thousand rows.
 
 Only traces of operation: answers to idempotency keys, logins, look-ups, delivered events, finished jobs, the texts of
-messages. The audit, the ledger and the scheme's own records are never touched, nor is what still waits or failed.
+messages and of what payment providers told. The audit, the ledger and the scheme's own records are never touched, nor
+is what still waits or failed.
 """
 
 from __future__ import annotations
@@ -60,6 +61,11 @@ _KINDS: Final = (
     _Kind("look-ups", "lookup_days", "SELECT core.forget_lookups(:before, :most)", log="core.lookups"),
     _Kind("events", "event_days", "SELECT core.forget_events(:before, :most)"),
     _Kind("messages", "notification_days", "SELECT core.forget_notification_texts(:before, :most)"),
+    _Kind(
+        "messages of payment providers",
+        "provider_message_days",
+        "SELECT core.forget_provider_messages(:before, :most)",
+    ),
     # The queue's own times are the machine's; its `now()` and the application's differ in tests only.
     _Kind(
         "jobs",

@@ -44,10 +44,22 @@ _NOTIFICATIONS: Final = """
         WHERE o.queued_at < before AND o.text <> '' AND c.state <> 'queued' ORDER BY o.id LIMIT most);
     GET DIAGNOSTICS gone = ROW_COUNT;"""
 
+# Which message it was (nonce, digest), when it came and what became of it stay: replays and repetitions are known by
+# them for ever. One that nobody has read yet is kept.
+_PROVIDER_MESSAGES: Final = """
+    UPDATE core.provider_messages m SET body = ''
+    WHERE m.id IN (
+        SELECT o.id FROM core.provider_messages o
+        WHERE o.received_at < before AND o.body <> ''
+          AND EXISTS (SELECT FROM core.provider_message_outcomes r WHERE r.message = o.id)
+        ORDER BY o.received_at LIMIT most);
+    GET DIAGNOSTICS gone = ROW_COUNT;"""
+
 for _name, _what, _days, _body in (
     ("forget_lookups", "look-ups", LOOKUPS_FLOOR_DAYS, _LOOKUPS),
     ("forget_events", "events", EVENTS_FLOOR_DAYS, _EVENTS),
     ("forget_notification_texts", "messages", EVENTS_FLOOR_DAYS, _NOTIFICATIONS),
+    ("forget_provider_messages", "messages", EVENTS_FLOOR_DAYS, _PROVIDER_MESSAGES),
 ):
     metadata.info.setdefault("functions", []).append(
         _FUNCTION.format(name=_name, body=_body.lstrip("\n"), check=_CHECK.format(what=_what, days=_days))

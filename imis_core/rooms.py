@@ -33,6 +33,7 @@ from imis_core.coverage import commands as coverage_commands
 from imis_core.coverage import joining as coverage_joining
 from imis_core.coverage import queries as coverage_queries
 from imis_core.coverage import reminders as coverage_reminders
+from imis_core.coverage.refunding import REFUNDS_SOURCE
 from imis_core.eligibility import queries as eligibility_queries
 from imis_core.employment import commands as employment_commands
 from imis_core.employment import queries as employment_queries
@@ -72,7 +73,7 @@ from imis_core.payments.transmitting import commands as transmitting_commands
 from imis_core.payments.transmitting import queries as transmitting_queries
 from imis_core.payroll import background as payroll_background
 from imis_core.payroll import commands as payroll_commands
-from imis_core.payroll import cycle_reports, cycles
+from imis_core.payroll import cycle_reports, cycles, missed
 from imis_core.payroll import queries as payroll_queries
 from imis_core.payroll.settling import PAYROLL_SOURCE
 from imis_core.person_moves import PERSON_MOVES
@@ -233,7 +234,7 @@ def imis_register_routes() -> Iterable[Route]:
 
 @hookimpl
 def imis_register_reports() -> Iterable[Report]:
-    return cycle_reports.REPORTS
+    return (*cycle_reports.REPORTS, *missed.REPORTS)
 
 
 @hookimpl
@@ -248,7 +249,7 @@ def imis_register_payment_channels() -> Iterable[PaymentChannel]:
 
 @hookimpl
 def imis_register_payment_sources() -> Iterable[SourceKind]:
-    return (claims_paying.CLAIMS_SOURCE, PAYROLL_SOURCE)
+    return (claims_paying.CLAIMS_SOURCE, PAYROLL_SOURCE, REFUNDS_SOURCE)
 
 
 @hookimpl

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from datetime import date
 from typing import Any, Final
@@ -99,6 +100,25 @@ def load_accounts(context: Context, policies: Mapping[int, Policy]) -> dict[int,
     for row in context.execute(sa.select(s.coverage).where(s.coverage == wanted, s.resumed_on.is_(None))):
         accounts[row.coverage].paused = True
     return accounts
+
+
+def settle_again(context: Context, accounts: Mapping[int, Account], touched: Iterable[int]) -> None:
+    """Let the policies stand by their payments as they are in the database now, and write what that changes."""
+    chosen = sorted(touched)
+    paid = paid_for(context, chosen)
+    for number in chosen:
+        accounts[number].paid = paid.get(number, Paid())
+        accounts[number].settle()
+    write_accounts(context, [accounts[number] for number in chosen])
+
+
+def given_up(accounts: Iterable[Account], before: Mapping[int, int]) -> Counter[str]:
+    """What terminated policies owe more than `before` (their balances), by scheme: nobody owes it any longer."""
+    more: Counter[str] = Counter()
+    for account in accounts:
+        if account.policy.state == TERMINATED:
+            more[account.policy.scheme] += max(account.balance, 0) - max(before[account.policy.id], 0)
+    return more
 
 
 _POLICIES: Final = sa.text("""

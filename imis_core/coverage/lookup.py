@@ -59,7 +59,7 @@ class PolicyShown:
     """A policy as commands and queries tell it.
 
     `balance` is what the household still owes: due - paid, negative for a credit, none when terminated. `paid` has what
-    came from the policy before, and not what went to the one after.
+    came from the policy before, and not what went to the one after or is refunded.
     """
 
     id: str

@@ -1,4 +1,5 @@
-"""What was paid for policies: contributions that were not taken back, and credits moved from one policy to the next.
+"""What was paid for policies: contributions that were not taken back, credits moved from one policy to the next, and
+those that are refunded.
 
 Reads only.
 """
@@ -13,6 +14,7 @@ from attrs import frozen
 
 from imis_core.context import Context
 from imis_core.coverage.standing import Payment
+from imis_core.coverage.states import TAKES_CREDIT
 
 
 @frozen
@@ -42,7 +44,10 @@ _PAID: Final = sa.text(
         WHERE t.taken_by = ANY(CAST(:ids AS bigint[]))
         UNION ALL
         SELECT t.given_by, t.moved_on, -t.minor, false, 0 FROM core.coverage_credits t
-        WHERE t.given_by = ANY(CAST(:ids AS bigint[]))) p
+        WHERE t.given_by = ANY(CAST(:ids AS bigint[]))
+        UNION ALL
+        SELECT f.coverage, f.prepared_on, -f.amount_minor, false, 0 FROM core.contribution_refunds f
+        WHERE f.coverage = ANY(CAST(:ids AS bigint[])) AND f.state = ANY(CAST(:taking AS text[]))) p
     ORDER BY p.coverage, p.paid_on, p.id
     """
 )
@@ -54,7 +59,7 @@ def paid_for(context: Context, ids: Iterable[int]) -> dict[int, Paid]:
     if not wanted:
         return {}
     found: dict[int, tuple[list[Payment], int]] = {}
-    rows: Iterable[Any] = context.execute(_PAID, {"ids": wanted})
+    rows: Iterable[Any] = context.execute(_PAID, {"ids": wanted, "taking": list(TAKES_CREDIT)})
     for coverage, on, minor, part in rows:
         payments, parts = found.get(coverage, ([], 0))
         payments.append(Payment(on, minor))

@@ -16,6 +16,7 @@ from imis_core.context import Context
 from imis_core.coverage.covered import COVERED
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import COLUMNS, NOUN, PolicyShown, load_policies, policy, show_policies
+from imis_core.coverage.refund_queries import QUERIES as REFUND_QUERIES
 from imis_core.coverage.states import state_on
 from imis_core.coverage.tables import coverage_members, coverage_reminders, coverages
 from imis_core.errors import Refusal, not_found
@@ -217,4 +218,4 @@ def list_reminders(context: Context, asked: ListReminders) -> Listing:
     return Listing(select, (r.id,), build)
 
 
-QUERIES = (show_coverage, list_coverages, list_covered, list_reminders)
+QUERIES = (show_coverage, list_coverages, list_covered, list_reminders, *REFUND_QUERIES)

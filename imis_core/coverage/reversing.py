@@ -15,9 +15,8 @@ from attrs import evolve, frozen
 
 from imis_core.commands import command
 from imis_core.context import Context
-from imis_core.coverage.accounts import Account, load_accounts, write_accounts
+from imis_core.coverage.accounts import Account, given_up, load_accounts, settle_again
 from imis_core.coverage.lookup import NOUN, load_policies
-from imis_core.coverage.paid import Paid, paid_for
 from imis_core.coverage.states import TERMINATED, state_on
 from imis_core.coverage.subsidies import SETTLE
 from imis_core.coverage.tables import contribution_reversals
@@ -86,7 +85,7 @@ def reverse(context: Context, items: tuple[Reverse, ...]) -> list[Reversed | Ref
         return outcomes
     _write(context, [(row, items[position].reason) for position, row in taken])
     before = {number: account.balance for number, account in accounts.items()}
-    _settle(context, accounts, {row.coverage for _, row in taken if row.coverage is not None})
+    settle_again(context, accounts, {row.coverage for _, row in taken if row.coverage is not None})
     _book(context, [row for _, row in taken], accounts, before)
     identities = context.ids.encode_all("contributions", [row.id for _, row in taken])
     for (position, row), identity in zip(taken, identities, strict=True):
@@ -137,15 +136,6 @@ def _write(context: Context, taken: Sequence[tuple[Any, str]]) -> None:
         raise lost_race("a receipt")
 
 
-def _settle(context: Context, accounts: Mapping[int, Account], touched: set[int]) -> None:
-    """Let the policies stand by what is left of their payments."""
-    paid = paid_for(context, touched)
-    for number in touched:
-        accounts[number].paid = paid.get(number, Paid())
-        accounts[number].settle()
-    write_accounts(context, [accounts[number] for number in sorted(touched)])
-
-
 def _book(context: Context, taken: Sequence[Any], accounts: Mapping[int, Account], before: Mapping[int, int]) -> None:
     """Cash goes out and the debt comes back; a terminated policy's debt was taken back before and is so again."""
     sums: dict[str, dict[str, int]] = defaultdict(lambda: {CASH: 0, RECEIVABLE: 0, SUBSIDIES: 0, INCOME: 0})
@@ -156,12 +146,10 @@ def _book(context: Context, taken: Sequence[Any], accounts: Mapping[int, Account
         amounts[SUBSIDIES if row.category is not None else RECEIVABLE] += row.amount_minor
         if row.category is not None:
             settled[row.scheme, row.category] -= row.amount_minor
-    for number in {row.coverage for row in taken if row.coverage is not None}:
-        account = accounts[number]
-        if account.policy.state == TERMINATED:
-            more = max(account.balance, 0) - max(before[number], 0)
-            sums[account.policy.scheme][RECEIVABLE] -= more
-            sums[account.policy.scheme][INCOME] += more
+    touched = {row.coverage for row in taken if row.coverage is not None}
+    for scheme, more in given_up([accounts[number] for number in touched], before).items():
+        sums[scheme][RECEIVABLE] -= more
+        sums[scheme][INCOME] += more
     if settled:
         ordered = sorted(settled)
         context.execute(

@@ -26,7 +26,7 @@ class Joining:
 
 @frozen
 class Payment:
-    """What was paid, or moved to another policy (negative), in minor units."""
+    """What was paid, or moved to another policy or refunded (negative), in minor units."""
 
     on: date
     minor: int

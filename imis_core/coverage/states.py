@@ -23,6 +23,22 @@ COVERAGES: Final = StateTable(
         TERMINATED: (),
     },
 )
+# A refund of a credit. `failed`: its payment did not arrive, or came back; it may be tried again.
+REFUNDS: Final = StateTable(
+    "contributions",
+    {
+        "prepared": ("approved", "rejected"),
+        "approved": ("paid", "failed", "cancelled"),
+        "paid": ("failed", "reversed"),
+        "failed": ("approved",),
+        "rejected": (),
+        "cancelled": (),
+        "reversed": (),
+    },
+)
+# In these a refund takes the credit of its policy; in the latter two it is in the ledger too.
+OWED: Final = ("approved", "paid")
+TAKES_CREDIT: Final = ("prepared", *OWED)
 # A policy that was paid may be followed by another one, also after its end.
 RENEWABLE: Final = (ACTIVE, EXPIRED)
 

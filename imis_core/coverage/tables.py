@@ -161,6 +161,40 @@ contribution_reversals = mass(
     Column("audit", sa.BigInteger, nullable=False),
 )
 
+# Refunds of what was paid too much, approved together and paid together.
+refund_batches = mass(
+    "refund_batches",
+    metadata,
+    identity(),
+    text("scheme"),
+    day("approved_on"),
+    Column("approved_by", sa.BigInteger, nullable=False),
+    Column("audit", sa.BigInteger, nullable=False),
+    noun="refund_batches",
+)
+
+# A credit that is to be paid out, or was. It takes the credit from `prepared_on` on, unless it gave it back (`states`).
+contribution_refunds = edited(
+    "contribution_refunds",
+    metadata,
+    identity(),
+    text("scheme"),
+    reference("coverage", "coverages", index=True),
+    reference("batch", "refund_batches", nullable=True, index=True),
+    minor("amount_minor"),
+    text("currency"),
+    text("reason"),
+    text("state"),
+    text("rejection", nullable=True),  # why it was refused
+    day("prepared_on"),
+    Column("prepared_by", sa.BigInteger, nullable=False),
+    CheckConstraint("amount_minor > 0", name="amount"),
+    Index("ix_contribution_refunds_open", "scheme", postgresql_where=sa.text("state = 'prepared'")),
+    noun="contribution_refunds",
+    scope=lambda table, caller: caller.sees_coverage_of(table.c.coverage),
+    row_security=f"{ALL_SEEN} OR EXISTS (SELECT FROM core.coverages c WHERE c.id = coverage)",
+)
+
 # What was paid too much for a policy and was taken by the one that follows it.
 coverage_credits = mass(
     "coverage_credits",

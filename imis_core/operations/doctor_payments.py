@@ -67,12 +67,18 @@ _OTHERS: Final = sa.text(
 
 
 def look_at_payments(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
-    """Findings about providers with a service; none where there is none and never was."""
+    """Findings about providers with a service and about limits; none where there is none of either and never was."""
     from imis_core.operations.doctor import Finding
 
     if not connection.execute(_THERE).scalar_one():
         return  # an older schema: the migrations are told of
-    found = [*_secrets(settings), *_limits(settings), *_lines(connection), *_transmissions(connection, settings)]
+    found = [
+        *_secrets(settings),
+        *_limits(settings),
+        *_unknown(connection, settings),
+        *_lines(connection),
+        *_transmissions(connection, settings),
+    ]
     found += [*_left(connection), *_vouchers(connection, settings)]
     if settings.payment_gateways and not found:
         found = [Finding("payments", "ok", "payments.right", "every line is closed, no transmission is parked")]
@@ -104,11 +110,24 @@ def _limits(settings: Settings) -> Iterator[Finding]:
 
     ours = settings.deployment.currency
     others = sorted(code for code in settings.schemes if settings.currency_of(code) != ours)
-    for code, table in sorted(settings.payment_gateways.items()):
+    for code in sorted({*settings.payment_gateways, *settings.payment_limits}):
+        table = settings.limits_of(code)
         if others and (table.order_amount_max is not None or table.day_amount_max is not None):
             message = f"the limits of {code} are in {ours} and do not hold for the schemes {', '.join(others)}"
             remedy = "pay those schemes through a provider of their own, whose limits are set where it is"
             yield Finding("payments", "warning", "payments.limit_currency", message, remedy)
+
+
+def _unknown(connection: sa.Connection, settings: Settings) -> Iterator[Finding]:
+    """Limits of a provider that is not there hold nothing back."""
+    from imis_core.operations.doctor import Finding
+
+    if settings.payment_limits:
+        there = connection.execute(sa.text("SELECT code FROM core.payment_providers")).scalars().all()
+        for code in sorted({*settings.payment_limits} - {*there}):
+            message = f"[payment_limits.{code}] limits nothing: there is no payment provider {code}"
+            remedy = "mend the code, or register the provider (payments.register_provider)"
+            yield Finding("payments", "warning", "payments.unknown_limits", message, remedy)
 
 
 def _lines(connection: sa.Connection) -> Iterator[Finding]:

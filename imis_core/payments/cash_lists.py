@@ -27,12 +27,14 @@ from imis_core.payments.cash_list_files import (
 )
 from imis_core.payments.channels import CASH_LIST
 from imis_core.payments.entitlements import with_beneficiaries
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import cash_lists, order_current, orders, pay_points, payment_providers, recipients
 from imis_core.places.tables import providers
 from imis_core.values import Money
 
-ORDERS_MAX: Final = 500  # of one list; a pay point with more gets several parts, each to be paid out by one person
+# Of one list, or fewer if the provider's limits say so; a larger pay point gets several parts, each to be paid out by
+# one person.
+ORDERS_MAX: Final = 500
 LISTED: Final = ("submitted", "accepted")
 
 
@@ -40,6 +42,7 @@ LISTED: Final = ("submitted", "accepted")
 class MakeCashLists:
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     pay_point: str | None = None
 
 
@@ -76,7 +79,7 @@ def _make(context: Context, item: MakeCashLists) -> CashListsMade | Refusal:
     if not context.caller.everywhere:
         # A list that left out what its maker does not see would be signed as if it were whole.
         return Refusal("permission.denied", "only a role of scope all makes cash lists: they name every order")
-    batch = batch_of(context, item.claims_batch, item.payroll)
+    batch = batch_of(context, item)
     if isinstance(batch, Refusal):
         return batch
     points = None
@@ -85,7 +88,7 @@ def _make(context: Context, item: MakeCashLists) -> CashListsMade | Refusal:
         if not points:
             return not_found("pay_point", "pay point", item.pay_point)
     kind, source = batch
-    name = _batch_name(context, item.claims_batch or item.payroll or "")
+    name = _batch_name(context, batch_name(item) or "")
     lists = _lists(context, name, _listed(context, kind, source.number, points))
     return _stored(context, kind, source.number, lists)
 
@@ -139,9 +142,10 @@ def _lists(context: Context, batch: str, rows: Sequence[Any]) -> list[tuple[Any,
     found = []
     for _, together in groupby(rows, key=lambda row: (row.provider, row.point)):
         group = list(together)
-        parts = -(-len(group) // ORDERS_MAX)
+        most = min(ORDERS_MAX, context.settings.limits_of(group[0].provider_code).orders_per_file or ORDERS_MAX)
+        parts = -(-len(group) // most)
         for part in range(parts):
-            chosen = group[part * ORDERS_MAX : (part + 1) * ORDERS_MAX]
+            chosen = group[part * most : (part + 1) * most]
             first = chosen[0]
             outside = context.ids.encode_all("orders", [row.id for row in chosen])
             listed = [

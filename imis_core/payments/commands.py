@@ -9,18 +9,20 @@ from attrs import frozen
 from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
+from imis_core.payments.limits import limits
 from imis_core.payments.nothing_owed import pay_nothing, settle_nothing
 from imis_core.payments.orders import LockedOrder, locked_orders, place_retries, retried
 from imis_core.payments.settling import refusals_of, settle, settled_order
 from imis_core.payments.sources import batch_of
 from imis_core.payments.submitting import submit_orders
-from imis_core.payments.transmitting.placing import limits, place_transmissions, providers_with_service
+from imis_core.payments.transmitting.placing import place_transmissions, providers_with_service
 
 
 @frozen(kw_only=True)
 class SubmitOrders:
     claims_batch: str | None = None
     payroll: str | None = None
+    refunds: str | None = None
 
 
 @frozen(kw_only=True)
@@ -41,7 +43,7 @@ def submit(context: Context, items: tuple[SubmitOrders, ...]) -> list[OrdersSubm
 
 
 def _submit(context: Context, item: SubmitOrders) -> OrdersSubmitted | Refusal:
-    batch = batch_of(context, item.claims_batch, item.payroll)
+    batch = batch_of(context, item)
     if isinstance(batch, Refusal):
         return batch
     kind, source = batch

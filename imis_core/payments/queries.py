@@ -14,7 +14,7 @@ from imis_core.context import Context
 from imis_core.errors import Problem, Refusal, invalid, not_found, suggestion
 from imis_core.payments.entitlements import entitlement_ids, with_beneficiaries
 from imis_core.payments.reconciling import Outcome
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import (
     order_current,
     orders,
@@ -32,6 +32,7 @@ from imis_core.values import Money
 class ListOrders:
     claims_batch: str | None = None
     payroll: str | None = None
+    refunds: str | None = None
 
 
 @frozen(kw_only=True)
@@ -53,8 +54,8 @@ def list_orders(context: Context, asked: ListOrders) -> Listing | Refusal:
     """The orders of a batch of claims or of a payroll, else all that the caller may see; by recipient."""
     chosen = context.scoped(orders)
     kinds = tuple(context.app.sources)
-    if asked.claims_batch is not None or asked.payroll is not None:
-        batch = batch_of(context, asked.claims_batch, asked.payroll)
+    if batch_name(asked) is not None:
+        batch = batch_of(context, asked)
         if isinstance(batch, Refusal):
             return batch
         kinds = (batch[0],)

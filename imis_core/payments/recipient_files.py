@@ -18,7 +18,7 @@ from imis_core.parsing import InvalidInput, parse, plain
 from imis_core.payments.provider_tables import columns_of, opened_table, rows_of
 from imis_core.payments.recipients import ENROL, Address, Enrolment, EnrolRecipient, addresses_of, judge
 from imis_core.payments.reconciling import UnreadableRow
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import order_current, orders, payment_providers, recipients
 from imis_core.places.lookup import places_below, resolve_locations
 from imis_core.places.tables import locations
@@ -31,7 +31,7 @@ REFUSED: Final = "refused"  # the code of a row in which the provider gives no a
 
 @frozen(kw_only=True)
 class ListToEnrol:
-    """Who has no address yet: of the unsent orders of a payroll, else of the register.
+    """Who has no address yet: of the unsent orders of a payroll or of refunds, else of the register.
 
     `unit`: the primary recipients of households, or every person. `location`: only that place and those below it.
     `scheme`: those with an address for that scheme or for all; absent: for all.
@@ -39,6 +39,7 @@ class ListToEnrol:
 
     provider: str
     payroll: str | None = None
+    refunds: str | None = None
     unit: Literal["household", "person"] = "household"
     location: str | None = None
     scheme: str | None = None
@@ -107,8 +108,8 @@ def list_to_enrol(context: Context, asked: ListToEnrol) -> Listing | Refusal:
 
 def _wanted(context: Context, asked: ListToEnrol) -> sa.ColumnElement[bool] | Refusal:
     """Which persons are paid, or would be."""
-    if asked.payroll is not None:
-        batch = batch_of(context, None, asked.payroll)
+    if batch_name(asked) is not None:
+        batch = batch_of(context, asked)
         if isinstance(batch, Refusal):
             return batch
         unsent = (

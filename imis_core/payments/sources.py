@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from attrs import frozen
 
@@ -68,13 +68,21 @@ class SourceKind:
     refusals: Callable[[Context, Sequence[Settled]], Mapping[int, Refusal]] | None = None
 
 
-def batch_of(context: Context, claims_batch: str | None, payroll: str | None) -> tuple[str, Batch] | Refusal:
-    """The batch that a caller names, with the kind of its source."""
-    if (claims_batch is None) == (payroll is None):
-        return invalid(Problem("claims_batch", "required", "name one of claims_batch and payroll"))
-    field_name, kind, name = (
-        ("claims_batch", "claims", claims_batch) if claims_batch is not None else ("payroll", "payroll", payroll or "")
-    )
+# The fields in which a caller names a batch, with the kind of its source.
+BATCHES: Final[Mapping[str, str]] = {"claims_batch": "claims", "payroll": "payroll", "refunds": "refunds"}
+
+
+def batch_name(asked: object) -> str | None:
+    """How a caller names a batch in one of the fields of `BATCHES`; None: in none of them."""
+    return next((name for field in BATCHES if (name := getattr(asked, field, None)) is not None), None)
+
+
+def batch_of(context: Context, asked: object) -> tuple[str, Batch] | Refusal:
+    """The batch that a caller names in one of the fields of `BATCHES`, with the kind of its source."""
+    named = [field for field in BATCHES if getattr(asked, field, None) is not None]
+    if len(named) != 1:
+        return invalid(Problem("claims_batch", "required", f"name one of {', '.join(BATCHES)}"))
+    kind, name = BATCHES[named[0]], getattr(asked, named[0])
     source = context.app.sources.get(kind)
     found = None if source is None else source.find(context, name)
-    return not_found(field_name, "batch", name) if found is None else (kind, found)
+    return not_found(named[0], "batch", name) if found is None else (kind, found)

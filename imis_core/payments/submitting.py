@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from imis_core.beneficiaries.lookup import merged_persons
 from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
-from imis_core.payments.tables import order_current, order_states, orders, recipients
-from imis_core.payments.transmitting.placing import Limit
+from imis_core.payments.limits import Limit
+from imis_core.payments.tables import order_current, order_states, orders, payment_days, recipients
 from imis_core.places.tables import providers
 
 NO_ACCOUNT: Final = "no_account"
@@ -96,9 +96,24 @@ def submit_orders(context: Context, source_kind: str, source: int, limits: Seque
     told: sa.Select[Any, Any] = sa.select(
         sa.select(sa.func.count()).select_from(sent).scalar_subquery(),
         sa.select(sa.func.count()).select_from(waiting).scalar_subquery(),
-    ).add_cte(kept)
+    ).add_cte(kept, _counted_today(context, judged, why))
     counted: Any = context.execute(told).one()
     return counted[0], counted[1]
+
+
+def _counted_today(context: Context, judged: sa.CTE, why: sa.ColumnElement[Any]) -> sa.CTE:
+    """What is sent, added to what went through each provider today; in the order of the providers, as their limits
+    are locked."""
+    amount = sa.cast(sa.func.sum(judged.c.amount_minor), sa.BigInteger)
+    gone = (
+        sa.select(judged.c.payment_provider, sa.cast(context.today, sa.Date), judged.c.currency, amount)
+        .where(why.is_(None))
+        .group_by(judged.c.payment_provider, judged.c.currency)
+        .order_by(judged.c.payment_provider, judged.c.currency)
+    )
+    day = insert(payment_days).from_select(["payment_provider", "day", "currency", "amount_minor"], gone)
+    added = payment_days.c.amount_minor + day.excluded.amount_minor
+    return day.on_conflict_do_update(constraint=payment_days.primary_key, set_={"amount_minor": added}).cte("counted")
 
 
 def _judged(context: Context, chosen: sa.CTE, limits: Sequence[Limit]) -> tuple[sa.CTE, sa.ColumnElement[Any]]:

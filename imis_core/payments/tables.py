@@ -128,6 +128,16 @@ order_current = Table(
     postgresql_with={"fillfactor": 60},  # it changes four times at least: room for the new versions beside the old
 )
 
+# What went through each provider on a day of the application's clock, by currency (`limits`).
+payment_days = Table(
+    "payment_days",
+    metadata,
+    reference("payment_provider", "payment_providers", primary_key=True),
+    day("day", primary_key=True),
+    text("currency", primary_key=True),
+    minor("amount_minor"),
+)
+
 # Every row of every file or callback, with what became of it.
 reconciliation_rows = mass(
     "reconciliation_rows",

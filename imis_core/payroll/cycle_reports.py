@@ -130,15 +130,7 @@ def funds_request(context: Context, asked: AskFunds) -> Listing | Refusal:
         return chosen
     numbers, currency = chosen
     latest = _latest(context, numbers)
-    merged = merged_persons()
-    # Who was merged into another person since is paid as that one; the own enrolment wins (payments.submitting).
-    person = sa.case((merged.c.id.is_(None), latest.c.person), else_=merged.c.merged_into)
-    own, general = recipients.alias("own"), recipients.alias("general")
-    sent, unsent = recipients.alias("sent"), latest.c.payment_provider.is_(None)
-    point = sa.case((unsent, sa.func.coalesce(own.c.pay_point, general.c.pay_point)), else_=sent.c.pay_point)
-    # An enrolment of one's own without a pay point is not that of another scheme with one.
-    point = sa.case((sa.and_(unsent, own.c.id.is_not(None)), own.c.pay_point), else_=point)
-    through = sa.func.coalesce(latest.c.payment_provider, own.c.payment_provider, general.c.payment_provider)
+    unsent = latest.c.payment_provider.is_(None)
     amount = sa.cast(sa.func.sum(latest.c.amount_minor), sa.BigInteger)
     waiting = sa.cast(sa.func.coalesce(sa.func.sum(latest.c.amount_minor).filter(unsent), 0), sa.BigInteger)
     summed = (
@@ -147,15 +139,14 @@ def funds_request(context: Context, asked: AskFunds) -> Listing | Refusal:
             pay_points.c.code.label("pay_point"), sa.func.count().label("orders"), amount.label("amount_minor"),
             waiting.label("unsent_minor"),
         )
-        .select_from(latest)
-        .join(entitlements, entitlements.c.id == latest.c.entitlement)
-        .join(packages, packages.c.id == entitlements.c.package)
-        .outerjoin(merged, merged.c.id == latest.c.person)
-        .outerjoin(own, sa.and_(own.c.active, own.c.person == person, own.c.scheme == latest.c.scheme))
-        .outerjoin(general, sa.and_(general.c.active, general.c.person == person, general.c.scheme == ""))
-        .outerjoin(sent, sent.c.id == latest.c.recipient)
-        .outerjoin(payment_providers, payment_providers.c.id == through)
-        .outerjoin(pay_points, pay_points.c.id == point)
+        .select_from(
+            through_whom(
+                latest.join(entitlements, entitlements.c.id == latest.c.entitlement).join(
+                    packages, packages.c.id == entitlements.c.package
+                ),
+                latest,
+            )
+        )
         .where(latest.c.state.in_(_TO_FUND))
         .group_by(packages.c.code, payment_providers.c.code, pay_points.c.code)
         .subquery("summed")
@@ -170,7 +161,32 @@ def funds_request(context: Context, asked: AskFunds) -> Listing | Refusal:
             for row in rows
         ]  # fmt: skip
 
-    return Listing(sa.select(summed), _by(summed, "package", "provider", "pay_point"), build)
+    return Listing(sa.select(summed), by_texts(summed, "package", "provider", "pay_point"), build)
+
+
+def through_whom(clause: sa.FromClause, latest: sa.Subquery) -> sa.FromClause:
+    """`clause` (`latest` orders among it) joined to the payment provider and the pay point of each order.
+
+    They are those that it was sent through; of one that was not sent, those of its recipient's enrolment as it is now.
+    `latest` has the columns `person`, `scheme`, `payment_provider` and `recipient`.
+    """
+    merged = merged_persons()
+    # Who was merged into another person since is paid as that one; the own enrolment wins (payments.submitting).
+    person = sa.case((merged.c.id.is_(None), latest.c.person), else_=merged.c.merged_into)
+    own, general = recipients.alias("own"), recipients.alias("general")
+    sent, unsent = recipients.alias("sent"), latest.c.payment_provider.is_(None)
+    point = sa.case((unsent, sa.func.coalesce(own.c.pay_point, general.c.pay_point)), else_=sent.c.pay_point)
+    # An enrolment of one's own without a pay point is not that of another scheme with one.
+    point = sa.case((sa.and_(unsent, own.c.id.is_not(None)), own.c.pay_point), else_=point)
+    through = sa.func.coalesce(latest.c.payment_provider, own.c.payment_provider, general.c.payment_provider)
+    return (
+        clause.outerjoin(merged, merged.c.id == latest.c.person)
+        .outerjoin(own, sa.and_(own.c.active, own.c.person == person, own.c.scheme == latest.c.scheme))
+        .outerjoin(general, sa.and_(general.c.active, general.c.person == person, general.c.scheme == ""))
+        .outerjoin(sent, sent.c.id == latest.c.recipient)
+        .outerjoin(payment_providers, payment_providers.c.id == through)
+        .outerjoin(pay_points, pay_points.c.id == point)
+    )
 
 
 @query("payroll.results", input=AskResults, result=CycleResult, listing=True)
@@ -180,18 +196,10 @@ def results(context: Context, asked: AskResults) -> Listing | Refusal:
     if isinstance(chosen, Refusal):
         return chosen
     numbers, currency = chosen
-    place: sa.ColumnElement[Any] = entitlements.c.place
     latest = _latest(context, numbers)
-    clause: sa.FromClause = latest.join(entitlements, entitlements.c.id == latest.c.entitlement)
-    if asked.level is not None:
-        levels = context.execute(sa.select(locations.c.level).distinct()).scalars().all()
-        if asked.level not in levels:
-            message = f"there is no place of the level {asked.level!r}{suggestion(asked.level, levels)}"
-            return invalid(Problem("level", "unknown", message))
-        above = sa.text(_ABOVE).bindparams(level=asked.level).columns(
-            sa.column("place", sa.BigInteger), sa.column("above", sa.BigInteger)
-        ).subquery("places_above")  # fmt: skip
-        clause, place = clause.outerjoin(above, above.c.place == entitlements.c.place), above.c.above
+    placed = with_places(context, latest.join(entitlements, entitlements.c.id == latest.c.entitlement), asked.level)
+    if isinstance(placed, Refusal):
+        return placed
     credited, reversed_ = (
         sa.cast(sa.func.coalesce(sa.func.sum(latest.c.amount_minor).filter(latest.c.state == state), 0), sa.BigInteger)
         for state in ("paid", "reversed")
@@ -204,9 +212,8 @@ def results(context: Context, asked: AskResults) -> Listing | Refusal:
             sa.cast(sa.func.sum(latest.c.amount_minor), sa.BigInteger).label("requested_minor"),
             credited.label("credited_minor"), reversed_.label("reversed_minor"),
         )
-        .select_from(clause)
+        .select_from(placed)
         .join(packages, packages.c.id == entitlements.c.package)
-        .outerjoin(locations, locations.c.id == place)
         .outerjoin(payment_providers, payment_providers.c.id == latest.c.payment_provider)
         .outerjoin(recipients, recipients.c.id == latest.c.recipient)
         .outerjoin(pay_points, pay_points.c.id == recipients.c.pay_point)
@@ -226,10 +233,10 @@ def results(context: Context, asked: AskResults) -> Listing | Refusal:
             for row in rows
         ]  # fmt: skip
 
-    return Listing(sa.select(summed), _by(summed, "package", "location", "provider", "pay_point"), build)
+    return Listing(sa.select(summed), by_texts(summed, "package", "location", "provider", "pay_point"), build)
 
 
-def _by(rows: sa.Subquery, *names: str) -> list[sa.ColumnElement[Any]]:
+def by_texts(rows: sa.Subquery, *names: str) -> list[sa.ColumnElement[Any]]:
     """An order in which what is absent comes first, and which pages compare without nulls."""
     return [sa.func.coalesce(rows.c[name], "", type_=sa.Text) for name in names]
 
@@ -241,6 +248,22 @@ _ABOVE: Final = """
         UNION ALL SELECT up.place, l.id, l.parent, l.level FROM up JOIN core.locations l ON l.id = up.parent)
     SELECT place, above FROM up WHERE level = :level
 """
+
+
+def with_places(context: Context, clause: sa.FromClause, level: str | None) -> sa.FromClause | Refusal:
+    """`clause` (entitlements among it) joined to the place of each, or to the one of `level` that it lies in."""
+    if level is None:
+        return clause.outerjoin(locations, locations.c.id == entitlements.c.place)
+    levels = context.execute(sa.select(locations.c.level).distinct()).scalars().all()
+    if level not in levels:
+        message = f"there is no place of the level {level!r}{suggestion(level, levels)}"
+        return invalid(Problem("level", "unknown", message))
+    above = sa.text(_ABOVE).bindparams(level=level).columns(
+        sa.column("place", sa.BigInteger), sa.column("above", sa.BigInteger)
+    ).subquery("places_above")  # fmt: skip
+    return clause.outerjoin(above, above.c.place == entitlements.c.place).outerjoin(
+        locations, locations.c.id == above.c.above
+    )
 
 
 @query("payroll.credited", input=AskFunds, result=Credited, listing=True)
@@ -336,5 +359,4 @@ REPORTS: Final = (
     Report("cycle_results", "Payments of a cycle by place and provider", "payroll.results"),
     Report("payments_credited", "Payments of a cycle that arrived", "payroll.credited"),
     Report("payments_not_credited", "Payments of a cycle that did not arrive, and why", "payroll.not_credited"),
-    Report("payments_missed", "Who was not paid in several cycles in a row", "payments.missed"),
 )

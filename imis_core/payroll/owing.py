@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from imis_core import hookspecs
-from imis_core.beneficiaries.tables import memberships, persons
+from imis_core.beneficiaries.payees import payee
 from imis_core.context import Context
 from imis_core.database.arrays import any_of
 from imis_core.ledger.book import EXPENSE, PAYABLE, RECOVERIES, post
@@ -31,30 +31,10 @@ def post_expense(context: Context, scheme: str, amount_minor: int, taken_minor: 
     post(context, scheme, context.command, {EXPENSE: benefit, PAYABLE: -amount_minor, RECOVERIES: -taken_minor})
 
 
-def _recipient() -> sa.ColumnElement[Any]:
-    """Whom to pay an entitlement (of the statement's table): the person, or the household's primary as it is now."""
-    # Looked up household by household through the index of groups. The rest is a filter of the aggregate, so that a
-    # planner without statistics finds no other index for it and reads all memberships for each household.
-    is_primary = sa.and_(memberships.c.recipient == "primary", memberships.c.left_on.is_(None))
-    primary = (
-        sa.select(sa.func.max(memberships.c.person).filter(is_primary))
-        .where(memberships.c.group == entitlements.c.group)
-        .correlate(entitlements)
-        .scalar_subquery()
-    )
-    # Who turned out to be somebody else since is paid as that one.
-    person = (
-        sa.select(sa.func.coalesce(persons.c.merged_into, persons.c.id))
-        .where(persons.c.id == entitlements.c.person)
-        .correlate(entitlements)
-        .scalar_subquery()
-    )
-    return sa.func.coalesce(person, primary)
-
-
 def paid_to(context: Context, wanted: Sequence[int]) -> dict[int, int]:
     """Whom these entitlements are paid to as things stand; those that nobody can be paid for are left out."""
-    select = sa.select(entitlements.c.id, _recipient().label("person")).where(entitlements.c.id == any_of(wanted))
+    person = payee(entitlements).label("person")
+    select = sa.select(entitlements.c.id, person).where(entitlements.c.id == any_of(wanted))
     return {row.id: row.person for row in context.execute(select) if row.person is not None}
 
 
@@ -81,7 +61,7 @@ def _owed(
     payroll: int, states: Sequence[str], chosen: Sequence[int] | None, rules: Sequence[HoldRule]
 ) -> sa.Select[Any]:
     """Entitlements of a payroll with whom to pay, and why not: `person` is NULL where `held_for` says a reason."""
-    recipient, held_for = _recipient(), _held_for(rules)
+    recipient, held_for = payee(entitlements), _held_for(rules)
     select = (
         sa.select(
             entitlements.c.id.label("entitlement"),

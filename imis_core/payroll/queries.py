@@ -13,7 +13,7 @@ from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
 from imis_core.errors import Refusal
-from imis_core.payroll import budgets, cycle_reports, recovery_queries, reporting
+from imis_core.payroll import budgets, cycle_reports, missed, recovery_queries, reporting
 from imis_core.payroll.approving import NamePayroll
 from imis_core.payroll.showing import PayrollShown, find_payroll, show, show_all
 from imis_core.payroll.tables import (
@@ -160,5 +160,6 @@ QUERIES = (
     *budgets.QUERIES,
     *reporting.QUERIES,
     *cycle_reports.QUERIES,
+    *missed.QUERIES,
     *recovery_queries.QUERIES,
 )

@@ -1,15 +1,13 @@
-"""Reports of cycles: what was asked of payment providers, what arrived, what did not and why, who is never paid."""
+"""Reports of cycles: what was asked of payment providers, what arrived, what did not and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import field, frozen
+from attrs import frozen
 from sqlalchemy.dialects import postgresql
 
-from imis_core.beneficiaries.tables import groups, persons
 from imis_core.benefit_packages.lookup import scheme_type
 from imis_core.context import Context
 from imis_core.database.arrays import any_of
@@ -18,108 +16,12 @@ from imis_core.payments.tables import order_current, orders, pay_points, payment
 from imis_core.payroll.owing import SOURCE
 from imis_core.payroll.showing import find_payroll
 from imis_core.payroll.states import AGREED
-from imis_core.payroll.tables import cycles, entitlement_current, entitlements, payrolls
+from imis_core.payroll.tables import cycles, payrolls
 from imis_core.queries import query
 from imis_core.values import Money
 
-MISSED_MAX: Final = 100  # cycles in a row
 # What is owed but did not arrive. A reversed one was paid by mistake, a cancelled one is owed no more.
 UNPAID: Final = ("awaiting_approval", "approved", "held", "failed")
-
-
-@frozen(kw_only=True)
-class AskMissed:
-    scheme: str
-    cycles: int = 3
-
-
-@frozen(kw_only=True)
-class Missed:
-    """A beneficiary (a household's code or a person's number) and the codes of the cycles in which nothing arrived."""
-
-    beneficiary: str
-    cycles: tuple[str, ...] = field(factory=tuple)
-
-
-@query("payments.missed", input=AskMissed, result=Missed, listing=True)
-def missed(context: Context, asked: AskMissed) -> list[Missed] | Refusal:
-    """Who was owed something in each of the last cycles with an approved payroll, and was paid in none of them."""
-    kind = scheme_type(context, asked.scheme)
-    if isinstance(kind, Refusal):
-        return kind
-    if not 1 <= asked.cycles <= MISSED_MAX:
-        return invalid(Problem("cycles", "range", f"expected 1 to {MISSED_MAX}, found {asked.cycles}"))
-    agreed = _agreed(asked.scheme)
-    latest = _latest(agreed, asked.cycles)
-    state = entitlement_current.c.state
-    of_cycle = (
-        sa.select(
-            latest.c.line, latest.c.code, latest.c.starts, entitlements.c.group, entitlements.c.person,
-            sa.func.bool_or(sa.and_(state.in_(UNPAID), agreed.c.stands)).label("unpaid"),
-            sa.func.bool_or(state == "paid").label("paid"),
-        )
-        .select_from(latest)
-        .join(agreed, sa.and_(agreed.c.line == latest.c.line, agreed.c.cycle == latest.c.cycle))
-        .join(entitlement_current, entitlement_current.c.payroll == agreed.c.payroll)
-        .join(entitlements, entitlements.c.id == entitlement_current.c.entitlement)
-        .where(context.scoped(entitlements))
-        .group_by(
-            latest.c.line, latest.c.cycle, latest.c.code, latest.c.starts, entitlements.c.group, entitlements.c.person
-        )
-        .subquery("of_cycle")
-    )  # fmt: skip
-    rows: Iterable[Any] = context.execute(_never_paid(of_cycle, asked.cycles))
-    return [Missed(beneficiary=row.beneficiary, cycles=tuple(row.codes)) for row in rows]
-
-
-def _agreed(scheme: str) -> sa.CTE:
-    """The payrolls of a scheme that paid or may pay, each in its row of cycles: `line`, `cycle`, `payroll`, `stands`.
-
-    A package that has cycles of its own goes through those and through the scheme's in one row of them; all others
-    share the row of the scheme (`line` 0). `stands`: approved and not rejected; a rejected one may have paid somebody.
-    """
-    own = sa.select(cycles.c.package).where(cycles.c.scheme == scheme, cycles.c.package.is_not(None))
-    return (
-        sa.select(
-            sa.case((payrolls.c.package.in_(own), payrolls.c.package), else_=0).label("line"),
-            payrolls.c.cycle, cycles.c.code, cycles.c.starts, payrolls.c.id.label("payroll"),
-            payrolls.c.state.in_(AGREED).label("stands"),
-        )
-        .join(cycles, cycles.c.id == payrolls.c.cycle)
-        .where(payrolls.c.scheme == scheme, payrolls.c.state.in_((*AGREED, "rejected")))
-        .cte("agreed")
-    )  # fmt: skip
-
-
-def _latest(agreed: sa.CTE, count: int) -> sa.Subquery:
-    """The last cycles, by their starts, that have an approved payroll, in each row of cycles."""
-    a = agreed.c
-    newest = sa.func.row_number().over(partition_by=a.line, order_by=(a.starts.desc(), a.cycle.desc()))
-    ranked = (
-        sa.select(a.line, a.cycle, a.code, a.starts, newest.label("n"))
-        .where(a.stands)
-        .group_by(a.line, a.cycle, a.code, a.starts)
-        .subquery("ranked")
-    )
-    return sa.select(ranked).where(ranked.c.n <= count).subquery("latest")
-
-
-def _never_paid(of_cycle: sa.Subquery, count: int) -> sa.Select[Any]:
-    """Beneficiaries with something unpaid and nothing paid in as many cycles as were asked for."""
-    codes: sa.ColumnElement[Any] = sa.func.array_agg(
-        postgresql.aggregate_order_by(of_cycle.c.code, of_cycle.c.starts.asc())
-    )
-    beneficiary = sa.func.coalesce(groups.c.code, persons.c.number, type_=sa.Text)
-    return (
-        sa.select(beneficiary.label("beneficiary"), codes.label("codes"))
-        .select_from(of_cycle)
-        .outerjoin(groups, groups.c.id == of_cycle.c.group)
-        .outerjoin(persons, persons.c.id == of_cycle.c.person)
-        .where(of_cycle.c.unpaid, sa.not_(of_cycle.c.paid))
-        .group_by(beneficiary, of_cycle.c.line)
-        .having(sa.func.count() == count)
-        .order_by(beneficiary, of_cycle.c.line)
-    )
 
 
 @frozen(kw_only=True)
@@ -246,4 +148,4 @@ def _line(key: tuple[str | None, str | None], rows: list[Any], currency: str) ->
     )  # fmt: skip
 
 
-QUERIES = (missed, funds)
+QUERIES = (funds,)

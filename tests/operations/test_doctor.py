@@ -122,6 +122,8 @@ def test_payments_that_do_not_get_through(there: Path, owner: sa.Connection, mon
     (there / "imis.toml").write_text(settings + gateway + 'day_amount_max = "5"\n' + abroad, "utf-8")
     limits = found(there)["payments.limit_currency"]
     assert (limits.severity, "abroad" in limits.message) == ("warning", True)
+    (there / "imis.toml").write_text(settings + '\n[payment_limits.BNK]\norder_amount_max = "5"\n', "utf-8")
+    assert "BNK" in found(there)["payments.unknown_limits"].message
     (there / "imis.toml").write_text(settings + gateway, "utf-8")
     made = "INSERT INTO core.payment_providers (code, name, channel) VALUES ('MM', 'M', 'mobile_money') RETURNING id"
     provider = owner.execute(sa.text(made)).scalar_one()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from typing import Any
 
 from tests.payroll.conftest import Office
@@ -31,6 +32,43 @@ def test_three_missed_in_a_row(office: Office) -> None:
     assert [(m["beneficiary"], m["cycles"]) for m in two] == [(f"H{n}", ["C2", "C3"]) for n in (1, 2, 3)]
     assert office.code("payments.missed", {"scheme": "x"}) == "input.invalid"
     assert office.code("payments.missed", {"scheme": "g", "cycles": 0}) == "input.invalid"
+
+
+def test_missed_payments_by_place_and_provider(bare: Office) -> None:
+    """Counted at the place and the provider of the last cycle: whom it went through, else whom the recipient has now;
+    together they are those of `payments.missed`, and what they are owed."""
+    bare.package()
+    for month in (1, 2, 3):
+        bare.cycle(month)
+    bare.app.clock.set(date(2021, 1, 1))
+    do = bare.app.do
+    do("locations.add", {"code": "D", "name": "District", "level": "district"})
+    for code in ("V1", "V2"):
+        do("locations.add", {"code": code, "name": code, "level": "village", "parent": "D"})
+    point = {"code": "PP", "name": "Counter"}
+    do("payments.register_provider", {"code": "POST", "name": "Post", "channel": "cash_list", "pay_points": [point]})
+    for code, place in (("H1", "V1"), ("H2", "V1"), ("H3", "V2"), ("H4", "V2"), ("H5", "V2"), ("H6", "V2")):
+        bare.household(code, location=place, enrolled=code not in ("H4", "H5"))
+    do("payments.enrol_recipient", {"number": "NH1", "provider": "POST", "pay_point": "PP", "scheme": "g"})
+    bare.app.clock.set(date(2021, 6, 15))
+    for cycle in ("C1", "C2", "C3"):
+        payroll = bare.submitted(cycle)
+        bare.report("paid", *[o for o in bare.orders(payroll) if o["beneficiary"] == "H6"])
+    bare.report("failed", *[o for o in bare.orders(payroll) if o["beneficiary"] == "H3"])
+    do("payments.enrol_recipient", {"number": "NH5", "provider": "BANK"})  # since then: it would be paid by the bank
+    rows = do("payments.missed_by", {"scheme": "g"})
+    assert [tuple(row.values()) for row in rows] == [
+        ("V1", "BANK", None, 1, "30.00"), ("V1", "POST", "PP", 1, "30.00"),
+        ("V2", None, None, 1, "30.00"), ("V2", "BANK", None, 2, "60.00"),
+    ]  # fmt: skip
+    assert sum(row["beneficiaries"] for row in rows) == len(do("payments.missed", {"scheme": "g"}))
+    above = do("payments.missed_by", {"scheme": "g", "cycles": 2, "level": "district"})
+    assert [(row["location"], row["provider"], row["beneficiaries"], row["owed"]) for row in above] == [
+        ("D", None, 1, "20.00"), ("D", "BANK", 3, "60.00"), ("D", "POST", 1, "20.00"),
+    ]  # fmt: skip
+    assert do("reports.payments_missed_by", {"scheme": "g"}) == rows
+    assert bare.code("payments.missed_by", {"scheme": "g", "level": "village?"}) == "input.invalid"
+    assert bare.code("payments.missed_by", {"scheme": "g", "cycles": 0}) == "input.invalid"
 
 
 def test_cycles_of_their_own_count_by_themselves(office: Office) -> None:

@@ -16,7 +16,7 @@ from imis_core.retention import forget
 FIRST, LATER = date(2021, 1, 1), date(2021, 6, 1)
 SETTINGS = {
     "retention": {"idempotency_days": 100, "token_days": 100, "lookup_days": 100, "event_days": 100,
-                  "job_days": 100, "notification_days": 100},
+                  "job_days": 100, "notification_days": 100, "provider_message_days": 100},
 }  # fmt: skip
 COUNTS = {
     "idempotency": "SELECT count(*) FROM core.idempotency",
@@ -128,7 +128,9 @@ def test_a_run_with_a_parked_chunk_stays(make_app: Any) -> None:
     assert [row["id"] for row in app.rows("SELECT id FROM core.job_runs")] == ids[:1]
 
 
-@pytest.mark.parametrize("function", ["forget_lookups", "forget_events", "forget_notification_texts"])
+@pytest.mark.parametrize(
+    "function", ["forget_lookups", "forget_events", "forget_notification_texts", "forget_provider_messages"]
+)
 def test_the_database_keeps_fresh_traces(make_app: Any, function: str) -> None:
     """Whoever has the application's login cannot wipe out what happened in the last days."""
     app = make_app(plugins=[])

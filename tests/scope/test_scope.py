@@ -209,7 +209,7 @@ SIGNED: Final = re.compile(r'"code": "[0-9A-Z $%*+./:-]{100,}"')
 FILE: Final = re.compile(r'"content": ?"[A-Za-z0-9+/]{1000,}=*"')
 # Their right input is another user's (a request of one's own, one's own password), or not in the world of the tests.
 REFUSED: Final = frozenset({"approvals.withdraw", "users.change_password", "contributions.record_subsidy"})
-COMMON_TABLES: Final = frozenset({"core.budgets"})
+COMMON_TABLES: Final = frozenset({"core.budgets", "core.payment_days"})
 # Numbers that are unique in the deployment: taking one that is taken says so.
 UNIQUE: Final = frozenset({("beneficiaries.register_person", "number")})
 # A contracted provider looks up any person by exact number (docs/decisions/0005); each look-up leaves a row.

@@ -64,6 +64,7 @@ HEALTH_TERMS: Final[Mapping[str, Any]] = {
     "premium_adult": "50",
     "items": {"LAB": {}},
     "deductible": {"level": "policy", "general": "10"},
+    "overpayment": "credit",
 }
 CASH_TERMS: Final[Mapping[str, Any]] = {
     "score": {"base": "0", "variables": [{"name": "size", "kind": "continuous", "of": "size", "weight": "1"}]},
@@ -228,6 +229,12 @@ class _Side:
             self.named[f"coverage-{p}"] = policy["id"]
             do("contributions.record", coverage=policy["id"], amount=policy["due"], receipt=f"R-{q}-{p}", on=on,
                payer=f"Payer {q}")  # fmt: skip
+        family = self.named["coverage-F1"]
+        do("contributions.record", coverage=family, amount=f"9.{self.cents}", receipt=f"R-{q}-more", on=on)
+        paid_out = do("contributions.refund", coverage=family, amount="1", reason=f"asked {q}")
+        batch = self.second("contributions.approve_refunds", scheme="chf", refunds=[paid_out["id"]])
+        asked = do("contributions.refund", coverage=family, amount="2", reason=f"asked again {q}")
+        self.named |= {"refund": asked["id"], "refunds": batch["id"]}
         unpaid = do("coverage.enrol", scheme="chf", package="BASIC", group=f"F3-{q}")
         self.named["coverage-F3"] = unpaid["id"]
         self.named["card"] = do("cards.issue", coverage=self.named["coverage-F1"])["cards"][0]["id"]

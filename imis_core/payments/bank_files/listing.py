@@ -11,7 +11,7 @@ from attrs import frozen
 
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import bank_files, payment_providers
 from imis_core.queries import Listing, query
 from imis_core.values import Money
@@ -23,6 +23,7 @@ class ListBankFiles:
 
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     provider: str | None = None
 
 
@@ -43,8 +44,8 @@ class WrittenBankFile:
 def list_bank_files(context: Context, asked: ListBankFiles) -> Listing | Refusal:
     """The bank files that were written, in the order of writing; only for callers who see everything."""
     chosen: sa.ColumnElement[bool] = sa.true() if context.caller.everywhere else sa.false()
-    if asked.payroll is not None or asked.claims_batch is not None:
-        batch = batch_of(context, asked.claims_batch, asked.payroll)
+    if batch_name(asked) is not None:
+        batch = batch_of(context, asked)
         if isinstance(batch, Refusal):
             return batch
         chosen = sa.and_(chosen, bank_files.c.source_kind == batch[0], bank_files.c.source == batch[1].number)

@@ -37,7 +37,7 @@ from imis_core.values import Money
 
 MEDIA_TYPE: Final = "application/xml"
 NOUN: Final = "bank_files"
-ORDERS: Final = 100_000  # of one file, unless it is asked otherwise; banks have limits of their own
+ORDERS: Final = 100_000  # of one file, unless it is asked otherwise; `[payment_limits.CODE]` may allow a bank fewer
 ORDERS_MAX: Final = 1_000_000
 READ_AT_ONCE: Final = 5_000
 
@@ -106,6 +106,7 @@ class MakeBankFiles:
 
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     on: date | None = None
     orders_max: int = ORDERS
 
@@ -148,15 +149,16 @@ def _make(context: Context, item: MakeBankFiles) -> BankFilesMade | Refusal:
     on = item.on or context.today
     if on < context.today:
         return invalid(Problem("on", "past", f"the bank cannot pay before today ({context.today})"))
-    batch = batch_of(context, item.claims_batch, item.payroll)
+    batch = batch_of(context, item)
     if isinstance(batch, Refusal):
         return batch
     kind, source = batch
-    banks = context.execute(sa.select(payment_providers.c.id).where(payment_providers.c.channel == BANK_FILE.name))
-    settle_nothing(context, kind, pay_nothing(context, kind, source.number, list(banks.scalars())))
+    most = _orders_per_file(context, item.orders_max)
+    settle_nothing(context, kind, pay_nothing(context, kind, source.number, list(most)))
     for statement in _FRESH_TABLE:
         context.execute(statement)
-    context.execute(_CHOOSE, {"kind": kind, "source": source.number, "channel": BANK_FILE.name, "max": item.orders_max})
+    chosen = {"kind": kind, "source": source.number, "providers": list(most), "most": list(most.values())}
+    context.execute(_CHOOSE, chosen)
     context.execute(_COUNTED)  # without statistics the planner takes a million rows for a handful
     parts = context.execute(_PARTS).all()
     lacking = sorted({part.provider_code for part in parts if part.debtor_account is None})
@@ -186,6 +188,13 @@ def _make(context: Context, item: MakeBankFiles) -> BankFilesMade | Refusal:
     return BankFilesMade(files=tuple(files), unwritable=unwritable)
 
 
+def _orders_per_file(context: Context, wanted: int) -> dict[int, int]:
+    """How many orders go into one file of each provider of the channel."""
+    p = payment_providers.c
+    rows = context.execute(sa.select(p.id, p.code).where(p.channel == BANK_FILE.name).order_by(p.id))
+    return {row.id: min(wanted, context.settings.limits_of(row.code).orders_per_file or wanted) for row in rows}
+
+
 # The orders of this call with the part of a provider's files that each goes into. Locked, so that two calls at once
 # do not both write them; the primary key of bank_file_orders is the second wall.
 _FRESH_TABLE: Final = (
@@ -198,18 +207,19 @@ _COUNTED: Final = sa.text("ANALYZE bank_file_chosen")
 _CHOOSE: Final = sa.text(
     """
     WITH open AS MATERIALIZED (
-        SELECT t."order", t.payment_provider, r.account FROM core.orders o
+        SELECT t."order", t.payment_provider, r.account, n.most FROM core.orders o
         JOIN core.order_current t ON t."order" = o.id
-        JOIN core.payment_providers p ON p.id = t.payment_provider
+        JOIN unnest(CAST(:providers AS bigint[]), CAST(:most AS bigint[])) AS n(payment_provider, most)
+             ON n.payment_provider = t.payment_provider
         JOIN core.recipients r ON r.id = t.recipient
-        WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'submitted' AND p.channel = :channel
+        WHERE o.source_kind = :kind AND o.source = :source AND t.state = 'submitted'
           AND NOT EXISTS (SELECT FROM core.bank_file_orders f WHERE f."order" = o.id)
         ORDER BY t."order" FOR UPDATE OF t
     )
     INSERT INTO bank_file_chosen SELECT "order", payment_provider,
         CASE WHEN length(btrim(coalesce(account, ''))) BETWEEN 1 AND 34 THEN
             (count(*) FILTER (WHERE length(btrim(coalesce(account, ''))) BETWEEN 1 AND 34)
-             OVER (PARTITION BY payment_provider ORDER BY "order") - 1) / :max END
+             OVER (PARTITION BY payment_provider ORDER BY "order") - 1) / most END
     FROM open
     """
 )

@@ -10,14 +10,11 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 import sqlalchemy as sa
-from attrs import frozen
 
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows, take_ids
 from imis_core.payments.transmitting.gateways import Reached, reached
-from imis_core.payments.transmitting.lines import lock_line
 from imis_core.payments.transmitting.tables import transmission_current, transmission_states, transmissions
-from imis_core.values import NotExact, to_minor
 
 TRANSMIT: Final = "payments.transmit"  # the job of `transmitting.running`
 CORRELATION: Final = 12  # characters: what every message of the specification has room for
@@ -165,53 +162,6 @@ def _correlation(context: Context, kind: str, source: int, part: Any) -> str:
     sealed = bytes.fromhex(context.ids.seal(f"transmission {part.payment_provider} {kind} {source} {part.content}"))
     # A letter first: what is all digits names an order.
     return "T" + base64.b32encode(sealed).decode("ascii")[: CORRELATION - 1]
-
-
-@frozen
-class Limit:
-    """What may go to a provider, in minor units: of one order, and today altogether from now on; None: any amount.
-
-    `payee_max`: what its service can carry (`Service`).
-    """
-
-    provider: int
-    order: int | None
-    day: int | None
-    payee_max: int | None = None
-
-
-_TODAY: Final = sa.text(
-    "SELECT CAST(coalesce(sum(amount_minor), 0) AS bigint) FROM core.transmissions "
-    "WHERE payment_provider = :provider AND placed_on = :today AND currency = :currency"
-)
-
-
-def limits(context: Context, providers: Sequence[Reached]) -> list[Limit]:
-    """The limits as they stand, of amounts and of the wire; those of a day are locked until the transaction ends."""
-    currency, found = context.settings.deployment.currency, []
-    for one in sorted(providers, key=lambda p: p.provider):
-        settings = one.gateway.settings
-        service = one.service
-        amounts = (settings.order_amount_max, settings.day_amount_max)
-        if amounts == (None, None) and service.payee_max is None:
-            continue
-        day = None
-        if settings.day_amount_max is not None:
-            lock_line(context, one.provider)  # of two that send at once, the second sees what the first one sent
-            spent = context.execute(
-                _TODAY, {"provider": one.provider, "today": context.today, "currency": currency}
-            ).scalar_one()
-            day = _minor(settings.day_amount_max, currency) - spent
-        order = None if settings.order_amount_max is None else _minor(settings.order_amount_max, currency)
-        found.append(Limit(one.provider, order, day, service.payee_max))
-    return found
-
-
-def _minor(amount: Any, currency: str) -> int:
-    try:
-        return to_minor(amount, currency)
-    except NotExact:  # the settings are checked when they are read
-        raise AssertionError(f"{amount} is no amount in {currency}") from None
 
 
 def providers_with_service(context: Context) -> list[Reached]:

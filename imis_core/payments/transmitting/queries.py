@@ -12,9 +12,10 @@ from attrs import frozen
 from imis_core.beneficiaries.tables import persons
 from imis_core.context import Context
 from imis_core.errors import Refusal, not_found
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import payment_providers, recipients
 from imis_core.payments.transmitting.gateways import reach
+from imis_core.payments.transmitting.store import open_by_transmission
 from imis_core.payments.transmitting.tables import (
     account_check_current,
     account_check_rows,
@@ -23,6 +24,7 @@ from imis_core.payments.transmitting.tables import (
     provider_message_outcomes,
     provider_messages,
     transmission_current,
+    transmission_orders,
     transmissions,
 )
 from imis_core.places.tables import providers
@@ -42,14 +44,17 @@ BODY_SHOWN: Final = 10_000  # characters of a message
 class ListTransmissions:
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     provider: str | None = None
     state: State | None = None
+    order: str | None = None
 
 
 @frozen(kw_only=True)
 class Transmission:
     """`correlation` names it to the provider, `batch` is what the provider calls it.
 
+    `open`: how many of its `orders` wait for what came of them; those that were left out of it are none.
     `attempts`: how often it was sent; `due_at`: when it is looked at again; `remedy`: what somebody has to do.
     """
 
@@ -57,6 +62,7 @@ class Transmission:
     provider: str
     scheme: str
     orders: int
+    open: int
     amount: Money
     state: str
     correlation: str
@@ -69,11 +75,14 @@ class Transmission:
 
 @query("payments.transmissions", input=ListTransmissions, result=Transmission, listing=True)
 def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | Refusal:
-    """Batches of orders on their way to payment providers' services, where each stands; for roles of scope all."""
+    """Batches of orders on their way to payment providers' services, where each stands; for roles of scope all.
+
+    `order`: the one that this order went into; none if it went into none.
+    """
     # A transmission holds orders of all places.
     chosen: sa.ColumnElement[bool] = sa.literal(context.caller.everywhere)
-    if asked.payroll is not None or asked.claims_batch is not None:
-        batch = batch_of(context, asked.claims_batch, asked.payroll)
+    if batch_name(asked) is not None:
+        batch = batch_of(context, asked)
         if isinstance(batch, Refusal):
             return batch
         chosen = sa.and_(chosen, transmissions.c.source_kind == batch[0], transmissions.c.source == batch[1].number)
@@ -84,6 +93,13 @@ def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | 
         chosen = sa.and_(chosen, transmissions.c.payment_provider == provider.id)
     if asked.state is not None:
         chosen = sa.and_(chosen, transmission_current.c.state == asked.state)
+    if asked.order is not None:
+        members = transmission_orders
+        number = context.ids.decode("orders", asked.order)
+        if number is None:
+            return not_found("order", "order", asked.order)
+        its_own = sa.select(members.c.transmission).where(members.c.order == number).scalar_subquery()
+        chosen = sa.and_(chosen, transmissions.c.id == its_own)
     select = (
         sa.select(
             transmissions.c.id, transmissions.c.scheme, transmissions.c.orders, transmissions.c.amount_minor,
@@ -98,9 +114,10 @@ def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | 
 
     def build(rows: Sequence[Any]) -> list[Transmission]:
         ids = context.ids.encode_all("transmissions", [row.id for row in rows])
+        left = open_by_transmission(context, [row.id for row in rows])
         return [
             Transmission(
-                id=identity, provider=row.code, scheme=row.scheme, orders=row.orders,
+                id=identity, provider=row.code, scheme=row.scheme, orders=row.orders, open=left.get(row.id, 0),
                 amount=Money(row.amount_minor, row.currency), state=row.state, correlation=row.correlation,
                 batch=row.batch, attempts=row.attempts, due_at=row.due_at, reason=row.reason,
                 remedy=REMEDIES.get(row.state),
@@ -120,7 +137,7 @@ class ListMessages:
 @frozen(kw_only=True)
 class Message:
     """`outcome`: None as long as nobody has read it; `body`: as it came but for secrets that redeem, its first
-    10,000 characters."""
+    10,000 characters; empty once it is older than `[retention]` keeps it."""
 
     id: str
     received_at: datetime

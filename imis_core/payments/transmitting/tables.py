@@ -117,7 +117,8 @@ payment_lines = Table(
     CheckConstraint("state IN ('closed', 'open', 'half_open')", name="state"),
 )
 
-# What providers send by themselves, word for word but for secrets of their service. A nonce is taken once.
+# What providers send by themselves, word for word but for secrets of their service; empty once it is older than
+# `[retention]` says. A nonce is taken once.
 provider_messages = mass(
     "provider_messages",
     metadata,
@@ -129,6 +130,8 @@ provider_messages = mass(
     instant("received_at"),
     UniqueConstraint("payment_provider", "nonce"),
     Index(None, "payment_provider", "digest"),
+    # Those whose words are still kept: what is too old is found without reading all that ever came.
+    Index("ix_provider_messages_kept", "received_at", postgresql_where=sa.text("body <> ''")),
     noun="provider_messages",
 )
 

@@ -29,16 +29,19 @@ _DATES: Final = Check(
        OR (state = 'terminated') <> (terminated_on IS NOT NULL)
     """,
 )
-# What was paid for policies: contributions that were not taken back, and credits that came from or went to another one.
+# What was paid for policies: contributions that were not taken back, credits that came from or went to another one
+# (`moved`), less what is refunded of it (`paid`).
 PAID: Final = """
     receipts AS (
         SELECT c.scheme, c.coverage, c.category, c.amount_minor FROM core.contributions c
         WHERE NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)),
     paid AS (
-        SELECT coverage, sum(minor) AS paid FROM (
-            SELECT coverage, amount_minor AS minor FROM receipts WHERE coverage IS NOT NULL
-            UNION ALL SELECT taken_by, minor FROM core.coverage_credits
-            UNION ALL SELECT given_by, -minor FROM core.coverage_credits) p
+        SELECT coverage, sum(minor) AS paid, sum(minor) FILTER (WHERE NOT refund) AS moved FROM (
+            SELECT coverage, amount_minor AS minor, false AS refund FROM receipts WHERE coverage IS NOT NULL
+            UNION ALL SELECT taken_by, minor, false FROM core.coverage_credits
+            UNION ALL SELECT given_by, -minor, false FROM core.coverage_credits
+            UNION ALL SELECT coverage, -amount_minor, true FROM core.contribution_refunds
+                      WHERE state IN ('prepared', 'approved', 'paid')) p
         GROUP BY coverage)
 """
 _BALANCES: Final = Check(
@@ -49,11 +52,11 @@ _BALANCES: Final = Check(
              WHEN c.value_minor <> c.subsidy_minor + c.due_minor
                   OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
                THEN 'its value ' || c.value_minor || ' is not subsidy ' || c.subsidy_minor || ' + due ' || c.due_minor
-             WHEN coalesce(p.paid, 0) < 0 THEN 'it gave away ' || -p.paid || ' more than was paid for it'
+             WHEN coalesce(p.moved, 0) < 0 THEN 'it gave away ' || -p.moved || ' more than was paid for it'
              ELSE 'it is idle though paid in full' END AS what
     FROM core.coverages c LEFT JOIN paid p ON p.coverage = c.id
     WHERE c.value_minor <> c.subsidy_minor + c.due_minor OR least(c.value_minor, c.subsidy_minor, c.due_minor) < 0
-       OR coalesce(p.paid, 0) < 0 OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
+       OR coalesce(p.moved, 0) < 0 OR (c.state = 'idle' AND coalesce(p.paid, 0) >= c.due_minor)
     """,
 )
 _SUBSIDIES: Final = Check(
@@ -106,8 +109,29 @@ _OVERLAPS: Final = Check(
     WHERE c.state = 'terminated' AND NOT isempty(m.held)
     """,
 )
+# A refund follows its order, and takes a credit that was there when it was prepared.
+_REFUNDS: Final = Check(
+    "coverage.refund",
+    """
+    WITH last AS (
+        SELECT DISTINCT ON (o.source, o.entitlement) o.source, o.entitlement, o.amount_minor, t.state
+        FROM core.orders o JOIN core.order_current t ON t."order" = o.id WHERE o.source_kind = 'refunds'
+        ORDER BY o.source, o.entitlement, o.attempt DESC)
+    SELECT 'refund ' || r.id AS location, CASE
+             WHEN r.scheme <> c.scheme OR r.currency <> c.currency THEN 'its policy is of another scheme or currency'
+             WHEN l.amount_minor <> r.amount_minor
+               THEN 'it is ' || r.amount_minor || ', its order ' || l.amount_minor
+             ELSE 'it is ' || r.state || ', its order ' || coalesce(l.state, 'none') END AS what
+    FROM core.contribution_refunds r JOIN core.coverages c ON c.id = r.coverage
+    LEFT JOIN last l ON l.source = r.batch AND l.entitlement = r.id
+    WHERE r.scheme <> c.scheme OR r.currency <> c.currency OR l.amount_minor <> r.amount_minor
+       OR r.state <> ALL (CASE WHEN l.state IS NULL THEN ARRAY['prepared', 'rejected']
+                               WHEN l.state IN ('submitted', 'accepted', 'held') THEN ARRAY['approved']
+                               WHEN l.state = 'returned' THEN ARRAY['failed'] ELSE ARRAY[l.state] END)
+    """,
+)
 _POSTGRESQL: Final = postgresql.dialect()  # type: ignore[no-untyped-call]
-CHECKS: Final = (_DATES, _BALANCES, _SUBSIDIES, _SUSPENSIONS, _OVERLAPS)
+CHECKS: Final = (_DATES, _BALANCES, _SUBSIDIES, _SUSPENSIONS, _OVERLAPS, _REFUNDS)
 
 _COUNTER: Final = """
     SELECT p.cover_kind, p.cover, CASE lim.{name}_level WHEN 'person' THEN c.person ELSE 0 END AS person,

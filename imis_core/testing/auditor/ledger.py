@@ -41,6 +41,7 @@ _CURRENCIES: Final = Check(
 # - A claim is owed once it was valuated; its order says whether that was paid, or given up (cancelled, reversed).
 # - An entitlement is owed once it was approved, that is: has an order in its payroll.
 #   What was deducted of it for a recovery was accrued as well, and paid at once what was owed back.
+# - Refunds are no benefits: see below.
 # - Orders of other kinds of sources are taken to be owed from their first attempt on.
 DEBTS: Final = """
     last_orders AS (
@@ -66,7 +67,7 @@ DEBTS: Final = """
         UNION ALL
         SELECT scheme, amount_minor, CASE WHEN state IN ('cancelled', 'reversed') THEN amount_minor ELSE 0 END,
                CASE WHEN state IN ('paid', 'reversed') THEN amount_minor ELSE 0 END
-        FROM last_orders WHERE source_kind NOT IN ('claims', 'payroll'))
+        FROM last_orders WHERE source_kind NOT IN ('claims', 'payroll', 'refunds'))
 """
 # What beneficiaries owe back: what was opened, less what was given up and what entitlements that are owed paid of it.
 # It was an expense before, or stood in the payable account where its payment had been reversed by then.
@@ -84,6 +85,14 @@ _RECOVERED: Final = """
             SELECT FROM core.orders o WHERE o.source_kind = 'payroll' AND o.source = d.payroll
                AND o.entitlement = d.entitlement)))
 """
+# Credits that are refunded: from their approval on they are no credits any more but owed, until they are paid. One that
+# was reversed is a credit again, and whoever was paid it owes it.
+_REFUNDED: Final = """
+    refunded AS (
+        SELECT scheme, CASE WHEN state = 'reversed' THEN 0 ELSE amount_minor END AS credit,
+               CASE state WHEN 'approved' THEN -amount_minor WHEN 'reversed' THEN amount_minor ELSE 0 END AS payable
+        FROM core.contribution_refunds WHERE state IN ('approved', 'paid', 'reversed'))
+"""
 # What members owe: a terminated policy owes nothing any more, so that its due is what was paid for it at most; others
 # owe nothing for one that never covered anybody.
 _DUES: Final = f"""
@@ -99,7 +108,7 @@ _DUES: Final = f"""
 _ACCOUNTS: Final = Check(
     "ledger.account",
     f"""
-    WITH {DEBTS}, {_RECOVERED}, {_DUES},
+    WITH {DEBTS}, {_RECOVERED}, {_REFUNDED}, {_DUES},
     meant AS (
         SELECT scheme, 'contributions_receivable' AS account, due AS amount FROM dues
         UNION ALL SELECT scheme, CASE WHEN category IS NULL THEN 'contributions_receivable'
@@ -115,6 +124,8 @@ _ACCOUNTS: Final = Check(
         UNION ALL SELECT scheme, 'recoveries_receivable', amount_minor - written_off_minor FROM opened
         UNION ALL SELECT scheme, 'recoveries_receivable', -amount_minor FROM deducted
         UNION ALL SELECT scheme, 'benefits_expense', amount_minor FROM deducted
+        UNION ALL SELECT scheme, 'contributions_receivable', credit FROM refunded
+        UNION ALL SELECT scheme, 'benefits_payable', payable FROM refunded
         UNION ALL SELECT scheme, 'cash', amount_minor FROM receipts
         UNION ALL SELECT o.scheme, 'cash', -o.amount_minor FROM core.orders o
                   JOIN core.order_current t ON t."order" = o.id WHERE t.state IN ('paid', 'reversed')),

@@ -14,7 +14,7 @@ from imis_core.approvals import STATES as APPROVAL_STATES
 from imis_core.beneficiaries.merging import MERGE_STATES
 from imis_core.claims.paying import REQUEST_STATES
 from imis_core.claims.states import CLAIM_STATES, NUMBERS
-from imis_core.coverage.states import COVERAGES
+from imis_core.coverage.states import COVERAGES, REFUNDS
 from imis_core.notifications.outbox import STATES as NOTIFICATION_STATES
 from imis_core.payments.orders import ORDER_STATES
 from imis_core.payments.transmitting.states import TRANSMISSION_STATES
@@ -119,6 +119,7 @@ EDITED: Final[Mapping[str, tuple[StateTable, tuple[str, ...]]]] = {
     "duplicates": (DUPLICATE_STATES, ("open",)),
     "merges": (MERGE_STATES, ("done",)),
     "payment_requests": (REQUEST_STATES, ("requested",)),
+    "contribution_refunds": (REFUNDS, ("prepared",)),
     "recoveries": (RECOVERY_STATES, ("open",)),
     "payrolls": (PAYROLL_STATES, ("generating", "awaiting_approval")),
     "registration_periods": (PERIOD_STATES, ("opened",)),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0029"
-down_revision = "core_0028"
+revision = "core_0033"
+down_revision = "core_0032"
 
 
 def upgrade() -> None:

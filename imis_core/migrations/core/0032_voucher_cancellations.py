@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlalchemy as sa
 from alembic import op
 
-revision = "core_0028"
-down_revision = "core_0027"
+revision = "core_0032"
+down_revision = "core_0031"
 
 
 def upgrade() -> None:
