@@ -21,7 +21,7 @@ from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.payments.cash_list_files import PDF_MEDIA_TYPE
 from imis_core.payments.entitlements import with_beneficiaries
-from imis_core.payments.sources import batch_of
+from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import order_current, orders, pay_points, payment_providers, recipients
 from imis_core.payments.transmitting.cancelling import CANCELLABLE, good_until
 from imis_core.payments.transmitting.gateways import reached
@@ -49,6 +49,7 @@ class ListVouchers:
 
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     pay_point: str | None = None
     location: str | None = None
 
@@ -116,7 +117,7 @@ _MADE_AT: Final = (
 )
 
 
-def _select(context: Context, asked: ListVouchers) -> sa.Select[Any] | Refusal:
+def _select(context: Context, asked: ListVouchers | MakeVoucherLists) -> sa.Select[Any] | Refusal:
     """The vouchers that are asked for, as far as the caller may see whom they are for."""
     able = [number for number, one in reached(context).items() if one.service.numbers is not None]
     chosen = [
@@ -124,8 +125,8 @@ def _select(context: Context, asked: ListVouchers) -> sa.Select[Any] | Refusal:
         sa.not_(transmission_orders.c.left_out),
     ]  # fmt: skip
     kinds = tuple(context.app.sources)
-    if asked.claims_batch is not None or asked.payroll is not None:
-        batch = batch_of(context, asked.claims_batch, asked.payroll)
+    if batch_name(asked) is not None:
+        batch = batch_of(context, asked)
         if isinstance(batch, Refusal):
             return batch
         kinds = (batch[0],)
@@ -178,6 +179,7 @@ class MakeVoucherLists:
 
     payroll: str | None = None
     claims_batch: str | None = None
+    refunds: str | None = None
     pay_point: str | None = None
     location: str | None = None
     by_location: bool = False
@@ -207,14 +209,10 @@ class VoucherLists:
 @query("payments.voucher_lists", input=MakeVoucherLists, result=VoucherLists, permission=PERMISSION)
 def make_voucher_lists(context: Context, asked: MakeVoucherLists) -> VoucherLists | Refusal:
     """Lists of a batch's vouchers to be handed out, as PDF: each row is signed, cut, and its right part given away."""
-    if asked.payroll is None and asked.claims_batch is None:
-        return invalid(Problem("payroll", "required", "name one of claims_batch and payroll"))
-    select = _select(
-        context,
-        ListVouchers(
-            payroll=asked.payroll, claims_batch=asked.claims_batch, pay_point=asked.pay_point, location=asked.location
-        ),
-    )
+    batch = batch_of(context, asked)
+    if isinstance(batch, Refusal):
+        return batch
+    select = _select(context, asked)
     if isinstance(select, Refusal):
         return select
     place = locations.c.code if asked.by_location else pay_points.c.code
