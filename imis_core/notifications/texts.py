@@ -22,6 +22,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "The photo of {person} ({number}) is from {taken}. Please bring a new one when you renew.",
         "expiry.subject": "Your policy has ended",
         "expiry.text": "The policy of {holder} ended on {ends}. You are covered no longer; renew it soon.",
+        "payment.subject": "A payment for you",
+        "payment.text": "Your payment of {amount} {currency} for {cycle} is on its way to you.",
     },
     "fr": {
         "renewal.subject": "Votre police prend fin le {ends}",
@@ -30,6 +32,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "La photo de {person} ({number}) date du {taken}. Apportez-en une nouvelle au renouvellement.",
         "expiry.subject": "Votre police a pris fin",
         "expiry.text": "La police de {holder} a pris fin le {ends}. Vous n'êtes plus couverts ; renouvelez-la.",
+        "payment.subject": "Un paiement pour vous",
+        "payment.text": "Votre paiement de {amount} {currency} pour {cycle} est en route.",
     },
     "sw": {
         "renewal.subject": "Bima yako inaisha tarehe {ends}",
@@ -38,6 +42,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "Picha ya {person} ({number}) ni ya tarehe {taken}. Tafadhali leta mpya unapohuisha.",
         "expiry.subject": "Bima yako imeisha",
         "expiry.text": "Bima ya {holder} iliisha tarehe {ends}. Ihuishe ili upate huduma tena.",
+        "payment.subject": "Malipo yako",
+        "payment.text": "Malipo yako ya {amount} {currency} ya {cycle} yako njiani.",
     },
     "ne": {
         "renewal.subject": "तपाईंको बीमा {ends} मा सकिँदैछ",
@@ -46,6 +52,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
         "photo.text": "{person} ({number}) को फोटो {taken} को हो। नवीकरण गर्दा नयाँ फोटो ल्याउनुहोस्।",
         "expiry.subject": "तपाईंको बीमा सकियो",
         "expiry.text": "{holder} को बीमा {ends} मा सकियो। फेरि सुविधा पाउन नवीकरण गर्नुहोस्।",
+        "payment.subject": "तपाईंको भुक्तानी",
+        "payment.text": "{cycle} को तपाईंको {amount} {currency} भुक्तानी पठाइँदैछ।",
     },
 }
 
