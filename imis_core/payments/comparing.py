@@ -7,7 +7,6 @@ currency and reference). Nothing is moved here: somebody settles a difference, b
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterator, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal, InvalidOperation
@@ -30,6 +29,7 @@ from imis_core.payments.comparing_statements import (
     ROWS,
     SIDES,
 )
+from imis_core.payments.order_names import order_numbers
 from imis_core.payments.provider_tables import columns_of, opened_table
 from imis_core.payments.reconciling import UnreadableRow
 from imis_core.payments.tables import book_comparisons, payment_providers
@@ -44,8 +44,6 @@ STATUSES: Final = ("paid", "failed", "returned", "pending")
 COLUMNS: Final = ("order", "status", "amount", "currency", "reference")
 NEEDED: Final = ("order", "status", "amount")
 UNREADABLE_MAX: Final = 1_000  # rows that are named; all are counted
-_NUMBER: Final = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
-_PLAIN: Final = re.compile(r"[0-9a-fA-F]{32}\Z")
 _DIGITS_MAX: Final = 18  # of an amount, before the point: more than 64 bits hold of any currency
 
 Code = Literal[
@@ -61,7 +59,8 @@ REMEDIES: Final[dict[str, str]] = {
     "paid_not_reconciled": "have the provider asked (payments.ask), or reconcile its file (payments.reconcile_file): "
     "the order becomes paid",
     "failed_not_reconciled": "have the provider asked, or reconcile its file: the order fails and can be retried",
-    "returned_not_reconciled": "reconcile the provider's file: the order is returned and can be retried",
+    "returned_not_reconciled": "have the provider asked (payments.ask for the transmission that payments.transmissions "
+    "finds by the order), or reconcile its file: the order is returned and can be retried",
     "paid_and_retried": "paid although it was reported as failed, and ordered again: hold or cancel the retry "
     "(payments.hold, payments.cancel); if that was paid too, have one of the two taken back",
     "paid_there_failed_here": "paid although it was reported as failed: never retry it; have the provider confirm, "
@@ -238,7 +237,7 @@ def _write(context: Context, rows: Sequence[tuple[Any, ...]]) -> None:
         {
             "place": places,
             "named": [order[:200] for order in orders],
-            "order": _numbers(context, orders),
+            "order": order_numbers(context, orders),
             "status": [status.strip().lower() for status in statuses],
             "amount": [amount.strip() for amount in amounts],
             "currency": [None if c is None else c.strip().upper() for c in currencies],
@@ -261,17 +260,3 @@ def _wrong(row: Sequence[str | None]) -> str | None:
     except InvalidOperation:
         return "amount"
     return None if value.is_finite() and value >= 0 and value.adjusted() < _DIGITS_MAX else "amount"
-
-
-def _numbers(context: Context, named: Sequence[str]) -> list[int | None]:
-    """The orders that a statement names: by their ids, with or without dashes, or by the numbers that were sent."""
-    texts = [text.strip() for text in named]
-    decoded = context.ids.decode_all("orders", [_dashed(text) for text in texts])
-    return [int(text) if _NUMBER.match(text) else number for text, number in zip(texts, decoded, strict=True)]
-
-
-def _dashed(text: str) -> str:
-    """An order's id that lost its dashes, as in files of banks."""
-    if not _PLAIN.match(text):
-        return text
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

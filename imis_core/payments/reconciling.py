@@ -15,6 +15,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.database.bulk import insert_rows
 from imis_core.errors import Refusal, not_found
+from imis_core.payments.order_names import order_numbers
 from imis_core.payments.orders import ORDER_STATES, LockedOrder, Move, locked_orders, move_orders
 from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.tables import payment_providers, reconciliation_rows
@@ -26,7 +27,10 @@ Outcome = Literal["matched", "already_reconciled", "wrong_amount", "conflicts", 
 
 @frozen(kw_only=True)
 class ReportedPayment:
-    """`currency`, where a provider tells it, is that of the order; another one is a wrong amount."""
+    """`order`: its id, or its number in decimal if that was sent to the provider (mobile money's `requestId`).
+
+    `currency`, where a provider tells it, is that of the order; another one is a wrong amount.
+    """
 
     order: str
     status: Literal["paid", "failed", "returned"]
@@ -125,7 +129,7 @@ _ONE_AFTER_ANOTHER: Final = sa.text("SELECT FROM core.payment_providers WHERE id
 
 
 def _take(context: Context, provider: int, file: str | None, part: Sequence[Placed]) -> Counter[str]:
-    numbers = context.ids.decode_all("orders", [row.order for _, row in part])
+    numbers = order_numbers(context, [row.order for _, row in part])
     known = locked_orders(context, [n for n in numbers if n is not None])
     states = {number: order.state for number, order in known.items() if order.payment_provider in (provider, None)}
     outcomes: list[Outcome] = []

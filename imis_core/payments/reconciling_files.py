@@ -38,7 +38,8 @@ LISTED: Final = tuple(column for column in SIGNED if column not in COLUMNS)  # w
 class ReconcileFile:
     """`content`: a CSV, XLSX or NDJSON file as base64, with the columns order, status and amount at least.
 
-    Also read are reference, reason and currency; other columns (names, signatures) are the provider's own matter.
+    `order` is an order's id, with or without dashes, or its number in decimal where that was sent. Also read are
+    reference, reason and currency; other columns (names, signatures) are the provider's own matter.
     A bank's report is XML: pain.002, camt.053 or camt.054 of ISO 20022. A cash list that was filled in must be one that
     was written for this provider, and is compared with it row by row. A table without its columns `beneficiary` and
     `signature` is taken for a provider's own and compared with no list: that guards against slips of the pen, not

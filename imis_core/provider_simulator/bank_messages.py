@@ -12,7 +12,7 @@ from attrs import frozen
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, iterparse
 
-from imis_core.provider_simulator.books import PAID, transaction_id
+from imis_core.provider_simulator.books import PAID, RETURNED, transaction_id
 from imis_core.provider_simulator.taking import Instruction, Malformed, unique
 from imis_core.values import MINOR_UNITS, NotExact, minor_text, to_minor
 
@@ -20,11 +20,13 @@ _PAIN_1: Final = "urn:iso:std:iso:20022:tech:xsd:pain.001.001."
 _NAMESPACES: Final = {
     "pain.002": "pain.002.001.10", "camt.053": "camt.053.001.08", "camt.054": "camt.054.001.08",
 }  # fmt: skip
+_LEFT: Final = (PAID, RETURNED)  # the account was debited: what came back later is a credit of its own
 _CODES: Final = {"account not found": "AC01", "account blocked": "AC06", "account dormant": "AC04"}
 _OTHER_CODE: Final = "MS03"  # the reason is not specified by a code
 _KIND_OF_BOOKING: Final = (
     "<BkTxCd><Domn><Cd>PMNT</Cd><Fmly><Cd>ICDT</Cd><SubFmlyCd>OTHR</SubFmlyCd></Fmly></Domn></BkTxCd>"
 )
+_KIND_OF_RETURN: Final = _KIND_OF_BOOKING.replace("OTHR", "RRTN")  # reversal due to payment return
 
 
 @frozen
@@ -128,7 +130,7 @@ class Reported:
 
 def pain_002(about: Reported) -> Iterator[str]:
     """The status of every transfer: ACSC or RJCT with the reason."""
-    rejected = sum(row["status"] != PAID for row in about.rows)
+    rejected = sum(row["status"] not in _LEFT for row in about.rows)
     yield _opened("pain.002", "CstmrPmtStsRpt")
     yield f"<GrpHdr><MsgId>S-{_text(about.message, 33)}</MsgId><CreDtTm>{about.instant}</CreDtTm></GrpHdr>"
     yield (
@@ -144,7 +146,8 @@ def pain_002(about: Reported) -> Iterator[str]:
         )
         yield (
             f"<TxInfAndSts><OrgnlEndToEndId>{_text(row['request_id'])}</OrgnlEndToEndId>"
-            f"<TxSts>{'ACSC' if row['status'] == PAID else 'RJCT'}</TxSts>{why if row['status'] != PAID else ''}"
+            f"<TxSts>{'RJCT' if row['status'] not in _LEFT else 'ACSC'}</TxSts>"
+            f"{why if row['status'] not in _LEFT else ''}"
             f"<AcctSvcrRef>{transaction_id(row['number'])}</AcctSvcrRef>"
             f"<OrgnlTxRef><Amt><InstdAmt{_amount(row)}</InstdAmt></Amt></OrgnlTxRef></TxInfAndSts>\n"
         )
@@ -162,7 +165,7 @@ def camt_054(about: Reported) -> Iterator[str]:
 
 def camt_053(about: Reported) -> Iterator[str]:
     """A statement of the account: it was empty, and owes what was paid."""
-    paid = [row for row in about.rows if row["status"] == PAID]
+    paid = [row for row in about.rows if row["status"] in _LEFT]
     currency = about.rows[0]["currency"]
     yield _opened("camt.053", "BkToCstmrStmt")
     yield f"<GrpHdr><MsgId>A-{_text(about.message, 33)}</MsgId><CreDtTm>{about.instant}</CreDtTm></GrpHdr>"
@@ -177,6 +180,25 @@ def camt_053(about: Reported) -> Iterator[str]:
     yield "</Stmt></BkToCstmrStmt></Document>\n"
 
 
+def camt_054_of_returns(about: Reported) -> Iterator[str]:
+    """A notification of what came back: a credit with the return's reason for each."""
+    named = _text(f"R{about.rows[0]['number']}-{about.message}")
+    yield _opened("camt.054", "BkToCstmrDbtCdtNtfctn")
+    yield f"<GrpHdr><MsgId>{named}</MsgId><CreDtTm>{about.instant}</CreDtTm></GrpHdr>"
+    yield f"<Ntfctn><Id>{named}</Id><CreDtTm>{about.instant}</CreDtTm>{_held(about)}\n"
+    for row in about.rows:
+        reference = f"R{transaction_id(row['number'])}"
+        yield (
+            f"<Ntry><Amt{_amount(row)}</Amt><CdtDbtInd>CRDT</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts>"
+            f"<BookgDt><Dt>{about.instant[:10]}</Dt></BookgDt><AcctSvcrRef>{reference}</AcctSvcrRef>{_KIND_OF_RETURN}"
+            f"<NtryDtls><TxDtls><Refs><AcctSvcrRef>{reference}</AcctSvcrRef>"
+            f"<EndToEndId>{_text(row['request_id'])}</EndToEndId></Refs><Amt{_amount(row)}</Amt>"
+            f"<CdtDbtInd>CRDT</CdtDbtInd><RtrInf><Rsn><Cd>{_OTHER_CODE}</Cd></Rsn>"
+            f"<AddtlInf>{_text(row['reason'] or '', 105)}</AddtlInf></RtrInf></TxDtls></NtryDtls></Ntry>\n"
+        )
+    yield "</Ntfctn></BkToCstmrDbtCdtNtfctn></Document>\n"
+
+
 REPORTS: Final[dict[str, Callable[[Reported], Iterator[str]]]] = {
     "pain.002": pain_002, "camt.053": camt_053, "camt.054": camt_054,
 }  # fmt: skip
@@ -185,7 +207,7 @@ REPORTS: Final[dict[str, Callable[[Reported], Iterator[str]]]] = {
 def _entries(about: Reported) -> Iterator[str]:
     day = f"<BookgDt><Dt>{about.instant[:10]}</Dt></BookgDt>"
     for row in about.rows:
-        if row["status"] == PAID:
+        if row["status"] in _LEFT:
             reference = transaction_id(row["number"])
             yield (
                 f"<Ntry><Amt{_amount(row)}</Amt><CdtDbtInd>DBIT</CdtDbtInd><Sts><Cd>BOOK</Cd></Sts>{day}"

@@ -16,6 +16,7 @@ from imis_core.errors import Problem, invalid
 
 REASONS: Final = ("account blocked", "limit of the account reached", "account dormant", "network of the payee down")
 NO_ACCOUNT: Final = "account not found"
+RETURN_REASONS: Final = ("wallet closed", "reversed by the provider", "payee unknown at the wallet")
 SECONDS_MAX: Final = 86_400.0
 
 
@@ -27,7 +28,8 @@ class Behaviour:
     `errors_after` are taken and answered by 500; `timeouts` are taken and never answered; `cuts` are taken and the
     connection is cut. Asked for again under the same correlation id, a batch that was taken is answered.
     Payments: `failures` fail with one of `REASONS`; `unknown_accounts` are accounts that nobody has. What came of a
-    payment is known after `delay_seconds` and up to `delay_spread_seconds` more.
+    payment is known after `delay_seconds` and up to `delay_spread_seconds` more. `returns` of those that were paid to
+    an account come back, `return_seconds` and up to `return_spread_seconds` later, with one of `RETURN_REASONS`.
     Callbacks: one for a batch when all of it is known (`batch_callbacks`), and one for each of a share of payments
     (`single_callbacks`). `lost` are never sent, `duplicates` are sent twice (half of them with the nonce of the first),
     `late` come up to `late_seconds` later than others. `lies_amount` of the callbacks for one payment tell another
@@ -47,6 +49,9 @@ class Behaviour:
     unknown_accounts: float = 0.0
     delay_seconds: float = 0.0
     delay_spread_seconds: float = 0.0
+    returns: float = 0.0
+    return_seconds: float = 0.0
+    return_spread_seconds: float = 0.0
     batch_callbacks: bool = True
     single_callbacks: float = 0.0
     lost: float = 0.0

@@ -18,11 +18,12 @@ from imis_core.errors import Refusal, Unavailable
 from imis_core.provider_simulator.behaviour import Behaviour
 
 FILE: Final = "books.sqlite"
-PENDING, PAID, FAILED = "IN_PROGRESS", "COMPLETED", "FAILED"
+PENDING, PAID, FAILED, RETURNED = "IN_PROGRESS", "COMPLETED", "FAILED", "REVERSED"
 SETTLED_AT_ONCE: Final = 5_000  # payments of one transaction
 
 # `number` of a payment is its provider's reference; the transaction id is made of it. A payment whose `outcome` is null
-# waits for somebody: a voucher that is not activated.
+# waits for somebody: a voucher that is not activated. `returns` are paid ones that come back, or have: `returned_at`;
+# `told`: whether a file told of it.
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS batches (
@@ -35,6 +36,11 @@ CREATE TABLE IF NOT EXISTS payments (
     due_at REAL, completed_at REAL, UNIQUE (batch, request_id));
 CREATE INDEX IF NOT EXISTS payments_due ON payments (due_at) WHERE status = 'IN_PROGRESS' AND outcome IS NOT NULL;
 CREATE INDEX IF NOT EXISTS payments_request ON payments (request_id);
+CREATE TABLE IF NOT EXISTS returns (
+    payment INTEGER PRIMARY KEY, reason TEXT NOT NULL, due_at REAL NOT NULL, returned_at REAL,
+    told INTEGER NOT NULL DEFAULT 0);
+CREATE INDEX IF NOT EXISTS returns_due ON returns (due_at) WHERE returned_at IS NULL;
+CREATE INDEX IF NOT EXISTS returns_untold ON returns (payment) WHERE returned_at IS NOT NULL AND told = 0;
 CREATE TABLE IF NOT EXISTS vouchers (
     serial TEXT PRIMARY KEY, payment INTEGER NOT NULL UNIQUE, secret TEXT NOT NULL, group_code TEXT, state INTEGER);
 CREATE TABLE IF NOT EXISTS files (batch INTEGER PRIMARY KEY, name TEXT NOT NULL, told INTEGER NOT NULL);
@@ -178,6 +184,28 @@ class Books:
             [(row["number"],) for row in settled if row["status"] == PAID],
         )
         return sorted(settled, key=lambda row: int(row["number"]))
+
+    def plan_returns(self, planned: Sequence[tuple[int, str, float]]) -> None:
+        """Let paid payments come back, each with its reason and when; what was paid out by hand (cash, vouchers) does
+        not. In the caller's transaction."""
+        self.change_all(
+            "INSERT INTO returns (payment, reason, due_at) SELECT p.number, ?2, ?3 FROM payments p "
+            "JOIN batches b ON b.number = p.batch WHERE p.number = ?1 AND b.kind IN ('mobile', 'bank')", planned,
+        )  # fmt: skip
+
+    def take_back(self, now: float) -> list[sqlite3.Row]:
+        """Let come back what is due, in the caller's transaction; rows of the payments, by number."""
+        due = self.rows(
+            "UPDATE returns SET returned_at = ?1 WHERE payment IN (SELECT payment FROM returns WHERE returned_at IS "
+            f"NULL AND due_at <= ?1 ORDER BY due_at LIMIT {SETTLED_AT_ONCE}) RETURNING payment, reason",
+            now,
+        )
+        self.change_all(
+            f"UPDATE payments SET status = '{RETURNED}', reason = ? WHERE number = ?",
+            [(row["reason"], row["payment"]) for row in due],
+        )
+        found = [self.row("SELECT * FROM payments WHERE number = ?", row["payment"]) for row in due]
+        return sorted((row for row in found if row is not None), key=lambda row: int(row["number"]))
 
     def add_callbacks(self, new: Sequence[NewCallback]) -> None:
         self.change_all(

@@ -19,7 +19,7 @@ import httpx
 import msgspec
 
 from imis_core.provider_simulator.behaviour import Behaviour
-from imis_core.provider_simulator.books import FAILED, PAID, Books, NewCallback
+from imis_core.provider_simulator.books import FAILED, PAID, PENDING, RETURNED, Books, NewCallback
 from imis_core.values import minor_text
 
 SENDERS: Final = 8  # at once
@@ -43,17 +43,22 @@ def signature(secret: bytes, at: str, nonce: str, body: bytes) -> str:
 def status_update(
     request: str, batch_id: str, currency: str, sums: Mapping[str, tuple[int, int]], note: str, now: float
 ) -> bytes:
-    """The body of BulkPaymentStatusUpdate; `sums` are number and minor units of payments by status."""
-    counts = {status: sums.get(status, (0, 0)) for status in ("IN_PROGRESS", PAID, FAILED)}
-    (ongoing, ongoing_minor), (completed, completed_minor), (failed, failed_minor) = counts.values()
+    """The body of BulkPaymentStatusUpdate; `sums` are number and minor units of payments by status.
+
+    What came back has no count of its own in the specification: `returned` and `returned_amount` stand in the message
+    only if something did.
+    """
+    counts = [sums.get(status, (0, 0)) for status in (PENDING, PAID, FAILED, RETURNED)]
+    (ongoing, ongoing_minor), (completed, completed_minor), (failed, failed_minor), (returned, returned_minor) = counts
+    more = {"returned": returned, "returned_amount": number(returned_minor, currency)} if returned else {}
     return msgspec.json.encode(
         {
-            "requestId": request, "batchId": batch_id, "TotalTransactions": ongoing + completed + failed,
+            "requestId": request, "batchId": batch_id, "TotalTransactions": sum(count for count, _ in counts),
             "ongoing": ongoing, "failed": failed, "completed": completed,
-            "totalAmount": number(ongoing_minor + completed_minor + failed_minor, currency),
+            "totalAmount": number(sum(minor for _, minor in counts), currency),
             "completed_amount": number(completed_minor, currency), "ongoing_amount": number(ongoing_minor, currency),
             "failed_amount": number(failed_minor, currency), "result_file": None,
-            "resultGeneratedAt": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "note": note,
+            "resultGeneratedAt": datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), "note": note, **more,
         }
     )  # fmt: skip
 
@@ -62,12 +67,7 @@ def callbacks_of(
     books: Books, behaviour: Behaviour, settled: Sequence[sqlite3.Row], now: float
 ) -> Iterator[NewCallback]:
     """What is told of payments that were settled just now: of single ones, and of batches that are complete."""
-    batches: dict[int, sqlite3.Row] = {}
-    for row in settled:
-        if row["batch"] not in batches:
-            found = books.row("SELECT * FROM batches WHERE number = ?", row["batch"])
-            assert found is not None
-            batches[row["batch"]] = found
+    batches = _batches(books, settled)
     for row in settled:
         batch = batches[row["batch"]]
         if batch["callback_url"] and behaviour.falls("single_callbacks", row["request_id"]):
@@ -84,6 +84,32 @@ def callbacks_of(
                 sums[row["status"]], currency = (row["n"], row["minor"]), row["currency"]
             body = status_update(batch["correlation"], batch["batch_id"], currency, sums, "all is known", now)
             yield from posted(behaviour, batch["callback_url"], batch["correlation"], batch["batch_id"], body, now)
+
+
+def callbacks_of_returns(
+    books: Books, behaviour: Behaviour, returned: Sequence[sqlite3.Row], now: float
+) -> Iterator[NewCallback]:
+    """What is told of payments that came back just now: each by a message of its own."""
+    batches = _batches(books, returned)
+    for row in returned:
+        batch = batches[row["batch"]]
+        if batch["callback_url"]:
+            sums = {RETURNED: (1, row["amount_minor"])}
+            note = row["reason"] or ""
+            body = status_update(row["request_id"], batch["batch_id"], row["currency"], sums, note, now)
+            about = f"{row['request_id']}/returned"
+            yield from posted(behaviour, batch["callback_url"], batch["correlation"], about, body, now)
+
+
+def _batches(books: Books, payments: Sequence[sqlite3.Row]) -> dict[int, sqlite3.Row]:
+    """The batches of payments, by number."""
+    found: dict[int, sqlite3.Row] = {}
+    for row in payments:
+        if row["batch"] not in found:
+            batch = books.row("SELECT * FROM batches WHERE number = ?", row["batch"])
+            assert batch is not None
+            found[row["batch"]] = batch
+    return found
 
 
 def _told_of_one(behaviour: Behaviour, row: sqlite3.Row, batch: sqlite3.Row, now: float) -> bytes:

@@ -11,14 +11,21 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal
+from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
 
 from imis_core.files import FileProblem, read_table, write_table
-from imis_core.provider_simulator.bank_messages import REPORTS, Reported, TransferFile, read_transfers
+from imis_core.provider_simulator.bank_messages import (
+    REPORTS,
+    Reported,
+    TransferFile,
+    camt_054_of_returns,
+    read_transfers,
+)
 from imis_core.provider_simulator.behaviour import Behaviour
 from imis_core.provider_simulator.books import PAID, Books, NewBatch, transaction_id
 from imis_core.provider_simulator.taking import Instruction, Malformed, decided, take, unique
@@ -46,6 +53,7 @@ class Folder:
         while True:
             self.look()
             self.answer()
+            self.tell_of_returns()
             await asyncio.sleep(LOOK_SECONDS)
 
     def look(self) -> None:
@@ -88,6 +96,10 @@ class Folder:
                 "INSERT INTO files (batch, name, told) SELECT number, ?1, 0 FROM batches WHERE batch_id = ?2 "
                 "ON CONFLICT (batch) DO UPDATE SET name = ?1, told = 0", path.stem, batch_id,
             )  # fmt: skip
+            self._books.change(
+                "UPDATE returns SET told = 0 WHERE payment IN (SELECT p.number FROM payments p "
+                "JOIN batches b ON b.number = p.batch WHERE b.batch_id = ?)", batch_id,
+            )  # fmt: skip
 
     def answer(self) -> None:
         """Write what came of the files of which all is known."""
@@ -112,14 +124,38 @@ class Folder:
         at = max(row["completed_at"] for row in rows)
         about = Reported(message=file["correlation"], account=file["institution"] or "", at=at, rows=rows)
         for kind, made in REPORTS.items():
-            if behaviour.falls("lost", file["correlation"], kind):
-                continue
-            for ending in self._copies(behaviour, file["correlation"], kind):
-                path = self._place / "out" / f"{file['name']}-{kind}{ending}.xml"
-                draft = path.with_name(f".{path.name}")
-                with draft.open("w", encoding="utf-8") as out:
-                    out.writelines(made(about))
-                draft.replace(path)
+            self._report(behaviour, file, kind, kind, made(about))
+
+    def _report(self, behaviour: Behaviour, file: Any, kind: str, called: str, said: Iterable[str]) -> None:
+        if behaviour.falls("lost", file["correlation"], kind):
+            return
+        text = "".join(said)
+        for ending in self._copies(behaviour, file["correlation"], kind):
+            path = self._place / "out" / f"{file['name']}-{called}{ending}.xml"
+            draft = path.with_name(f".{path.name}")
+            draft.write_text(text, encoding="utf-8")
+            draft.replace(path)
+
+    def tell_of_returns(self) -> None:
+        """Write what came back of bank files that were answered: a notification for all that is new of each."""
+        new = self._books.rows(
+            "SELECT p.*, r.returned_at, f.name, b.correlation, b.institution FROM returns r "
+            "JOIN payments p ON p.number = r.payment JOIN batches b ON b.number = p.batch "
+            "JOIN files f ON f.batch = b.number WHERE r.returned_at IS NOT NULL AND r.told = 0 AND f.told = 1 "
+            "ORDER BY p.batch, p.number"
+        )
+        behaviour = self._books.behaviour
+        for _, group in groupby(new, key=lambda row: int(row["batch"])):
+            rows = list(group)
+            file = rows[0]
+            at = max(row["returned_at"] for row in rows)
+            about = Reported(message=file["correlation"], account=file["institution"] or "", at=at, rows=rows)
+            kind = f"returns/{file['number']}"  # one notification may be lost, the next one not
+            self._report(behaviour, file, kind, f"returned-{file['number']}", camt_054_of_returns(about))
+            with self._books.transaction():
+                self._books.change_all(
+                    "UPDATE returns SET told = 1 WHERE payment = ?", [(row["number"],) for row in rows]
+                )
 
     @staticmethod
     def _copies(behaviour: Behaviour, *about: str) -> tuple[str, ...]:

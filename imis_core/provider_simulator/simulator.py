@@ -27,18 +27,25 @@ from attrs import asdict, field, fields, frozen
 from imis_core.errors import ImisError, Refusal, Unavailable
 from imis_core.provider_simulator import vouchers
 from imis_core.provider_simulator.behaviour import NO_ACCOUNT, Behaviour
-from imis_core.provider_simulator.books import FAILED, PAID, PENDING, Books, NewBatch, transaction_id
-from imis_core.provider_simulator.callbacks import Sender, callbacks_of, number, posted
+from imis_core.provider_simulator.books import FAILED, PAID, PENDING, RETURNED, Books, NewBatch, transaction_id
+from imis_core.provider_simulator.callbacks import Sender, callbacks_of, callbacks_of_returns, number, posted
 from imis_core.provider_simulator.folder import Folder
 from imis_core.provider_simulator.http import Answer, Request, Server, Silence
-from imis_core.provider_simulator.taking import Malformed, bulk_instructions, decided, read_json, take
+from imis_core.provider_simulator.taking import (
+    Malformed,
+    bulk_instructions,
+    coming_back,
+    decided,
+    read_json,
+    take,
+)
 from imis_core.values import minor_text
 
 TICK_SECONDS: Final = 0.02
 PAGE_SIZE: Final = 1_000
 PAGE_MAX: Final = 10_000
 STATEMENT_COLUMNS: Final = ("order", "status", "amount", "currency", "reference", "reason", "account", "batch", "kind")
-STATEMENT_STATUS: Final = {PENDING: "pending", PAID: "paid", FAILED: "failed"}
+STATEMENT_STATUS: Final = {PENDING: "pending", PAID: "paid", FAILED: "failed", RETURNED: "returned"}
 _READ_AT_ONCE: Final = 5_000
 _VOUCHER_COMMANDS: Final = {"cancel": vouchers.cancel, "redeem": vouchers.redeem}
 
@@ -211,21 +218,28 @@ class Simulator:
         return Answer(202, _json({"message": "validation is under way"}))
 
     def settle(self, now: float) -> int:
-        """Let come of payments what is due, and plan what is told of it; how many were settled."""
+        """Let come of payments what is due, and plan what is told of it; how many were settled, or came back."""
         due = self._books.row(
-            f"SELECT 1 FROM payments WHERE status = '{PENDING}' AND outcome IS NOT NULL AND due_at <= ? LIMIT 1", now
+            f"SELECT 1 FROM payments WHERE status = '{PENDING}' AND outcome IS NOT NULL AND due_at <= ?1 UNION ALL "
+            "SELECT 1 FROM returns WHERE returned_at IS NULL AND due_at <= ?1 LIMIT 1",
+            now,
         )
         if due is None:
             return 0
         with self._books.transaction():
             settled = self._books.settle(now)
+            self._books.plan_returns(coming_back(self._behaviour, settled, now))
+            returned = self._books.take_back(now)
             self._books.add_callbacks(list(callbacks_of(self._books, self._behaviour, settled, now)))
-        return len(settled)
+            self._books.add_callbacks(list(callbacks_of_returns(self._books, self._behaviour, returned, now)))
+        return len(settled) + len(returned)
 
 
 def totals(books: Books) -> dict[str, Any]:
-    """What the books say: batches, payments by kind, status and currency, what was paid twice, callbacks by state."""
+    """What the books say: batches, payments by kind, status and currency, what was paid twice, how many will come back,
+    callbacks by state."""
     (batches,) = books.rows("SELECT count(*) AS n FROM batches")
+    (coming,) = books.rows("SELECT count(*) AS n FROM returns WHERE returned_at IS NULL")
     by_status = books.rows(
         "SELECT b.kind, p.status, p.currency, count(*) AS n, sum(p.amount_minor) AS minor FROM payments p "
         "JOIN batches b ON b.number = p.batch GROUP BY 1, 2, 3 ORDER BY 1, 2, 3"
@@ -243,6 +257,7 @@ def totals(books: Books) -> dict[str, Any]:
             for r in by_status
         ],
         "paid_twice": [row["request_id"] for row in twice],
+        "to_come_back": coming["n"],
         "callbacks": {row["state"]: row["n"] for row in told},
         "callback_tries": sum(row["tries"] for row in told),
     }  # fmt: skip
@@ -264,7 +279,7 @@ def statement(books: Books) -> Iterator[bytes]:
         write.writerows(
             (
                 r["request_id"], STATEMENT_STATUS[r["status"]], minor_text(r["amount_minor"], r["currency"]),
-                r["currency"], transaction_id(r["number"]), (r["reason"] or "") if r["status"] == FAILED else "",
+                r["currency"], transaction_id(r["number"]), (r["reason"] or "") if r["status"] != PAID else "",
                 r["account"], r["batch_id"], r["kind"],
             )
             for r in rows

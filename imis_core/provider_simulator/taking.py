@@ -10,7 +10,7 @@ from uuid import UUID, uuid5
 
 from attrs import frozen
 
-from imis_core.provider_simulator.behaviour import NO_ACCOUNT, REASONS, Behaviour
+from imis_core.provider_simulator.behaviour import NO_ACCOUNT, REASONS, RETURN_REASONS, Behaviour
 from imis_core.provider_simulator.books import FAILED, PAID, Books, NewBatch, NewPayment
 from imis_core.values import MINOR_UNITS, NotExact, to_minor
 
@@ -129,6 +129,18 @@ def fate(behaviour: Behaviour, one: Instruction, reasons: Sequence[str] = REASON
 def due_after(behaviour: Behaviour, request: str) -> float:
     """Seconds until it is known."""
     return behaviour.delay_seconds + behaviour.chance("delay", request) * behaviour.delay_spread_seconds
+
+
+def coming_back(behaviour: Behaviour, settled: Sequence[Any], now: float) -> list[tuple[int, str, float]]:
+    """Which of the payments that were settled just now come back: number, reason, and when."""
+    found = []
+    for row in settled:
+        request = row["request_id"]
+        if row["status"] == PAID and behaviour.falls("returns", request):
+            later = behaviour.chance("return delay", request) * behaviour.return_spread_seconds
+            reason = behaviour.reason(request, RETURN_REASONS)
+            found.append((row["number"], reason, now + behaviour.return_seconds + later))
+    return found
 
 
 def take(books: Books, new: NewBatch, payments: Sequence[NewPayment], now: float) -> tuple[str, int | None]:

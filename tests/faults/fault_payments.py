@@ -7,210 +7,169 @@ IMIS_FAULT_KILL_SECONDS how long a worker lives (20, less where few are paid).
 from __future__ import annotations
 
 import base64
-import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy.exc import OperationalError
 
-from imis_core.provider_simulator.process import Running, simulator
+from imis_core.payments.transmitting.store import HELD as HELD_BEFORE
+from imis_core.provider_simulator.process import Running
 from imis_core.testing.auditor import assert_sound
-from tests.faults.fault_database import stop_at_once
 from tests.faults.harness import Deployment, Hands, client, free_port, until
+from tests.faults.paying import (
+    AT_ONCE,
+    HELD,
+    PAYMENTS,
+    REJECTED,
+    SECRET,
+    STATES,
+    TRANSMISSIONS,
+    Clerk,
+    Trouble,
+    answer_for_parked,
+    heard,
+    hold,
+    pay,
+    prepare,
+    prepare_rejected,
+    provider,
+)
 from tests.faults.world import PEOPLE, all_done
 
-PAYMENTS = int(os.environ.get("IMIS_FAULT_PAYMENTS", "100000"))
-KILL_SECONDS = float(os.environ.get("IMIS_FAULT_KILL_SECONDS", str(min(20.0, max(5.0, PAYMENTS / 2_500)))))
-TRANSMISSIONS = 100  # into which the payroll is cut: enough for shares of a hundredth
-REGISTERED_AT_ONCE = 2_000
-PATIENCE_SECONDS = 600.0 + PAYMENTS / 50  # of the whole payment; a provider's slow answers and our pauses are in it
+LAST_SECONDS = 300.0  # until the last callbacks are in, and the lists that they had asked for
 BEHAVIOUR = {
     "failures": 0.10, "timeouts": 0.05, "cuts": 0.02, "errors": 0.02, "duplicates": 0.05, "lost": 0.05, "late": 0.3,
     "late_seconds": 10.0, "single_callbacks": 0.10, "delay_seconds": 1.0, "delay_spread_seconds": 5.0,
+    "returns": 0.01, "return_seconds": 2.0, "return_spread_seconds": 30.0,
 }  # fmt: skip
-SECRET = "between the two of us"
-GATEWAY = """
-[payment_gateways.WALLET]
-url = "{url}"
-callback_url = "{callback}"
-tenant = "imis"
-institution = "agency"
-debit_account = "GRANTS"
-secret_variable = "IMIS_FAULT_SECRET"
-timeout_seconds = 3
-orders_per_transmission = {orders}
-requests_per_minute = 100000
-ask_after_seconds = 10
-pause_seconds = 2
-"""
-
-
-def prepare(hands: Hands, payees: int = PAYMENTS) -> str:
-    """Everybody is registered, has an account and is selected; the payroll is approved. Its id."""
-    do = hands.do
-    do("payments.register_provider", {"code": "WALLET", "name": "Wallet", "channel": "mobile_money"})
-    for start in range(0, payees, REGISTERED_AT_ONCE):
-        chosen = range(start, min(start + REGISTERED_AT_ONCE, payees))
-        person = {"given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1980-01-01", "relationship": "head"}
-        groups = [{"code": f"W{n}", "members": [{**person, "number": f"W{n}"}]} for n in chosen]
-        all_done(hands.do_all("beneficiaries.register_group", groups))
-        paid = [{"number": f"W{n}", "provider": "WALLET", "account": f"+23566{n:06d}"} for n in chosen]
-        all_done(hands.do_all("payments.enrol_recipient", paid))
-    terms = {"amount": {"base": "100", "per_person": "10"}}
-    package = {"scheme": "nafa", "code": "GRANT", "name": "Grant", "valid_from": "2020-01-01", "terms": terms}
-    do("benefit_packages.define", package)
-    second = Hands(hands.app, "second")
-    enrolment = do("targeting.enrol", {"scheme": "nafa", "package": "GRANT", "on": "2021-06-01"})
-    second.do("targeting.approve", {"enrolment": enrolment["id"]})
-    do("cycles.open", {"scheme": "nafa", "code": "C1", "starts": "2021-06-01", "ends": "2021-06-30"})
-    payroll = do("payroll.generate", {"scheme": "nafa", "package": "GRANT", "cycle": "C1"})["id"]
-    second.do("payroll.approve", {"payroll": payroll})
-    return str(payroll)
-
-
-class Trouble:
-    """Kills a worker again and again, and stops PostgreSQL once, while orders are on their way."""
-
-    def __init__(self, deployment: Deployment) -> None:
-        self.deployment = deployment
-        self.kills = 0
-        self.stopped = False
-        self.worker = deployment.worker()
-        self._killed_at = time.monotonic()
-
-    def step(self) -> None:
-        """Kill the worker if it lived long enough; another one goes on."""
-        if time.monotonic() - self._killed_at < KILL_SECONDS:
-            return
-        self.worker.kill()
-        self.kills += 1
-        if self.kills == 2 and not self.stopped:
-            stop_at_once(self.deployment)
-            self.stopped = True
-        self.worker = self.deployment.worker()
-        self._killed_at = time.monotonic()
-
-
-def pay(deployment: Deployment, url: str, payroll: str, trouble: Trouble | None = None) -> float:
-    """Send the payroll's orders and wait, in trouble, until something final is known of each; seconds."""
-    begun = time.monotonic()
-    with client(url) as http:
-        answer = http.post("/api/payments/submit", json={"payroll": payroll}, headers={"Idempotency-Key": f"{begun}"})
-        assert answer.status_code == 200, answer.text
-        while open_transmissions(deployment):
-            if trouble is not None:
-                trouble.step()
-            time.sleep(0.5)
-            assert time.monotonic() - begun < PATIENCE_SECONDS, deployment.rows(_STATES)
-    return time.monotonic() - begun
-
-
-_STATES = (
-    "SELECT state, count(*) AS n, min(reason) AS reason FROM core.transmission_current GROUP BY state ORDER BY state"
-)
 _ASKED_ABOUT = "SELECT count(DISTINCT transmission) AS n FROM core.transmission_states WHERE state = 'unknown'"
 _MESSAGES = "SELECT count(*) AS n FROM core.provider_messages"
-_OPEN = "SELECT count(*) AS n FROM core.transmission_current WHERE state NOT IN ('reported', 'refused', 'parked')"
-
-
-def open_transmissions(deployment: Deployment) -> int:
-    """How many are not done; the server may be on its way back."""
-    try:
-        return int(deployment.rows(_OPEN)[0]["n"])
-    except OperationalError:
-        return 1
-
-
-@contextmanager
-def provider(deployment: Deployment, folder: Path, port: int, payees: int, **behaviour: float) -> Iterator[Running]:
-    """A simulated provider that calls back to a port, and the settings to reach it."""
-    with simulator(folder, environment={"IMIS_SIMULATOR_SECRET": SECRET}) as running:
-        running.behave(**behaviour)
-        orders = max(20, payees // TRANSMISSIONS)
-        with (deployment.folder / "imis.toml").open("a", encoding="utf-8") as settings:
-            settings.write(GATEWAY.format(url=running.url, callback=f"http://127.0.0.1:{port}", orders=orders))
-        yield running
-
-
-def heard(deployment: Deployment, running: Running) -> bool:
-    """Whether all that the provider has to say was taken and read."""
-    waiting = deployment.rows("SELECT count(*) AS n FROM core.provider_messages_waiting")[0]["n"]
-    return not waiting and "waiting" not in running.books()["callbacks"]
 
 
 def test_a_payroll_through_everything(own_server: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Payments fail, answers and callbacks are lost, workers die, PostgreSQL stops; what failed is ordered again: each
-    payee is paid once or listed with the reason, and all books agree."""
+    """Payments fail and come back, answers and callbacks are lost, orders are held, a payroll is rejected on its way,
+    workers die, PostgreSQL stops; what failed or came back is ordered again: each payee is paid once or listed with the
+    reason, and all books agree."""
     monkeypatch.setenv("IMIS_FAULT_SECRET", SECRET)
     deployment, port = own_server, free_port()
     with provider(deployment, tmp_path / "books", port, PAYMENTS, **BEHAVIOUR) as running:
         with deployment.application() as hands:
             begun = time.monotonic()
-            payroll = prepare(hands)
+            payroll, rejected = prepare(hands), prepare_rejected(hands)
+            held = hold(hands, payroll, HELD)
             print(f"{PAYMENTS:,} payees prepared in {time.monotonic() - begun:.0f} s")
         _, url = deployment.web(port=port)
         trouble = Trouble(deployment)
-        seconds = pay(deployment, url, payroll, trouble)
+        with client(url) as http:
+            clerk = Clerk(deployment, http, payroll, held[::2], rejected)
+            seconds = pay(deployment, http, payroll, trouble.step, clerk.step)
         print(f"paid in {seconds:.0f} s, {trouble.kills} workers killed, callbacks: {running.books()['callbacks']}")
-        until(lambda: heard(deployment, running), "the last callbacks")
+        settle(deployment, running)
         assert deployment.rows(_MESSAGES)[0]["n"] >= TRANSMISSIONS * 0.8  # one for each batch, but those that are lost
         with deployment.application() as hands:
-            failed = check(deployment, hands, running)
-            assert 0.05 * PAYMENTS < len(failed) < 0.15 * PAYMENTS
+            again = check(deployment, hands, running)
+            assert 0.05 * PAYMENTS < len(again) < 0.16 * PAYMENTS
             assert trouble.kills >= 2
             assert trouble.stopped
             assert deployment.rows(_ASKED_ABOUT)[0]["n"] >= 3  # by time-outs and dead workers
-            for start in range(0, len(failed), REGISTERED_AT_ONCE):
-                again = [{"order": o, "reason": "once more"} for o in failed[start : start + REGISTERED_AT_ONCE]]
-                all_done(hands.do_all("payments.retry", again))
-        seconds = pay(deployment, url, payroll, trouble)
-        print(f"{len(failed):,} retried in {seconds:.0f} s; {deployment.rows(_STATES)}")
+            for start in range(0, len(again), AT_ONCE):
+                asked = [{"order": o, "reason": "once more"} for o in again[start : start + AT_ONCE]]
+                all_done(hands.do_all("payments.retry", asked))
+        with client(url) as http:
+            seconds = pay(deployment, http, payroll, trouble.step)
+        print(f"{len(again):,} retried in {seconds:.0f} s; {deployment.rows(STATES)}")
+        settle(deployment, running)
         with deployment.application() as hands:
             left = check(deployment, hands, running)
-            assert 0 < len(left) < 0.3 * len(failed)
+            assert 0 < len(left) < 0.3 * len(again)
             assert_sound(hands.app)
 
 
-_LAST = """
-    SELECT o.id, o.entitlement, o.attempt, t.state, t.reason FROM core.orders o
-    JOIN core.order_current t ON t."order" = o.id WHERE o.scheme = 'nafa' ORDER BY o.entitlement, o.attempt
+def settle(deployment: Deployment, running: Running) -> None:
+    """Wait until the provider has said all; what is parked, and what came back and was not told, is asked about."""
+    until(lambda: heard(deployment, running), "the last callbacks", LAST_SECONDS)
+    with deployment.application() as hands:
+        while answer_for_parked(deployment, hands, running):
+            until(lambda: heard(deployment, running), "what was parked", LAST_SECONDS)
+        compared = compare(hands, running)
+        if compared["differences"]:
+            codes = {one["code"]: one["payments"] for one in compared["differences"]}
+            assert set(codes) == {"returned_not_reconciled"}, compared
+            print(f"{codes} of which no message came")
+            ask_again(hands, compared["id"])
+            until(lambda: heard(deployment, running), "the lists", LAST_SECONDS)
+
+
+def ask_again(hands: Hands, comparison: str) -> None:
+    """Have the provider asked about the transmissions of all orders that differ."""
+    found = hands.do("payments.book_differences", {"comparison": comparison})
+    asked = {
+        one["id"] for row in found for one in hands.do("payments.transmissions", {"order": row["order"]})
+    }  # fmt: skip
+    for transmission in sorted(asked):
+        hands.do("payments.ask", {"transmission": transmission})
+
+
+_ATTEMPTS = """
+    SELECT o.id, o.entitlement, o.attempt, t.state, t.reason, p.state AS payroll FROM core.orders o
+    JOIN core.order_current t ON t."order" = o.id JOIN core.payrolls p ON p.id = o.source
+    WHERE o.scheme = 'nafa' ORDER BY o.entitlement, o.attempt
 """
 
 
 def check(deployment: Deployment, hands: Hands, running: Running) -> list[str]:
-    """Who is paid is paid once, who is not is listed with the reason, and all books agree; the failed last attempts."""
+    """Who is paid is paid once, who is not is listed with the reason, and all books agree; the last attempts that
+    failed or came back and may be tried again."""
     by_entitlement: dict[int, list[Any]] = {}
-    for row in deployment.rows(_LAST):
+    for row in deployment.rows(_ATTEMPTS):
         by_entitlement.setdefault(row["entitlement"], []).append(row)
-    assert len(by_entitlement) == PAYMENTS + PEOPLE
-    failed = []
-    without_account = 0
+    assert len(by_entitlement) == PAYMENTS + REJECTED + PEOPLE
+    again, standing = [], Counter[tuple[str, str]]()
     for attempts in by_entitlement.values():
-        assert [row["state"] for row in attempts[:-1]] == ["failed"] * (len(attempts) - 1), attempts
+        assert {row["state"] for row in attempts[:-1]} <= {"failed", "returned"}, attempts
         last = attempts[-1]
-        if last["state"] == "paid":
-            continue
-        assert last["reason"], last
-        assert last["state"] == "failed" or (last["state"], last["reason"]) == ("approved", "no_account"), last
-        without_account += last["state"] == "approved"
-        if last["state"] == "failed":
-            failed.append(last["id"])
-    assert without_account == PEOPLE  # of the world, who have no accounts
+        standing[last["payroll"], last["state"]] += 1
+        if last["state"] != "paid":
+            assert last["reason"], last
+        if last["state"] in ("failed", "returned") and last["payroll"] != "rejected":
+            again.append(last["id"])
+    print(dict(standing))
+    waiting = {state: n for (payroll, state), n in standing.items() if payroll == "paying"}
+    assert set(waiting) - {"returned"} == {"paid", "failed", "approved", "held"}
+    assert waiting["approved"] == PEOPLE  # of the world, who have no accounts
+    assert waiting["held"] == HELD - len(range(0, HELD, 2))
+    stopped = {state for payroll, state in standing if payroll == "rejected"}
+    assert stopped <= {"paid", "failed", "returned", "cancelled"}
+    assert standing["rejected", "cancelled"] == 10  # held before they were sent
+    books_agree(deployment, hands, running)
+    return [hands.app.ids.encode("orders", number) for number in again]
+
+
+def books_agree(deployment: Deployment, hands: Hands, running: Running) -> None:
+    """The provider's books, ours and the ledger say the same."""
     books = running.books()
     assert books["paid_twice"] == []
     compared = compare(hands, running)
     assert compared["differences"] == [], compared
     assert compared["unreadable"] == 0
-    theirs = {(p["status"], p["payments"], p["amount"]) for p in books["payments"]}
-    assert {(t["status"], t["payments"], t["amount"]) for t in compared["ours"]} == theirs
+    theirs = {p["status"]: (p["payments"], p["amount"]) for p in books["payments"]}
+    ours = {t["status"]: (t["payments"], t["amount"]) for t in compared["ours"]}
+    for status in ("paid", "returned"):
+        assert ours[status] == theirs[status]
+    # Of a rejected payroll some were held before they left: the provider never had them.
+    never_left = deployment.rows(_NEVER_LEFT, reason=HELD_BEFORE)[0]["n"]
+    assert ours["failed"][0] - never_left == theirs["failed"][0]
     (ledger,) = [one for one in compared["ledger"] if one["scheme"] == "nafa"]
     assert ledger["ties"], ledger
-    assert [ledger["ledger"]] == [p["amount"] for p in books["payments"] if p["status"] == "paid"]
-    return [hands.app.ids.encode("orders", number) for number in failed]
+    assert ledger["ledger"] == theirs["paid"][1]
+
+
+_NEVER_LEFT = """
+    SELECT count(*) AS n FROM core.order_current WHERE state = 'failed' AND reason IN (:reason,
+    'the provider has none of it')
+"""
 
 
 def compare(hands: Hands, running: Running) -> Any:
@@ -232,8 +191,9 @@ def test_a_provider_whose_messages_lie_is_not_believed(
             payroll = prepare(hands, 300)
         _, url = deployment.web(port=port)
         deployment.worker()
-        pay(deployment, url, payroll)
-        until(lambda: heard(deployment, running), "the last callbacks")
+        with client(url) as http:
+            pay(deployment, http, payroll)
+        until(lambda: heard(deployment, running), "the last callbacks", LAST_SECONDS)
         with deployment.application() as hands:
             compared = compare(hands, running)
             assert compared["differences"] == []

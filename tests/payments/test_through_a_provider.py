@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 from imis_core.provider_simulator.process import Running, simulator
 from imis_core.testing.app import TestApp
 from tests.payments.debts import Debts
+from tests.provider_simulator.conftest import until
 
 PEOPLE = 30
 PATIENCE_SECONDS = 60.0
@@ -58,10 +59,12 @@ def reconciled(app: TestApp, tmp_path: Path, name: str) -> Any:
     return app.do("payments.reconcile_file", {"provider": "PAYER", "name": name, "content": content})
 
 
-def books_agree(app: TestApp, provider: Running, debts: Debts) -> None:
-    """Some are paid, some failed, and the provider's books, ours and the ledger say the same."""
+def books_agree(
+    app: TestApp, provider: Running, debts: Debts, expected: Set[str] = frozenset({"paid", "failed"})
+) -> None:
+    """Some are paid, some not, and the provider's books, ours and the ledger say the same."""
     states = Counter(order["status"] for order in debts.orders())
-    assert set(states) == {"paid", "failed"}
+    assert set(states) == expected
     content = base64.b64encode(provider.statement()).decode()
     compared = app.do("payments.compare_books", {"provider": "PAYER", "name": "books.csv", "content": content})
     assert (compared["differences"], compared["equal"]) == ([], PEOPLE)
@@ -82,6 +85,21 @@ def test_a_bank_file_and_its_reports_in_any_order(app: TestApp, provider: Runnin
     assert told["already_reconciled"] == notified["matched"] == stated["already_reconciled"]
     assert (told["conflicts"], told["unknown"], told["wrong_amount"], stated["matched"]) == (0, 0, 0, 0)
     books_agree(app, provider, debts)
+
+
+def test_what_the_bank_sends_back(app: TestApp, provider: Running, tmp_path: Path) -> None:
+    """The notification of returns comes after the status report: paid orders are returned, all books agree."""
+    provider.behave(failures=0.0, returns=0.3)
+    debts = owed(app, "bank_file")
+    app.do("payments.set_bank", {"provider": "PAYER", "debtor": "Agency", "account": "DE89370400440532013000"})
+    (file,) = app.do("payments.bank_files", {"payroll": "B7"})["files"]
+    given(app, file["attachment"], tmp_path, "march.xml")
+    assert reconciled(app, tmp_path, "march-pain.002.xml")["matched"] == PEOPLE
+    until(lambda: not provider.books()["to_come_back"] and list((tmp_path / "files" / "out").glob("*returned*")))
+    (path,) = (tmp_path / "files" / "out").glob("*returned*")
+    returned = reconciled(app, tmp_path, path.name)["matched"]
+    assert 2 < returned < PEOPLE
+    books_agree(app, provider, debts, {"paid", "returned"})
 
 
 def test_a_cash_list_and_what_was_paid_out(app: TestApp, provider: Running, tmp_path: Path) -> None:

@@ -4,33 +4,14 @@ from __future__ import annotations
 
 from datetime import date
 from decimal import Decimal
-from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
-from hypothesis import strategies as st
 
 from imis_core.errors import Refusal
 from tests.payroll.conftest import Office
+from tests.payroll.recoveries import of, recover, shown, steps
 
 pytestmark = pytest.mark.audited
-
-
-def recover(office: Office, code: str = "R1", as_: Any = "anna", **more: Any) -> Any:
-    data = {"scheme": "g", "code": code, "reason": "paid twice", **more}
-    return office.app.do("payroll.recover", data, as_=as_)
-
-
-def shown(office: Office, code: str = "R1") -> Any:
-    return next(r for r in office.app.do("payroll.recoveries", {"scheme": "g"}) if r["code"] == code)
-
-
-def of(office: Office, payroll: Any, beneficiary: str) -> Any:
-    return next(e for e in office.entitlements(payroll) if e["beneficiary"] == beneficiary)
-
-
-def steps(entitlement: Any) -> list[tuple[str, str]]:
-    return [(step["name"], step["amount"]) for step in entitlement["steps"]]
 
 
 def test_an_instalment_is_taken_of_each_later_payment_until_nothing_is_left(office: Office) -> None:
@@ -117,37 +98,6 @@ def test_several_recoveries_follow_each_other(office: Office) -> None:
     assert taken == [[("recovery A", "-3.00")], [("recovery A", "-1.00")], [("recovery B", "-3.00")]]
 
 
-def test_a_reversed_payment_is_owed_back_as_it_stands_in_the_ledger(office: Office) -> None:
-    """A reversed order is no expense any more: what is owed back leaves the payable account; at most the payment."""
-    payroll = office.submitted()
-    order = next(o for o in office.orders(payroll) if o["beneficiary"] == "H1")
-    office.report("paid", *office.orders(payroll))
-    office.app.do("payments.reverse", {"order": order["id"], "reason": "dead"}, as_="anna")
-    before = office.balances()
-    assert before["benefits_payable"] == "10.00"
-    too_much = {"scheme": "g", "code": "R1", "reason": "x", "order": order["id"], "amount": "10.01", "instalment": "1"}
-    assert office.code("payroll.recover", too_much) == "input.invalid"
-    recover(office, "R1", order=order["id"], amount="4", instalment="4")
-    opened = recover(office, "R2", order=order["id"], instalment="4")
-    assert opened["amount"] == "6.00"
-    after = office.balances()
-    assert after == {"recoveries_receivable": "10.00", "benefits_expense": "20.00", "cash": "-30.00"}
-    assert office.code("payroll.recover", {**too_much, "code": "R3", "amount": "0.01"}) == "input.invalid"
-    assert steps(of(office, office.approved("C2"), "H1"))[1:] == [("recovery R1", "-4.00")]
-
-
-def test_a_payment_that_is_taken_back_is_not_reversed_as_well(office: Office) -> None:
-    """An overpaid order of which something is recovered stays paid; one that was never paid is not recovered."""
-    payroll = office.submitted()
-    first, second, _ = office.orders(payroll)
-    office.report("paid", first)
-    recover(office, order=first["id"], amount="2", share="100")
-    reverse = {"order": first["id"], "reason": "x"}
-    assert office.code("payments.reverse", reverse, as_="anna") == "payroll.wrong_state"
-    unpaid = {"scheme": "g", "code": "R2", "reason": "x", "order": second["id"], "instalment": "1"}
-    assert office.code("payroll.recover", unpaid) == "payroll.wrong_state"
-
-
 def test_what_is_given_up_gives_its_instalment_back(office: Office) -> None:
     """A rejected payroll, a cancelled and a reversed payment give back what they took; it is taken later."""
     recover(office, group="H1", amount="9", instalment="3")
@@ -218,48 +168,6 @@ def test_what_is_wrong_with_a_recovery_is_told(office: Office) -> None:
     assert [isinstance(outcome, Refusal) for outcome in batch] == [False, True]
 
 
-def test_a_payment_that_comes_back_is_not_taken_back_any_longer(office: Office) -> None:
-    """Who has nothing of a payment owes nothing of it: the rest is written off, and what was taken is listed."""
-    payroll = office.submitted()
-    order = next(o for o in office.orders(payroll) if o["beneficiary"] == "H1")
-    office.report("paid", *office.orders(payroll))
-    recover(office, order=order["id"], instalment="3")
-    assert of(office, office.approved("C2"), "H1")["amount"] == "7.00"
-    office.report("returned", order)
-    found = shown(office)
-    assert (found["status"], found["recovered"], found["written_off"], found["balance"]) == (
-        "returned", "3.00", "7.00", "0.00",
-    )  # fmt: skip
-    assert "the payment came back" in found["reason"]
-    assert "recoveries_receivable" not in office.balances()
-    assert [r["code"] for r in office.app.do("payroll.recoveries", {"scheme": "g", "status": "returned"})] == ["R1"]
-    assert of(office, office.approved("C3"), "H1")["amount"] == "10.00"
-    # Two cycles of 30.00 and the returned payment are owed; 3.00 were taken for a debt that there is not.
-    assert office.balances() == {"benefits_expense": "87.00", "benefits_payable": "-67.00", "cash": "-20.00"}
-    retry = office.app.do("payments.retry", {"order": order["id"]})
-    office.app.do("payments.submit", {"payroll": payroll["id"]})
-    office.report("paid", {"id": retry["id"], "amount": "10.00"})
-    assert office.balances()["cash"] == "-30.00"
-    assert shown(office)["status"] == "returned"
-
-
-def test_what_is_given_back_after_a_return_is_not_taken_again(office: Office) -> None:
-    """Also a recovery that was taken whole ends with the return: a rejected payroll leaves nothing to take."""
-    payroll = office.submitted()
-    order = next(o for o in office.orders(payroll) if o["beneficiary"] == "H1")
-    office.report("paid", order)
-    recover(office, order=order["id"], amount="3", instalment="3")
-    second = office.approved("C2")
-    office.report("returned", order)
-    assert (shown(office)["status"], shown(office)["written_off"]) == ("returned", "0.00")
-    office.app.do("payroll.reject", {"payroll": second["id"], "reason": "x"})
-    assert (shown(office)["status"], shown(office)["balance"]) == ("returned", "3.00")
-    assert of(office, office.generate("C2"), "H1")["amount"] == "10.00"
-    ended = office.app.do("payroll.end_recovery", {"recovery": "R1", "reason": "x"})
-    assert (ended["status"], ended["written_off"]) == ("returned", "3.00")
-    assert "recoveries_receivable" not in office.balances()
-
-
 def test_who_sees_the_beneficiary_sees_the_whole_recovery(bare: Office) -> None:
     """A user of the household's place is told the same sums as everybody, also if its recipient lives elsewhere."""
     office, do = bare, bare.app.do
@@ -284,135 +192,3 @@ def test_who_sees_the_beneficiary_sees_the_whole_recovery(bare: Office) -> None:
     (seen,) = do("payroll.recoveries", {"scheme": "g"}, as_=clerk)
     assert (seen["recovered"], seen["pending"], seen["balance"]) == ("3.00", "3.00", "6.00")
     assert seen == shown(office)
-
-
-def test_paid_and_returned_in_one_file_is_taken_back_by_nobody(office: Office) -> None:
-    """One report may say both; whatever was opened between two reports ends with the second."""
-    payroll = office.submitted()
-    order = office.orders(payroll)[0]
-    rows = [{"order": order["id"], "status": status, "amount": "10"} for status in ("paid", "returned")]
-    office.app.do("payments.reconcile", {"provider": "BANK", "rows": rows})
-    again = {"scheme": "g", "code": "R1", "reason": "x", "order": order["id"], "instalment": "1"}
-    assert office.code("payroll.recover", again) == "payroll.wrong_state"
-
-
-def test_cash_of_a_reversed_payment_that_comes_back_ends_its_recovery(office: Office) -> None:
-    """A reversed order never becomes returned: the cash is booked where the debt stands, and no more is taken."""
-    payroll = office.submitted()
-    order = next(o for o in office.orders(payroll) if o["beneficiary"] == "H1")
-    office.report("paid", *office.orders(payroll))
-    office.app.do("payments.reverse", {"order": order["id"], "reason": "dead"}, as_="anna")
-    assert office.report("returned", order)["conflicts"] == 1
-    recover(office, order=order["id"], instalment="3")
-    assert office.balances() == {"recoveries_receivable": "10.00", "benefits_expense": "20.00", "cash": "-30.00"}
-    end = {"recovery": "R1", "reason": "the bank sent it back", "repaid": True}
-    ended = office.app.do("payroll.end_recovery", end)
-    assert (ended["written_off"], ended["status"]) == ("10.00", "ended")
-    assert office.balances() == {"benefits_expense": "20.00", "cash": "-20.00"}
-    assert of(office, office.approved("C2"), "H1")["amount"] == "10.00"
-
-
-def test_a_payment_whose_recovery_was_given_up_is_reversed_as_any_other(office: Office) -> None:
-    """Nothing was taken and nothing will be: the debt can be reversed, and owed back after that."""
-    payroll = office.submitted()
-    first, second, _ = office.orders(payroll)
-    office.report("paid", *office.orders(payroll))
-    recover(office, order=first["id"], instalment="3")
-    office.app.do("payroll.end_recovery", {"recovery": "R1", "reason": "opened by mistake"})
-    office.app.do("payments.reverse", {"order": first["id"], "reason": "x"}, as_="anna")
-    assert office.balances() == {"benefits_expense": "20.00", "benefits_payable": "10.00", "cash": "-30.00"}
-    assert recover(office, "R2", order=first["id"], instalment="3")["amount"] == "10.00"
-    # What was repaid in cash, or taken in part, is not reversed as well.
-    recover(office, "R3", order=second["id"], instalment="3")
-    office.app.do("payroll.end_recovery", {"recovery": "R3", "reason": "x", "repaid": True})
-    reverse = {"order": second["id"], "reason": "x"}
-    assert office.code("payments.reverse", reverse, as_="anna") == "payroll.wrong_state"
-    more = {"scheme": "g", "code": "R4", "reason": "x", "order": second["id"], "instalment": "1"}
-    assert office.code("payroll.recover", more) == "input.invalid"
-
-
-LINES = st.lists(st.integers(1, 2000), min_size=1, max_size=3)
-DEBT = st.tuples(
-    st.integers(1, 3000), st.one_of(st.none(), st.integers(1, 900)), st.one_of(st.none(), st.integers(1, 10000))
-).filter(lambda debt: debt[1] is not None or debt[2] is not None)
-
-
-class Ledger:
-    """The rule, line by line: who owes what back, oldest first, and what each line of a payroll gives for it."""
-
-    def __init__(self, debts: list[tuple[int, int | None, int | None]]) -> None:
-        self.debts, self.left = debts, [debt[0] for debt in debts]
-
-    def take(self, lines: list[int]) -> list[int]:
-        """What is taken of each line of one payroll."""
-        chosen = next((n for n, left in enumerate(self.left) if left > 0), None)
-        taken = []
-        for amount in lines:
-            most = 0
-            if chosen is not None:
-                _, instalment, share = self.debts[chosen]
-                most = min(amount, self.left[chosen])
-                if instalment is not None:
-                    most = min(most, instalment)
-                if share is not None:
-                    most = min(most, amount * share // 10000)
-                self.left[chosen] -= most
-            taken.append(most)
-        return taken
-
-
-@settings(
-    max_examples=12,
-    deadline=None,
-    phases=[Phase.explicit, Phase.generate],
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    debts=st.lists(DEBT, max_size=3),
-    payrolls=st.lists(st.tuples(LINES, st.sampled_from(("kept", "rejected", "deleted"))), min_size=1, max_size=4),
-    number=st.integers(0, 10**9),
-)
-def test_what_is_taken_is_what_a_plain_walk_takes(
-    bare: Office, debts: list[Any], payrolls: list[tuple[list[int], str]], number: int
-) -> None:
-    """Whatever the debts, payments and rejections: each line gives what a walk over them gives, and the sums tie."""
-    mark = f"{number}-{len(bare.app.do('payroll.recoveries', {'scheme': 'g'}))}-{_count(bare)}"
-    house = f"H{mark}"
-    bare.household(house)  # after the cycle: it is owed nothing but its lumps
-    for n, (amount, instalment, share) in enumerate(debts):
-        more = {} if instalment is None else {"instalment": f"{instalment / 100:.2f}"}
-        more |= {} if share is None else {"share": f"{share / 100:.2f}"}
-        recover(bare, f"{mark}-{n}", group=house, amount=f"{amount / 100:.2f}", **more)
-    oracle = Ledger(debts)
-    for n, (lines, fate) in enumerate(payrolls):
-        package = f"P{mark}-{n}"
-        lumps = [
-            {"source": place + 1, "group": house, "amount": f"{minor / 100:.2f}", "once": False}
-            for place, minor in enumerate(lines)
-        ]
-        bare.package(package, amount="0", lumps=lumps)
-        if n == 0 and not bare.app.do("cycles.list", {"scheme": "g"}):
-            bare.cycle(1)
-        payroll = bare.generate(package=package)
-        before = list(oracle.left)
-        taken = oracle.take(lines)
-        mine = [e for e in bare.entitlements(payroll) if e["beneficiary"] == house]
-        found = [sum(-int(Decimal(s["amount"]) * 100) for s in e["steps"] if s["name"].startswith("rec")) for e in mine]
-        assert found == taken
-        nets = [round(float(e["amount"]) * 100) for e in mine]
-        assert nets == [gross - back for gross, back in zip(lines, taken, strict=True)]
-        assert min(nets) >= 0
-        if fate == "kept":
-            bare.approve(payroll)
-        else:
-            end = {"payroll": payroll["id"]} | ({"reason": "x"} if fate == "rejected" else {})
-            bare.app.do("payroll.reject" if fate == "rejected" else "payroll.delete", end)
-            oracle.left = before
-    balances = [r for r in bare.app.do("payroll.recoveries", {"scheme": "g"}) if r["code"].startswith(f"{mark}-")]
-    assert [round(float(r["balance"]) * 100) for r in balances] == oracle.left
-    owed = sum(round(float(r["balance"]) * 100) for r in bare.app.do("payroll.recoveries", {"scheme": "g"}))
-    assert bare.balances().get("recoveries_receivable", "0.00") == f"{owed / 100:.2f}"
-
-
-def _count(office: Office) -> int:
-    return len(office.app.do("payroll.list", {"scheme": "g"}))

@@ -104,6 +104,32 @@ def test_rejected_on_the_way_what_is_paid_is_paid(agency: Agency, operator: Oper
     assert_sound(agency.app)
 
 
+def test_what_comes_back_is_owed_again(agency: Agency, operator: Operator) -> None:
+    """A wallet is closed after the payroll was reconciled: read in the provider's list, the debt is open again, and
+    paid once more to where the household is paid now."""
+    payroll = agency.submitted()
+    agency.work()
+    agency.work()
+    assert agency.status(payroll) == "reconciled"
+    operator.give_back("+H2")
+    (sent,) = agency.app.do("payments.transmissions")
+    agency.app.do("payments.ask", {"transmission": sent["id"]})
+    agency.work()
+    assert agency.states(payroll) == [("H1", "paid"), ("H2", "failed"), ("H3", "paid")]
+    assert (agency.budget()["spent"], agency.balances()["cash"]) == ("20.00", "-20.00")
+    agency.app.do("payments.enrol_recipient", {"number": "NH2", "provider": "MM", "account": "+H2-new"})
+    (returned,) = [order for order in agency.orders(payroll) if order["status"] == "returned"]
+    assert returned["reason"] == "wallet closed"
+    agency.app.do("payments.retry", {"order": returned["id"]})
+    assert agency.status(payroll) == "paying"
+    agency.app.do("payments.submit", {"payroll": payroll["id"]})
+    agency.work()
+    agency.work()
+    assert (agency.status(payroll), agency.balances()["cash"]) == ("reconciled", "-30.00")
+    assert operator.paid[-1][1] == "10.00"
+    assert_sound(agency.app)
+
+
 def test_an_order_on_its_way_cannot_be_held_or_cancelled(agency: Agency) -> None:
     """Neither waiting to be transmitted nor accepted: it may be paid."""
     payroll = agency.submitted()

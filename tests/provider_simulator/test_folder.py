@@ -10,8 +10,9 @@ from pathlib import Path
 
 from imis_core.files import read_table
 from imis_core.payments.bank_files.credit_transfer import Debtor, Transfer, write
-from imis_core.payments.bank_files.reports import order_named, read
+from imis_core.payments.bank_files.reports import read
 from imis_core.payments.cash_list_files import CashList, CashListRow, xlsx_file
+from imis_core.payments.order_names import order_named
 from imis_core.values import Money
 from tests.provider_simulator.conftest import Provider, until
 

@@ -14,7 +14,8 @@ import sqlalchemy as sa
 from imis_core.context import Context
 from imis_core.database.arrays import any_of
 from imis_core.files import FileProblem
-from imis_core.payments.bank_files.reports import Line, NoReport, order_named, read
+from imis_core.payments.bank_files.reports import Line, NoReport, read
+from imis_core.payments.order_names import order_named
 from imis_core.payments.reconciling import PART, Placed, Reading, ReportedPayment, UnreadableRow
 from imis_core.payments.tables import bank_file_orders, orders
 from imis_core.values import Amount, Money

@@ -19,7 +19,8 @@ from attrs import frozen
 from defusedxml.common import DefusedXmlException
 from defusedxml.ElementTree import ParseError, iterparse
 
-REFERENCE: Final = re.compile(r"[0-9a-f]{32}\Z")  # an order's id without its dashes: EndToEndId has 35 characters
+from imis_core.payments.order_names import order_named
+
 PAID: Final = frozenset({"ACCC", "ACSC"})
 REJECTED: Final = "RJCT"
 _KINDS: Final = re.compile(r"urn:iso:std:iso:20022:tech:xsd:(pain\.002|camt\.053|camt\.054)\.001\.\d\d\Z")
@@ -54,14 +55,6 @@ class Line:
 def order_reference(order: str) -> str:
     """An order's id as it stands in a bank file: without dashes, since a reference has 35 characters."""
     return order.replace("-", "")
-
-
-def order_named(reference: str) -> str:
-    """The order's id of a reference; the text itself where it is no reference of ours."""
-    text = reference.strip().lower()
-    if not REFERENCE.match(text):
-        return reference.strip()
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def read(source: IO[bytes]) -> Iterator[Line]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
@@ -81,12 +81,12 @@ def pages(app: Application, row: Any, one: Reached) -> Any:
 def ask(app: Application, row: Any, one: Reached) -> bool:
     """Read the provider's list of a transmission, page by page, and take what it says; whether it is to be sent now."""
     counted, unreadable = Counter[str](), 0
-    first, batch = True, None
+    first, batch, due = True, None, row.due_at
     try:
         for page in pages(app, row, one):
             if first:
                 first = False
-                retried(partial(_known, app, row.id, page.batch))
+                due = retried(partial(_known, app, row, page.batch))
             batch = page.batch
             counted += take_told(app, row, page.rows, TRANSMIT)
             unreadable += page.unreadable
@@ -94,22 +94,26 @@ def ask(app: Application, row: Any, one: Reached) -> bool:
         return retried(partial(_not_known, app, row.id))
     except Unanswered as error:
         # What pages came before it is taken; the rest is asked for again.
-        retried(partial(_asked, app, row, str(error), counted.total(), whole=False))
+        retried(partial(_asked, app, row.id, due, str(error), counted.total(), whole=False))
         return False
     told = f"{unreadable} rows of the provider's list say nothing that can be read" if unreadable else None
     odd = counted.total() - counted["matched"] - counted["already_reconciled"]
     if odd:
         told = f"{odd} rows of the provider's list are not as ours (payments.reconciliation); " + (told or "look there")
-    retried(partial(_asked, app, row, told, counted.total(), whole=True, batch=batch))
+    retried(partial(_asked, app, row.id, due, told, counted.total(), whole=True, batch=batch))
     return False
 
 
-def _known(app: Application, number: int, batch: str | None) -> None:
-    """The provider has it."""
+def _known(app: Application, asked: Any, batch: str | None) -> datetime:
+    """The provider has it; when it is due now, unless somebody has spoken of it since it was read (`asked`)."""
     with transaction(app, TRANSMIT) as context:
-        row = locked_transmission(context, number)
+        row = locked_transmission(context, asked.id)
+        due: datetime = asked.due_at
         if row.state in ("unknown", "parked"):
             accepted(context, row, batch)
+            if row.due_at == due:
+                due = locked_transmission(context, row.id).due_at
+        return due
 
 
 def _not_known(app: Application, number: int) -> bool:
@@ -131,12 +135,16 @@ def _not_known(app: Application, number: int) -> bool:
 
 
 def _asked(
-    app: Application, asked: Any, reason: str | None, news: int, *, whole: bool, batch: str | None = None
-) -> None:
-    """After asking: all reported, or when to ask again. `asked`: the transmission as it stood before."""
+    app: Application, number: int, due: datetime, reason: str | None, news: int, *, whole: bool,
+    batch: str | None = None,
+) -> None:  # fmt: skip
+    """After asking: all reported, or when to ask again. `due`: when it was due before; if it is another time by now,
+    somebody has spoken of it while its list was read, which may be too old for that."""
     with transaction(app, TRANSMIT) as context:
-        row = locked_transmission(context, asked.id)
-        if row.state == "accepted" and whole and not open_orders(context, row.id).open:
+        row = locked_transmission(context, number)
+        heard = row.due_at != due
+        left = open_orders(context, row.id).open
+        if row.state == "accepted" and whole and not left and not heard:
             move(context, row, "reported", due_at=context.now, reason=reason, batch=batch)
         elif row.state in ("accepted", "unknown"):
             if not whole and not news:
@@ -145,12 +153,11 @@ def _asked(
             pause = _first_pause(context, row)
             if not news and batch in (None, row.batch):
                 pause = max(pause, pending_pause(context.now - row.placed_at))
-            due = context.now + pause
-            if row.due_at != asked.due_at:
-                due = min(due, row.due_at)  # somebody has spoken of it meanwhile
-            look_later(
-                context, row, due, reason or "the provider has not said of every order what came of it", 0, batch
-            )
+            later = context.now + pause
+            if heard:
+                later = min(later, row.due_at)
+            waiting = "the provider has not said of every order what came of it" if left else None
+            look_later(context, row, later, reason or waiting, 0, batch)
 
 
 def unlisted(app: Application, number: int) -> None:
@@ -171,9 +178,13 @@ def _first_pause(context: Context, row: Any) -> timedelta:
 
 
 def without_news(context: Context, row: Any, reason: str) -> None:
-    """Look again after a growing pause; after too many tries in vain the transmission is parked with the reason."""
+    """Look again after a growing pause; after too many tries in vain the transmission is parked with the reason.
+
+    One of which all is known, and that was only asked about once more, is reported as it was.
+    """
     if row.tries + 1 >= TRIES_MAX:
-        move(context, row, "parked", due_at=context.now, reason=reason)
+        known = row.state == "accepted" and not open_orders(context, row.id).open
+        move(context, row, "reported" if known else "parked", due_at=context.now, reason=reason)
     else:
         look_later(context, row, context.now + pause_after(row.tries), reason, row.tries + 1)
 

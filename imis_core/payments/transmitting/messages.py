@@ -1,8 +1,9 @@
 """Reading what providers sent by themselves: a message decides nothing, it has the provider's list asked for.
 
-What it says of an order that is open, or of a batch, has the transmission asked about. What it says of an order that is
-decided already and says otherwise, or that is none of ours, is put to the reconciliation: it can only be listed there.
-Only of a provider without a list what its messages say is taken.
+What it says of an order that is open, of a paid one that came back, or of a batch, has the transmission asked about,
+also one that was reported. What it says of an order that is decided already and cannot be true as well, or that is none
+of ours, is put to the reconciliation, too: it can only be listed there. Only of a provider without a list what its
+messages say is taken.
 
 Messages are read in the order in which they came, many in one transaction; the order does not matter to what comes of
 it. The same message once more (with another nonce) changes nothing.
@@ -22,6 +23,7 @@ from imis_core.database.bulk import insert_rows
 from imis_core.database.engine import retried
 from imis_core.errors import Unavailable
 from imis_core.jobs_kinds import Job, NoInput
+from imis_core.payments.orders import ORDER_STATES
 from imis_core.payments.transmitting.checks import take_check
 from imis_core.payments.transmitting.gateways import reached
 from imis_core.payments.transmitting.placing import transmit_later
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from imis_core.context import Context
 
 AT_ONCE: Final = 2_000  # messages of one transaction
-OPEN_ORDERS: Final = ("submitted", "accepted", "held")
 _log = logging.getLogger(__name__)
 _NEXT: Final = sa.text(
     """
@@ -179,11 +180,19 @@ def _judged(
     reported, about = [], set()
     for number, (message, one) in zip(numbers, told, strict=True):
         row = standing.get(number) if number is not None else None
-        if row is None or (row.state not in OPEN_ORDERS and row.state != one.status):
-            reported.append((message, one))
-        if row is not None and (row.state in OPEN_ORDERS or row.state != one.status):
+        if row is not None and row.state != one.status:
             about.add(row.transmission)
+        if row is None or _contradicts(row.state, one.status):
+            reported.append((message, one))
     return reported, about
+
+
+def _contradicts(state: str, told: str) -> bool:
+    """Whether an order that is in a final state cannot be what is told of it. What could still move it is never put to
+    the reconciliation; what came back was paid before, of which a message may come late."""
+    if told in (state, "pending") or (state, told) == ("returned", "paid"):
+        return False
+    return not ORDER_STATES.allows(state, told)
 
 
 def _ask(context: Context, numbers: Sequence[int], quiet: timedelta) -> None:

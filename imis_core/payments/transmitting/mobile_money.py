@@ -1,15 +1,16 @@
 """Mobile money over HTTP in the shape of the GovStack payments building block, G2P APIs 1.0.
 
-Field names are those of its Batch Transaction Handover, Batch Details and Batch Payment Status Update. Two things it
-leaves open are ours: `requestId` in a row of the details names the instruction, and an order's number in decimal is the
-`requestId` that we give it. Touches no database.
+Field names are those of its Batch Transaction Handover, Batch Details and Batch Payment Status Update. Three things it
+leaves open are ours: `requestId` in a row of the details names the instruction, an order's number in decimal is the
+`requestId` that we give it, and a payment that came back has the status `REVERSED` in the details and is counted as
+`returned`, with `returned_amount`, in a status update. Touches no database.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 from imis_core.payments.transmitting.http import Answered, NeverLeft, NoAnswer, client_of, encode, exchange
 from imis_core.payments.transmitting.service import (
@@ -34,6 +35,9 @@ TAKEN: Final = (200, 201, 202)
 REFUSING: Final = (400, 413, 422)  # it read the request and will take nothing of it
 TOO_MANY: Final = 429
 UNDECIDED: Final = (408, 409, 425)  # of the 4xx, those after which it may have the batch
+_COUNTED: Final[Mapping[str, Literal["paid", "failed", "returned"]]] = {
+    "completed": "paid", "failed": "failed", "returned": "returned",
+}  # fmt: skip
 
 
 # --- sending
@@ -165,15 +169,12 @@ def read(body: bytes) -> Notice:
     # Our names of batches are no numbers: a number is an instruction.
     if order is None or not (order.isascii() and order.isdecimal()) or content.get("TotalTransactions") != 1:
         return Notice(about=about)
-    counted = {name: content.get(name) for name in ("completed", "failed")}
-    if counted == {"completed": 1, "failed": 0}:
-        amount = amount_of(content.get("completed_amount"))
-        if amount is not None:
-            return Notice(told=Told(order, "paid", amount), about=about)
-    if counted == {"completed": 0, "failed": 1}:
-        amount = amount_of(content.get("failed_amount"))
-        if amount is not None:
-            return Notice(told=Told(order, "failed", amount, reason=text_of(content.get("note"))), about=about)
+    counted = {name: content.get(name) for name in ("completed", "failed")} | {"returned": content.get("returned", 0)}
+    for name, status in _COUNTED.items():
+        amount = amount_of(content.get(f"{name}_amount"))
+        if counted == {one: int(one == name) for one in _COUNTED} and amount is not None:
+            reason = None if status == "paid" else text_of(content.get("note"))
+            return Notice(told=Told(order, status, amount, reason=reason), about=about)
     return Notice(about=about)
 
 

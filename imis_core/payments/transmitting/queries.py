@@ -15,6 +15,7 @@ from imis_core.errors import Refusal, not_found
 from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import payment_providers, recipients
 from imis_core.payments.transmitting.gateways import reach
+from imis_core.payments.transmitting.store import open_by_transmission
 from imis_core.payments.transmitting.tables import (
     account_check_current,
     account_check_rows,
@@ -23,6 +24,7 @@ from imis_core.payments.transmitting.tables import (
     provider_message_outcomes,
     provider_messages,
     transmission_current,
+    transmission_orders,
     transmissions,
 )
 from imis_core.places.tables import providers
@@ -45,12 +47,14 @@ class ListTransmissions:
     refunds: str | None = None
     provider: str | None = None
     state: State | None = None
+    order: str | None = None
 
 
 @frozen(kw_only=True)
 class Transmission:
     """`correlation` names it to the provider, `batch` is what the provider calls it.
 
+    `open`: how many of its `orders` wait for what came of them; those that were left out of it are none.
     `attempts`: how often it was sent; `due_at`: when it is looked at again; `remedy`: what somebody has to do.
     """
 
@@ -58,6 +62,7 @@ class Transmission:
     provider: str
     scheme: str
     orders: int
+    open: int
     amount: Money
     state: str
     correlation: str
@@ -70,7 +75,10 @@ class Transmission:
 
 @query("payments.transmissions", input=ListTransmissions, result=Transmission, listing=True)
 def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | Refusal:
-    """Batches of orders on their way to payment providers' services, where each stands; for roles of scope all."""
+    """Batches of orders on their way to payment providers' services, where each stands; for roles of scope all.
+
+    `order`: the one that this order went into; none if it went into none.
+    """
     # A transmission holds orders of all places.
     chosen: sa.ColumnElement[bool] = sa.literal(context.caller.everywhere)
     if batch_name(asked) is not None:
@@ -85,6 +93,13 @@ def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | 
         chosen = sa.and_(chosen, transmissions.c.payment_provider == provider.id)
     if asked.state is not None:
         chosen = sa.and_(chosen, transmission_current.c.state == asked.state)
+    if asked.order is not None:
+        members = transmission_orders
+        number = context.ids.decode("orders", asked.order)
+        if number is None:
+            return not_found("order", "order", asked.order)
+        its_own = sa.select(members.c.transmission).where(members.c.order == number).scalar_subquery()
+        chosen = sa.and_(chosen, transmissions.c.id == its_own)
     select = (
         sa.select(
             transmissions.c.id, transmissions.c.scheme, transmissions.c.orders, transmissions.c.amount_minor,
@@ -99,9 +114,10 @@ def list_transmissions(context: Context, asked: ListTransmissions) -> Listing | 
 
     def build(rows: Sequence[Any]) -> list[Transmission]:
         ids = context.ids.encode_all("transmissions", [row.id for row in rows])
+        left = open_by_transmission(context, [row.id for row in rows])
         return [
             Transmission(
-                id=identity, provider=row.code, scheme=row.scheme, orders=row.orders,
+                id=identity, provider=row.code, scheme=row.scheme, orders=row.orders, open=left.get(row.id, 0),
                 amount=Money(row.amount_minor, row.currency), state=row.state, correlation=row.correlation,
                 batch=row.batch, attempts=row.attempts, due_at=row.due_at, reason=row.reason,
                 remedy=REMEDIES.get(row.state),

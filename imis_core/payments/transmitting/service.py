@@ -101,10 +101,11 @@ class Sent:
 
 @frozen
 class Told:
-    """What a provider says of one instruction, as it says it; `order` names it. `pending`: not decided yet."""
+    """What a provider says of one instruction, as it says it; `order` names it. `pending`: not decided yet;
+    `returned`: the money came back, whether it was ever told as paid or not."""
 
     order: str
-    status: Literal["paid", "failed", "pending"]
+    status: Literal["paid", "failed", "returned", "pending"]
     amount: Decimal | None
     currency: str | None = None
     reference: str | None = None

@@ -4,7 +4,8 @@ waiting   nobody at the provider has it; it may be sent
 sending   it is being sent, or whoever sent it died: it may have arrived
 unknown   it may have arrived; the provider is asked, and nothing is sent before it has answered
 accepted  the provider has it
-reported  the provider has said of every order what came of it
+reported  the provider has said of every order what came of it; its list is read again if somebody speaks of it, since
+          what was paid may come back
 refused   the provider took nothing of it, and confirmed that it has nothing
 parked    tried too often: somebody looks at it, and has it asked about again
 """
@@ -24,7 +25,7 @@ TRANSMISSION_STATES: Final = StateTable(
         "unknown": ("accepted", "waiting", "refused", "parked"),
         "accepted": ("reported", "parked"),
         "parked": ("unknown", "accepted"),
-        "reported": (),
+        "reported": ("accepted",),  # only if it was accepted before: it is asked about again, and never sent
         "refused": (),
     },
 )

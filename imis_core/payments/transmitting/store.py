@@ -58,23 +58,29 @@ _LOCK: Final = sa.text(
     "SELECT FROM core.transmission_current WHERE transmission = ANY(CAST(:numbers AS bigint[])) "
     "ORDER BY transmission FOR UPDATE"
 )
-# What waits and was sent before may have arrived after all, if somebody speaks of it.
+# What waits and was sent before may have arrived after all, if somebody speaks of it. Of what is reported a payment may
+# have come back. A list that is being read now (it was asked for since it was due) may be too old for what is told: it
+# is read once more.
 _WAKE: Final = sa.text(
     """
     WITH chosen AS (
         SELECT transmission, state, coalesce(:heard AND state = 'waiting' AND attempts > 0, false) OR state = 'parked'
-               AS doubted, greatest(:now, asked_at + CAST(:quiet AS interval)) AS at
-        FROM core.transmission_current WHERE transmission = ANY(CAST(:numbers AS bigint[]))),
+               AS doubted,
+               state = 'reported' AND EXISTS (SELECT FROM core.transmission_states s
+                   WHERE s.transmission = t.transmission AND s.state = 'accepted') AS again,
+               greatest(:now, asked_at + CAST(:quiet AS interval)) AS at
+        FROM core.transmission_current t WHERE transmission = ANY(CAST(:numbers AS bigint[]))),
     woken AS (
         UPDATE core.transmission_current c SET due_at = n.at, tries = 0,
-               version = c.version + CASE WHEN n.doubted THEN 1 ELSE 0 END,
-               state = CASE WHEN n.doubted THEN 'unknown' ELSE c.state END
+               version = c.version + CASE WHEN n.doubted OR n.again THEN 1 ELSE 0 END,
+               state = CASE WHEN n.doubted THEN 'unknown' WHEN n.again THEN 'accepted' ELSE c.state END
         FROM chosen n WHERE n.transmission = c.transmission
-          AND (n.doubted OR n.state IN ('unknown', 'accepted', 'waiting') AND (c.due_at > n.at OR NOT :heard))
-        RETURNING c.transmission, c.version, n.doubted, n.at),
+          AND (n.doubted OR n.again OR n.state IN ('unknown', 'accepted', 'waiting')
+               AND (c.due_at > n.at OR c.asked_at >= c.due_at OR NOT :heard))
+        RETURNING c.transmission, c.version, c.state, n.doubted OR n.again AS moved, n.at),
     moved AS (
         INSERT INTO core.transmission_states (transmission, version, state, reason, at, audit)
-        SELECT transmission, version, 'unknown', :reason, :now, :audit FROM woken WHERE doubted)
+        SELECT transmission, version, state, :reason, :now, :audit FROM woken WHERE moved)
     SELECT transmission FROM woken WHERE at <= :now ORDER BY transmission
     """
 )
@@ -140,7 +146,8 @@ def move(
 def wake(
     context: Context, numbers: Sequence[int], reason: str, *, heard: bool, quiet: timedelta = timedelta(0)
 ) -> list[int]:
-    """Have transmissions looked at now, parked ones too, but not so soon (`quiet`) after their provider was last asked.
+    """Have transmissions looked at now, parked ones and those that the provider once accepted and has reported of, too,
+    but not so soon (`quiet`) after their provider was last asked. Nothing is sent by that.
 
     `heard`: the provider spoke of them by itself; a person asks otherwise. Those that are due now.
     """
@@ -236,6 +243,22 @@ _REFUSED: Final = sa.text(
 def open_orders(context: Context, number: int) -> Any:
     """How many orders of a transmission wait for what came of them (`open`), and how many have been paid (`paid`)."""
     return context.execute(_OPEN_ORDERS, {"number": number}).one()
+
+
+_OPEN_BY: Final = sa.text(
+    """
+    SELECT m.transmission, count(*) AS open
+    FROM core.transmission_orders m JOIN core.order_current t ON t."order" = m."order"
+    WHERE m.transmission = ANY(CAST(:numbers AS bigint[])) AND NOT m.left_out
+      AND t.state IN ('submitted', 'accepted', 'held')
+    GROUP BY m.transmission
+    """
+)
+
+
+def open_by_transmission(context: Context, numbers: Sequence[int]) -> dict[int, int]:
+    """How many orders of each of these transmissions wait for what came of them; those without any are left out."""
+    return {row.transmission: row.open for row in context.execute(_OPEN_BY, {"numbers": list(numbers)})}
 
 
 def refuse_orders(context: Context, number: int, reason: str) -> None:

@@ -29,8 +29,10 @@ from imis_core.values import MINOR_UNITS
 
 BATCH_MAX: Final = 50  # characters of a batchId
 PAGES_MAX: Final = 10_000  # a list that does not end before is none
-_STATUSES: Final[Mapping[str, Literal["paid", "failed", "pending"]]] = {
+# The specification has no word for what came back; these are those that operators have for it.
+_STATUSES: Final[Mapping[str, Literal["paid", "failed", "returned", "pending"]]] = {
     "COMPLETED": "paid", "SUCCESS": "paid", "FAILED": "failed", "FAILURE": "failed",
+    "REVERSED": "returned", "RETURNED": "returned", "REFUNDED": "returned",
     "IN_PROGRESS": "pending", "ONGOING": "pending", "PENDING": "pending", "REQUEST_ACCEPTED": "pending",
 }  # fmt: skip
 _exactly: Final = msgspec.json.Decoder(float_hook=Decimal).decode
@@ -116,7 +118,7 @@ def told_of(row: Any) -> Told | None:
     reason = text_of(row.get("errorInformation")) or text_of(row.get("statusDetail"))
     return Told(
         order, status, amount, _currency(row.get("currency")), text_of(row.get("transactionId")),
-        reason if status == "failed" else None,
+        reason if status in ("failed", "returned") else None,
     )  # fmt: skip
 
 

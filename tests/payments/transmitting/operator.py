@@ -69,6 +69,13 @@ class Operator:
             "payeePartyId": account, "errorInformation": "no such wallet" if status == "FAILED" else None,
         }  # fmt: skip
 
+    def give_back(self, account: str, reason: str = "wallet closed") -> None:
+        """What was paid to an account comes back."""
+        for batch in self.batches.values():
+            for row in batch["rows"]:
+                if row["payeePartyId"] == account and row["status"] == "COMPLETED":
+                    row.update(status="REVERSED", statusDetail=reason)
+
     def settle(self) -> None:
         """Everything pending is paid."""
         for batch in self.batches.values():

@@ -27,6 +27,7 @@ STEPS = st.lists(
     st.one_of(
         st.just(("work",)), st.tuples(st.just("die"), DEATHS), st.just(("meet",)),
         st.tuples(st.just("wait"), st.sampled_from((1, 20, 90, 4000))), st.just(("hold",)), st.just(("retry",)),
+        st.just(("give back",)), st.just(("ask",)),
     ),
     max_size=12,
 )  # fmt: skip
@@ -95,7 +96,7 @@ def test_each_payee_is_paid_once_or_listed(
     agency: Agency, sent: list[Any], asked: list[Any], steps: list[Any], failing: bool
 ) -> None:
     """Whatever happens, a debt is paid by one order at most, at the operator and in our books alike; in the end all is
-    known, and what was not paid has its reason."""
+    known, what came back too, and what was not paid has its reason."""
     operator, debts = agency.operator, agency.debts
     operator.batches.clear()
     operator.plan, operator.asks = list(sent), list(asked)
@@ -116,13 +117,16 @@ def test_each_payee_is_paid_once_or_listed(
             agency.clock.move(seconds=more[0])
         elif step == "hold":
             debts.move(("submitted", "accepted"), "held")
+        elif step == "give back":
+            operator.give_back("+250788P1")
+        elif step == "ask":
+            _ask_again(agency)
         else:
             _retry(agency)
     operator.plan, operator.asks = [], []
-    while set(agency.states()) - {"reported", "refused"}:
-        agency.clock.move(minutes=70)
-        worker.work()
-        _person(agency)
+    _come_to_rest(agency, worker)
+    _ask_again(agency)  # what came back after its transmission was reported
+    _come_to_rest(agency, worker)
     orders = agency.app.rows(
         "SELECT o.id, o.entitlement, t.state, t.reason FROM core.orders o "
         'JOIN core.order_current t ON t."order" = o.id WHERE o.source = :source ORDER BY o.id', source=debts.batch,
@@ -132,10 +136,24 @@ def test_each_payee_is_paid_once_or_listed(
     assert set(theirs) == paid
     assert set(theirs.values()) <= {1}
     assert max(Counter(o["entitlement"] for o in orders if o["state"] == "paid").values(), default=0) <= 1
-    assert {o["state"] for o in orders} <= {"paid", "failed", "approved"}
-    assert all(o["reason"] for o in orders if o["state"] == "failed")
+    assert {o["state"] for o in orders} <= {"paid", "failed", "returned", "approved"}
+    assert all(o["reason"] for o in orders if o["state"] in ("failed", "returned"))
     assert _minor(before) - _minor(agency.cash()) == 120_000 * len(paid)
     assert [f for f in audit(agency.app) if f.code.startswith("transmission")] == []
+
+
+def _come_to_rest(agency: Agency, worker: Worker) -> None:
+    while set(agency.states()) - {"reported", "refused"}:
+        agency.clock.move(minutes=70)
+        worker.work()
+        _person(agency)
+
+
+def _ask_again(agency: Agency) -> None:
+    """Has the operator asked about all that it has."""
+    for one in agency.app.do("payments.transmissions"):
+        if one["correlation"] in agency.operator.batches and one["state"] != "refused":
+            agency.app.do("payments.ask", {"transmission": one["id"]})
 
 
 def _person(agency: Agency) -> None:
@@ -152,9 +170,11 @@ def _person(agency: Agency) -> None:
 
 
 def _retry(agency: Agency) -> None:
-    """Whatever failed is ordered once more and sent."""
-    for order in agency.debts.orders():
-        if order["status"] == "failed" and order["id"] not in {o["retries"] for o in agency.debts.orders()}:
+    """Whatever failed or came back is ordered once more and sent."""
+    orders = agency.debts.orders()
+    retried = {order["retries"] for order in orders}
+    for order in orders:
+        if order["status"] in ("failed", "returned") and order["id"] not in retried:
             agency.app.do("payments.retry", {"order": order["id"]})
     agency.submit()
 

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from attrs import evolve
 
-from imis_core.errors import ImisError
 from tests.payments.transmitting.conftest import Agency
 from tests.payments.transmitting.operator import Operator
 
@@ -142,9 +141,11 @@ def test_a_parked_transmission_is_asked_about_by_hand(agency: Agency) -> None:
     agency.app.queue.run_due()
     agency.work_out()
     assert (agency.statuses(), agency.states()) == ({"paid": 3}, ["reported"])
-    with pytest.raises(ImisError) as refused:
-        agency.app.do("payments.ask", {"transmission": parked["id"]})
-    assert refused.value.code == "transmissions.wrong_state"
+    posted = [method for method, _ in agency.operator.requests].count("POST")
+    assert agency.app.do("payments.ask", {"transmission": parked["id"]}) == {"id": parked["id"], "state": "accepted"}
+    agency.work()
+    assert agency.states() == ["reported"]  # its list was read once more
+    assert [method for method, _ in agency.operator.requests].count("POST") == posted
 
 
 def test_what_is_pending_is_looked_at_ever_more_seldom_and_never_parked(agency: Agency) -> None:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
-import json
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from attrs import evolve
 from litestar.testing import TestClient
 
 from imis_core.errors import ImisError
@@ -18,61 +14,8 @@ from imis_core.payments.transmitting import messages
 from imis_core.payments.transmitting.webhook import signature
 from imis_core.retention import forget
 from imis_core.web.server import make_asgi
-from tests.payments.transmitting.conftest import SECRET, Agency
+from tests.payments.transmitting.conftest import NONCES, SECRET, Agency, Line, numbers, without_list
 from tests.payments.transmitting.operator import Operator
-
-NONCES = (f"nonce-{number:012d}" for number in itertools.count())
-
-
-class Line:
-    """The provider's way to us."""
-
-    def __init__(self, agency: Agency, client: Any) -> None:
-        self.agency, self.client = agency, client
-
-    def post(self, body: Any, *, nonce: str | None = None, late: int = 0, secret: str = SECRET, **headers: str) -> int:
-        raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-        at = str(int(self.agency.clock.now().timestamp()) + late)
-        nonce = nonce or next(NONCES)
-        signed = {
-            "X-Signature-Time": at, "X-Signature-Nonce": nonce, "X-Signature": signature(secret, at, nonce, raw),
-            "Content-Type": "application/json", **headers,
-        }  # fmt: skip
-        return int(self.client.post("/payments/callbacks/MM", content=raw, headers=signed).status_code)
-
-    def tell(self, order: str, status: str = "completed", amount: str = "1200.00", **more: Any) -> int:
-        return self.post(self.told(order, status, amount), **more)
-
-    @staticmethod
-    def told(order: str, status: str = "completed", amount: str = "1200.00") -> bytes:
-        counted = {"completed": 0, "failed": 0, "ongoing": 0} | {status: 1}
-        amounts = {f"{name}_amount": amount if name == status else "0" for name in counted}
-        parts = [f'"{name}": {value}' for name, value in {**counted, **amounts, "totalAmount": amount}.items()]
-        fixed = f'"requestId": "{order}", "batchId": "B-1", "TotalTransactions": 1, "note": "no wallet"'
-        return ("{" + ", ".join([fixed, *parts]) + "}").encode()
-
-    def read(self) -> None:
-        self.agency.app.queue.run_due()
-
-    def outcomes(self) -> list[str]:
-        return [row["outcome"] for row in self.agency.app.do("payments.messages", {"provider": "MM"})]
-
-
-@pytest.fixture
-def line(agency: Agency) -> Iterator[Line]:
-    with TestClient(make_asgi(agency.app)) as client:
-        yield Line(agency, client)
-
-
-def numbers(agency: Agency) -> list[str]:
-    return [str(row["id"]) for row in agency.app.rows("SELECT id FROM core.orders ORDER BY id")]
-
-
-def without_list(agency: Agency) -> None:
-    """From now on the provider has no list that could be asked."""
-    channel = agency.app.channels["mobile_money"]
-    assert channel.transmits is not None
-    agency.app.channels["mobile_money"] = evolve(channel, transmits=evolve(channel.transmits, ask=None))
 
 
 def test_a_message_about_an_order_has_the_list_asked_for(agency: Agency, line: Line) -> None:

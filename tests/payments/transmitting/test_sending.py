@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tests.payments.transmitting.conftest import Agency
+from tests.payments.transmitting.operator import Operator
 
 
 def test_orders_are_sent_accepted_and_paid(agency: Agency) -> None:
@@ -25,3 +28,22 @@ def test_orders_are_sent_accepted_and_paid(agency: Agency) -> None:
     assert agency.cash() == "-3600.00"
     assert [amount for _, amount in agency.operator.paid] == ["1200.00"] * 3
     assert agency.submit() == {"submitted": 0, "failed": 0}
+
+
+def test_the_open_orders_of_transmissions_are_counted(make_app: Any, operator: Operator) -> None:
+    """What waits for its outcome, of each transmission, in one statement for all; and where an order went."""
+    agency = Agency(make_app, operator, count=5, orders_per_transmission=2)
+    operator.pending.add("+250788P2")
+    agency.submit()
+    assert [(t["orders"], t["open"]) for t in agency.app.do("payments.transmissions")] == [(2, 2), (2, 2), (1, 1)]
+    agency.work_out()
+    listed = agency.app.do("payments.transmissions")
+    assert [(t["state"], t["open"]) for t in listed] == [("accepted", 1), ("reported", 0), ("reported", 0)]
+    order = agency.debts.orders()[2]["id"]
+    assert [t["id"] for t in agency.app.do("payments.transmissions", {"order": order})] == [listed[1]["id"]]
+    counted = []
+    for state in ("accepted", "reported"):
+        before = agency.app.database.statements
+        agency.app.do("payments.transmissions", {"state": state})
+        counted.append(agency.app.database.statements - before)
+    assert counted[0] == counted[1]
