@@ -81,12 +81,14 @@ from imis_core.migrations import online
 from imis_core.naming import code_problem, name_problem
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
 from imis_core.notifications.outbox import Message, notify
+from imis_core.notifications.texts import message_text
 from imis_core.parsing import Invalid, InvalidInput, outside_name, parse, problems_of
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.orders import NewOrder, move_orders_of, place_orders, place_orders_from
 from imis_core.payments.sources import Batch, Settled, SourceKind
 from imis_core.payments.tables import order_current, orders
 from imis_core.payments.transmitting import service as payment_service
+from imis_core.payroll.events import PayrollApproved
 from imis_core.payroll.runs import CycleRow, HoldRule, PayrollHolds, PayrollRun
 from imis_core.payroll.tables import (
     cycles,
@@ -180,6 +182,7 @@ __all__ = [
     "Outgoing",
     "PaymentChannel",
     "PaymentTerms",
+    "PayrollApproved",
     "PayrollHolds",
     "PayrollRun",
     "Percent",
@@ -246,6 +249,7 @@ __all__ = [
     "kinds_of",
     "locations",
     "mass",
+    "message_text",
     "minor",
     "move_orders_of",
     "name_problem",

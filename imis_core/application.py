@@ -34,6 +34,7 @@ from imis_core.notifications.notifiers import Notifier
 from imis_core.parsing import InvalidInput, parse
 from imis_core.payments.channels import PaymentChannel
 from imis_core.payments.sources import SourceKind
+from imis_core.payroll.events import PayrollApproved
 from imis_core.plugins import KERNEL, PluginErrors, Plugins
 from imis_core.queries import Query, run_query
 from imis_core.reports.reports import Report, query_of, report_problems
@@ -44,7 +45,7 @@ from imis_core.security.caller import Caller, system_caller
 
 _SURFACE: Final = re.compile(r"[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*\Z")
 # The class that each event's payload is read into, by the event's name.
-EVENT_TYPES: Final[Mapping[str, type]] = {"claims_valuated": ClaimsValuated}
+EVENT_TYPES: Final[Mapping[str, type]] = {"claims_valuated": ClaimsValuated, "payroll_approved": PayrollApproved}
 
 
 class Composition:

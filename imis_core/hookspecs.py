@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imis_core.notifications.notifiers import Notifier
     from imis_core.payments.channels import PaymentChannel
     from imis_core.payments.sources import SourceKind
+    from imis_core.payroll.events import PayrollApproved
     from imis_core.payroll.runs import HoldRule, PayrollHolds, PayrollRun
     from imis_core.plugins import Manifest
     from imis_core.queries import Query
@@ -174,3 +175,8 @@ def imis_payroll_hold_sql(holds: PayrollHolds) -> Sequence[HoldRule]:  # type: i
     entitlements of a scheme that are. An entitlement for which any of the conditions holds is held instead of approved,
     in the same statement; it is ordered once somebody releases it.
     """
+
+
+@hookspec
+def imis_on_payroll_approved(context: Context, event: PayrollApproved) -> None:
+    """Payments of a payroll were agreed to. After commit, at least once, in the plugin's own transaction."""

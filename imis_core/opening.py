@@ -8,7 +8,7 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ from imis_core.security.caller import SYSTEM, system_caller
 THROW_AWAY_SETTINGS: Final = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 MEMORY: Final = Path("/dev/shm")  # noqa: S108 - a file system in memory, where the machine has one
 MEMORY_FREE: Final = 2 * 1024**3  # bytes that must be free there
+_CALM: Final = (50_000, 20, 100)
 _FIRST_USER: Final = sa.text(
     "INSERT INTO core.users (name, roles, places, providers) VALUES (:name, CAST(:roles AS text[]), '{}', '{}') "
     "ON CONFLICT (name) DO NOTHING RETURNING id"
@@ -45,10 +46,10 @@ def calm_collector() -> None:
     With the interpreter's defaults it walks the whole application again and again, a third of the time of an import.
     Once in a process: what a later call would freeze is never collected again, closed applications among it.
     """
-    if gc.get_freeze_count():
+    if gc.get_threshold() == _CALM:  # the collector itself would count what is frozen, one by one
         return
     gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    gc.set_threshold(*_CALM)
 
 
 @frozen
@@ -165,11 +166,10 @@ class Playground:
         *, kind: type[Application] = Application,
     ) -> Iterator[Application]:  # fmt: skip
         """An application on a fresh database of its own, dropped at the end."""
-        template = self.template(settings, extra)
         name = f"{self.prefix}_{secrets.token_hex(6)}"
-        addresses = self.databases.clone(template, name)
         try:
-            with self.on(addresses, settings, clock, extra, kind=kind) as app:
+            with self.on(self.databases.addresses(name), settings, clock, extra, kind=kind) as app:
+                self.databases.clone(self.template(app), name)  # an application connects when it is first used
                 yield app
         finally:
             self.databases.drop(name)
@@ -187,9 +187,8 @@ class Playground:
         finally:
             database.dispose()
 
-    def template(self, settings: Settings, extra: Mapping[str, object] | None = None) -> str:
-        """The migrated template with these plugins' tables, made when it is first asked for."""
-        composition = Composition(settings, extra=extra)
+    def template(self, composition: Composition) -> str:
+        """The migrated template with the tables of its plugins, made when it is first asked for."""
         manifests = composition.plugins.manifests
         histories = tuple(sorted((m.name, m.migrations) for m in manifests.values() if m.migrations is not None))
         if histories not in self._templates:
@@ -207,6 +206,7 @@ class Playground:
         for name in self._templates.values():
             self.databases.drop(name)
             self.databases.drop_roles(name)
+        self.databases.close()
 
 
 def throw_away_folder() -> Path:
@@ -235,7 +235,8 @@ def playground(server_url: str | None = None) -> Iterator[Playground]:
     try:
         lease = embedded.acquire(folder / "postgres", settings=THROW_AWAY_SETTINGS)
         try:
-            yield Playground(ThrowAway(lease.url(), prefix), prefix)
+            with closing(ThrowAway(lease.url(), prefix)) as databases:
+                yield Playground(databases, prefix)
         finally:
             lease.release()
             embedded.remove(folder / "postgres")

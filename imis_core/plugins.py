@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import inspect
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from types import GeneratorType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast
@@ -96,7 +98,7 @@ class Plugins:
         self._manager.add_hookspecs(hookspecs)
         self.manifests: dict[str, Manifest] = {}
         problems: list[Problem] = [] if report is None else report
-        available = {**_installed(), **(extra or {})}
+        available = {**installed(), **(extra or {})}
         self.installed = tuple(available)
         self._load(KERNEL, kernel, kernel_version, problems)
         for name in enabled:
@@ -275,8 +277,16 @@ class Plugins:
         return found
 
 
-def _installed() -> dict[str, object]:
-    return {entry.name: entry for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)}
+def installed() -> dict[str, metadata.EntryPoint]:
+    """The entry points of the installed plugins, by name in their order."""
+    return dict(_installed(tuple(sys.path)))
+
+
+@cache
+def _installed(path: tuple[str, ...]) -> dict[str, metadata.EntryPoint]:
+    """Looked for once for each `sys.path`: a file of every distribution is read for it."""
+    found = metadata.entry_points(group=ENTRY_POINT_GROUP)
+    return {entry.name: entry for entry in sorted(found, key=lambda entry: entry.name)}
 
 
 def _import(source: object) -> object:

@@ -20,14 +20,11 @@ def plugins(context: click.Context) -> int:
 @click.pass_obj
 def list_plugins(state: State) -> int:
     """Show each plugin with its version; exit code 1 if one is switched on that is not installed."""
-    from importlib import metadata
-
-    from imis_core.plugins import ENTRY_POINT_GROUP
+    from imis_core import plugins as known
 
     enabled = state.settings().enabled if (state.folder / "imis.toml").is_file() else ()
     installed = {
-        entry.name: entry.dist.version if entry.dist is not None else "?"
-        for entry in metadata.entry_points(group=ENTRY_POINT_GROUP)
+        name: entry.dist.version if entry.dist is not None else "?" for name, entry in known.installed().items()
     }
     for name in sorted({*installed, *enabled}):
         if name not in installed:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 import shutil
-from importlib import metadata
 from pathlib import Path
 from typing import Final
 
-from imis_core.plugins import ENTRY_POINT_GROUP
+from imis_core.plugins import installed
 
 _OVERLAY: Final = Path(__file__).parent / "overlay"
 # Scheme, its type, and the plugin that knows it (of the same name).
@@ -18,8 +17,7 @@ _ENABLED: Final = re.compile(r"^enabled = \[([^\]]*)\]", re.MULTILINE)
 
 def add_schemes(home: Path) -> None:
     """Switch the plugins on, write the schemes' tables into imis.toml and their packages into packages/."""
-    installed = {point.name for point in metadata.entry_points(group=ENTRY_POINT_GROUP)}
-    wanted = [(scheme, kind) for scheme, kind in _SCHEMES if kind in installed]
+    wanted = [(scheme, kind) for scheme, kind in _SCHEMES if kind in installed()]
     path = home / "imis.toml"
     text = path.read_text("utf-8")
     kinds = "".join(f', "{kind}"' for _, kind in wanted)

@@ -12,7 +12,7 @@ import shutil
 import sys
 import tempfile
 import warnings
-from importlib import import_module, metadata
+from importlib import import_module
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from imis_core.database.engine import driver_url
 from imis_core.database.server import ThrowAway
 from imis_core.migrations.generate import HEADER, render_item
 from imis_core.migrations.runner import config_of, tables_of
-from imis_core.plugins import ENTRY_POINT_GROUP, KERNEL, Manifest
+from imis_core.plugins import KERNEL, Manifest, installed
 
 
 def difference(connection: sa.Connection, manifest: Manifest) -> ops.UpgradeOps:
@@ -142,8 +142,7 @@ def main() -> None:
     if plugin == KERNEL:
         manifest = _kernel()
     else:
-        (point,) = [p for p in metadata.entry_points(group=ENTRY_POINT_GROUP) if p.name == plugin]
-        manifest = point.load().imis_plugin()
+        manifest = installed()[plugin].load().imis_plugin()
     print(next_revision(manifest, name))
 
 

@@ -32,6 +32,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "Good until {ends}. "
             "Show the number to nobody but whoever pays you."
         ),
+        "payment.subject": "A payment for you",
+        "payment.text": "Your payment of {amount} {currency} for {cycle} is on its way to you.",
     },
     "fr": {
         "renewal.subject": "Votre police prend fin le {ends}",
@@ -50,6 +52,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "Valable jusqu'au {ends}. "
             "Ne montrez le numéro qu'à la personne qui vous paie."
         ),
+        "payment.subject": "Un paiement pour vous",
+        "payment.text": "Votre paiement de {amount} {currency} pour {cycle} est en route.",
     },
     "sw": {
         "renewal.subject": "Bima yako inaisha tarehe {ends}",
@@ -68,6 +72,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "Inatumika hadi {ends}. "
             "Usionyeshe namba hii kwa mtu isipokuwa anayekulipa."
         ),
+        "payment.subject": "Malipo yako",
+        "payment.text": "Malipo yako ya {amount} {currency} ya {cycle} yako njiani.",
     },
     "ne": {
         "renewal.subject": "तपाईंको बीमा {ends} मा सकिँदैछ",
@@ -86,6 +92,8 @@ TEXTS: Final[Mapping[str, Mapping[str, str]]] = {
             "{ends} सम्म मान्य। "
             "यो नम्बर भुक्तानी दिने व्यक्तिबाहेक कसैलाई नदेखाउनुहोस्।"
         ),
+        "payment.subject": "तपाईंको भुक्तानी",
+        "payment.text": "{cycle} को तपाईंको {amount} {currency} भुक्तानी पठाइँदैछ।",
     },
 }
 

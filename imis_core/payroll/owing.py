@@ -109,7 +109,7 @@ def order(
 
     One statement, whatever their number; `chosen` gives the reason that is kept with each. An entitlement that nobody
     can be paid for, or that one of `rules` holds, is held instead, with that reason. If the sum is above `available`
-    nothing is written. Amounts in minor units.
+    nothing is written. Amounts in minor units. Subscribers of `payroll_approved` are told after commit.
     Raises ValueError for a state from which the state table does not lead to `approved`.
     """
     wrong = [state for state in states if not ENTITLEMENT_STATES.allows(state, "approved")]
@@ -156,7 +156,10 @@ def order(
         .where(owed.c.person.is_not(None), fits)
         .add_cte(kept)
     )
-    _, amount = place_orders_from(context, scheme, SOURCE, payroll, select)
+    orders, amount = place_orders_from(context, scheme, SOURCE, payroll, select)
+    if orders:
+        told = {"scheme": scheme, "payroll": payroll, "audit": context.audit, "orders": orders, "amount_minor": amount}
+        context.emit("payroll_approved", scheme, told, scheme=scheme)
     return amount
 
 

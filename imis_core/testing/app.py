@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date
 from functools import cached_property
-from importlib import metadata
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -18,7 +17,7 @@ from imis_core.commands import run_command
 from imis_core.context import Context
 from imis_core.deployment import ADMINISTRATOR, settings_from
 from imis_core.opening import Playground
-from imis_core.plugins import ENTRY_POINT_GROUP
+from imis_core.plugins import installed
 from imis_core.security.caller import Caller
 from imis_core.security.login import caller_named
 
@@ -97,13 +96,11 @@ _MAKE_USER: Final = sa.text(
 
 def default_settings(plugins: Sequence[str] | None = None) -> dict[str, Any]:
     """Settings of a small deployment with every installed plugin, and a scheme where one knows its kind."""
-    installed = (
-        sorted(e.name for e in metadata.entry_points(group=ENTRY_POINT_GROUP)) if plugins is None else list(plugins)
-    )
-    schemes = {"chf": {"type": "health_insurance"}} if "health_insurance" in installed else {}
+    enabled = list(installed() if plugins is None else plugins)
+    schemes = {"chf": {"type": "health_insurance"}} if "health_insurance" in enabled else {}
     return {
         "deployment": {"name": "test", "country": "XX", "currency": "USD"},
-        "plugins": {"enabled": installed},
+        "plugins": {"enabled": enabled},
         "schemes": schemes,
     }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -44,7 +44,8 @@ def playground(request: pytest.FixtureRequest) -> Iterator[Playground]:
     folder.mkdir(mode=0o755, exist_ok=True)
     lease = embedded.acquire(folder, settings={**THROW_AWAY_SETTINGS, "max_connections": "200"})
     try:
-        yield Playground(ThrowAway(lease.url(), prefix), prefix)
+        with closing(ThrowAway(lease.url(), prefix)) as databases:
+            yield Playground(databases, prefix)
     finally:
         lease.release()
         if not embedded.status(folder).in_use:

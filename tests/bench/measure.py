@@ -7,7 +7,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import psycopg
 from attrs import define, field, frozen
 from sqlalchemy.engine import make_url
 
+from imis_core.application import Composition
 from imis_core.clock import SetClock
 from imis_core.database import embedded
 from imis_core.database.server import ThrowAway
@@ -67,7 +68,7 @@ class Bench:
         return psycopg.connect(url.render_as_string(hide_password=False))
 
     def template(self) -> str:
-        return self.ground.template(settings_from(self.settings, "bench"))
+        return self.ground.template(Composition(settings_from(self.settings, "bench")))
 
     def drop(self, database: str) -> None:
         self.ground.databases.drop(database)
@@ -79,7 +80,8 @@ def bench(settings: Mapping[str, Any] = HEALTH) -> Iterator[Bench]:
     folder.chmod(0o755)
     lease = embedded.acquire(folder / "postgres")
     try:
-        yield Bench(Playground(ThrowAway(lease.url(), "bench"), "bench"), lease.url(), settings)
+        with closing(ThrowAway(lease.url(), "bench")) as databases:
+            yield Bench(Playground(databases, "bench"), lease.url(), settings)
     finally:
         lease.release()
         embedded.remove(folder / "postgres")

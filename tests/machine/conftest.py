@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from imis_core.application import Composition
 from imis_core.clock import SetClock
 from imis_core.deployment import settings_from
 from imis_core.opening import Playground
@@ -22,7 +23,7 @@ Made = tuple[Callable[[], None], TestApp]
 def make_machine_app(playground: Playground) -> Iterator[Callable[[], Made]]:
     """Answers how to close it, and an application with the world in it."""
     settings = settings_from({**default_settings(), **SETTINGS}, "machine", default_name="machine")
-    template = playground.template(settings)
+    template = playground.template(Composition(settings))
     world = f"{playground.prefix}_machine"
     addresses = playground.databases.clone(template, world)
     with playground.on(addresses, settings, SetClock(START), kind=TestApp) as app:

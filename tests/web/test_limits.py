@@ -22,7 +22,7 @@ from imis_core.hookspecs import hookimpl
 from imis_core.plugins import Manifest
 from imis_core.security.allowances import Allowance
 from imis_core.testing.app import TestApp
-from imis_core.web import limits
+from imis_core.web import limits, server
 
 PASSWORD = "correct horse battery"
 ROLES = {
@@ -147,6 +147,7 @@ def test_a_second_request_is_waited_for_as_the_first(
 ) -> None:
     """A connection that was good once is let go as well when its next head does not end."""
     monkeypatch.setattr(limits, "HEAD_SECONDS", 0.5)
+    monkeypatch.setattr(server, "KEEP_ALIVE_SECONDS", 1)  # what had come before the answer waits for that
     with raw(serve()) as connection:
         connection.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\nGET /health/live HTTP/1.1\r\nHo")
         assert everything(connection).count(b"HTTP/1.1 200") == 1

@@ -10,12 +10,23 @@ from imis_core.api import Manifest, hookimpl
 if TYPE_CHECKING:
     import sqlalchemy as sa
 
-    from imis_core.api import Command, PayrollRun, PersonMove, Query, Report, SchemeType
+    from imis_core.api import (
+        ChunkedJob,
+        Command,
+        Context,
+        PayrollApproved,
+        PayrollRun,
+        PersonMove,
+        Query,
+        Report,
+        SchemeType,
+    )
 
 
 @hookimpl
 def imis_plugin() -> Manifest:
     from imis_cash_transfer import __version__
+    from imis_cash_transfer.settings import CashTransferSettings
 
     return Manifest(
         name="cash_transfer",
@@ -25,6 +36,7 @@ def imis_plugin() -> Manifest:
         migrations="imis_cash_transfer.migrations",
         tables="imis_cash_transfer.tables",
         kernel_revision="core_0002",
+        settings=CashTransferSettings,
     )
 
 
@@ -64,6 +76,20 @@ def imis_payroll_lines_sql(run: PayrollRun) -> Sequence[sa.Select[Any]]:
     from imis_cash_transfer.payroll import lines
 
     return lines(run)
+
+
+@hookimpl
+def imis_on_payroll_approved(context: Context, event: PayrollApproved) -> None:
+    from imis_cash_transfer.telling import begin
+
+    begin(context, event)
+
+
+@hookimpl
+def imis_register_jobs() -> Iterable[ChunkedJob]:
+    from imis_cash_transfer.telling import JOB
+
+    return [JOB]
 
 
 @hookimpl
