@@ -14,7 +14,7 @@ from imis_core.benefit_packages.lookup import versions_by_id
 from imis_core.benefit_packages.schemes import PaymentTerms
 from imis_core.context import Context
 from imis_core.coverage.lookup import Policy
-from imis_core.coverage.paid import Paid, paid_for
+from imis_core.coverage.paid import Paid, given_up_minor, owed_minor, paid_for
 from imis_core.coverage.quoting import payment_terms
 from imis_core.coverage.standing import Joining, Payment, standing_of
 from imis_core.coverage.states import COVERAGES, SUSPENDED, TERMINATED
@@ -40,8 +40,19 @@ class Account:
 
     @property
     def balance(self) -> int:
-        """What the household still owes, in minor units; negative: a credit."""
+        """What was not paid of what is due, in minor units; negative: a credit."""
         return self.policy.due_minor - self.paid.minor
+
+    @property
+    def given_up(self) -> int:
+        """What of it nobody owes, because the policy was terminated."""
+        one = self.policy
+        return given_up_minor(one.due_minor, self.paid.minor) if one.state == TERMINATED else 0
+
+    @property
+    def owed(self) -> int:
+        """What the household owes, in minor units; negative: a credit."""
+        return owed_minor(self.policy.state, self.policy.due_minor, self.paid.minor)
 
     def pay(self, payment: Payment) -> None:
         """Add a contribution."""
@@ -113,11 +124,10 @@ def settle_again(context: Context, accounts: Mapping[int, Account], touched: Ite
 
 
 def given_up(accounts: Iterable[Account], before: Mapping[int, int]) -> Counter[str]:
-    """What terminated policies owe more than `before` (their balances), by scheme: nobody owes it any longer."""
+    """What is given up of terminated policies more than `before` (`Account.given_up` by policy), by scheme."""
     more: Counter[str] = Counter()
     for account in accounts:
-        if account.policy.state == TERMINATED:
-            more[account.policy.scheme] += max(account.balance, 0) - max(before[account.policy.id], 0)
+        more[account.policy.scheme] += account.given_up - before[account.policy.id]
     return more
 
 

@@ -97,7 +97,10 @@ class _Late:
 
 @command("contributions.record", input=Record, result=Recorded)
 def record(context: Context, items: tuple[Record, ...]) -> list[Recorded | Refusal]:
-    """Record a contribution: paid in full by the last payment date, the policy becomes active."""
+    """Record a contribution: paid in full by the last payment date, the policy becomes active.
+
+    For a terminated policy, what was refunded of it and not paid after all is recorded so.
+    """
     numbers = [None if i.coverage is None else context.ids.decode(NOUN, i.coverage) for i in items]
     policies = load_policies(context, [n for n in numbers if n is not None], lock=True)
     accounts = load_accounts(context, policies)
@@ -183,7 +186,7 @@ def _judge(
     judgement.accepted.append((position, evolve(receipt, coverage=one.id)))
     one = account.policy
     return Recorded(
-        id="", balance=Money(account.balance, one.currency),
+        id="", balance=Money(account.owed, one.currency),
         status=state_on(one.state, one.ends, context.today), effective_from=one.effective_from,
     )  # fmt: skip
 
@@ -222,7 +225,9 @@ def _refusal(context: Context, account: Account, item: Record, on: date, minor: 
     """Why a policy cannot take this contribution, if so."""
     one = account.policy
     if one.state == TERMINATED:
-        return COVERAGES.refusal(f"policy {item.coverage}", TERMINATED, ACTIVE)
+        if account.owed <= 0:
+            return COVERAGES.refusal(f"policy {item.coverage}", TERMINATED, ACTIVE)
+        return _overpaid(minor, account.owed, one.currency) if minor > account.owed else None
     if account.balance <= 0 and not account.terms.keeps_credit:
         return _overpaid(minor, account.balance, one.currency)
     if on > one.last_payment and account.balance > 0:

@@ -12,8 +12,8 @@ from attrs import frozen
 from imis_core.beneficiaries.tables import persons
 from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
-from imis_core.coverage.paid import Paid, paid_for
-from imis_core.coverage.states import TERMINATED, state_on
+from imis_core.coverage.paid import Paid, owed_minor, paid_for
+from imis_core.coverage.states import state_on
 from imis_core.coverage.tables import coverage_members, coverages
 from imis_core.database.arrays import any_of
 from imis_core.values import Money
@@ -58,8 +58,9 @@ class Member:
 class PolicyShown:
     """A policy as commands and queries tell it.
 
-    `balance` is what the household still owes: due - paid, negative for a credit, none when terminated. `paid` has what
-    came from the policy before, and not what went to the one after or is refunded.
+    `balance` is what the household still owes: due - paid, negative for a credit; when terminated, only what was
+    refunded and not paid after all. `paid` has what came from the policy before, and not what went to the one after or
+    is refunded.
     """
 
     id: str
@@ -133,7 +134,7 @@ def shown(
         subsidy=money(one.subsidy_minor),
         due=money(one.due_minor),
         paid=money(paid_minor),
-        balance=money(0 if one.state == TERMINATED else one.due_minor - paid_minor),
+        balance=money(owed_minor(one.state, one.due_minor, paid_minor)),
         last_payment=one.last_payment,
         effective_from=one.effective_from,
         terminated_on=one.terminated_on,

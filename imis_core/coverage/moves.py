@@ -17,7 +17,7 @@ from imis_core.context import Context
 from imis_core.coverage.dues import Due, book_dues, subsidies_of
 from imis_core.coverage.enrolment import future
 from imis_core.coverage.lookup import NOUN, Policy, PolicyShown, load_policies, show_policies
-from imis_core.coverage.paid import Paid, paid_for
+from imis_core.coverage.paid import Paid, given_up_minor, paid_for
 from imis_core.coverage.states import ACTIVE, COVERAGES, SUSPENDED, TERMINATED, state_on
 from imis_core.coverage.tables import coverage_members, coverage_suspensions
 from imis_core.database.arrays import any_of
@@ -55,7 +55,7 @@ def resume(context: Context, items: tuple[Move, ...]) -> list[PolicyShown | Refu
 
 @command("coverage.terminate", input=Move, result=PolicyShown)
 def terminate(context: Context, items: tuple[Move, ...]) -> list[PolicyShown | Refusal]:
-    """Terminate a policy: that day is its last; what was not paid is owed no longer."""
+    """Terminate a policy: that day is its last; what was not paid of its contribution is owed no longer."""
     return _move(context, items, TERMINATED, _terminate)
 
 
@@ -163,7 +163,8 @@ def _terminate(context: Context, moved: Sequence[_Moved], pauses: dict[int, date
     paid, subsidies = paid_for(context, ids), subsidies_of(context, ids)
     dues = []
     for one in (m.policy for m in moved):
-        rest = max(one.due_minor - paid.get(one.id, Paid()).minor, 0)  # a credit stays the household's
+        # A credit stays the household's, and what was refunded of it and not paid after all its debt.
+        rest = given_up_minor(one.due_minor, paid.get(one.id, Paid()).minor)
         # What never covered anybody is owed by nobody: others owe their part no longer either.
         back = {} if one.effective_from is not None else subsidies.get(one.id, {})
         change = {category: -minor for category, minor in back.items()}

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from imis_core.context import Context
 from imis_core.coverage.standing import Payment
-from imis_core.coverage.states import TAKES_CREDIT
+from imis_core.coverage.states import TAKES_CREDIT, TERMINATED
 
 
 @frozen
@@ -31,6 +31,23 @@ class Paid:
     def with_(self, payment: Payment) -> Paid:
         """With one more contribution."""
         return Paid((*self.payments, payment), self.installments + 1)
+
+
+def given_up_minor(due: int, paid: int) -> int:
+    """What a termination gives up, in minor units: the part of the contribution that was not paid.
+
+    What was refunded and then was not paid after all (`paid` is negative) is no contribution, and stays owed.
+    Source: contract.md, 'Ledger accounts of every scheme'.
+    """
+    return min(max(due - paid, 0), due)
+
+
+def owed_minor(state: str, due: int, paid: int) -> int:
+    """What a household owes for a policy in that state, in minor units; negative: a credit.
+
+    A terminated policy owes what was refunded of it and not paid; its credit is told by `contributions.credits`.
+    """
+    return max(-paid, 0) if state == TERMINATED else due - paid
 
 
 _PAID: Final = sa.text(

@@ -84,10 +84,10 @@ def move_refunds(context: Context, moves: Sequence[tuple[int, str]], *, batch: i
 def credits_change(context: Context, policies: Iterable[int]) -> Iterator[dict[int, Account]]:
     """Lock policies whose refunds are moved within; then let them stand by what is left, and book what follows.
 
-    Gives their accounts as they were. A terminated policy that owed something, which was given up, owes less now.
+    Gives their accounts as they were. Of a terminated policy less of the contribution is given up now, or more.
     """
     accounts = load_accounts(context, load_policies(context, policies, lock=True))
-    before = {number: account.balance for number, account in accounts.items()}
+    before = {number: account.given_up for number, account in accounts.items()}
     yield accounts
     settle_again(context, accounts, accounts)
     for scheme, more in sorted(given_up(accounts.values(), before).items()):

@@ -17,7 +17,7 @@ from imis_core.commands import command
 from imis_core.context import Context
 from imis_core.coverage.accounts import Account, given_up, load_accounts, settle_again
 from imis_core.coverage.lookup import NOUN, load_policies
-from imis_core.coverage.states import TERMINATED, state_on
+from imis_core.coverage.states import state_on
 from imis_core.coverage.subsidies import SETTLE
 from imis_core.coverage.tables import contribution_reversals
 from imis_core.database.bulk import insert_returning
@@ -84,7 +84,7 @@ def reverse(context: Context, items: tuple[Reverse, ...]) -> list[Reversed | Ref
     if not taken:
         return outcomes
     _write(context, [(row, items[position].reason) for position, row in taken])
-    before = {number: account.balance for number, account in accounts.items()}
+    before = {number: account.given_up for number, account in accounts.items()}
     settle_again(context, accounts, {row.coverage for _, row in taken if row.coverage is not None})
     _book(context, [row for _, row in taken], accounts, before)
     identities = context.ids.encode_all("contributions", [row.id for _, row in taken])
@@ -137,7 +137,7 @@ def _write(context: Context, taken: Sequence[tuple[Any, str]]) -> None:
 
 
 def _book(context: Context, taken: Sequence[Any], accounts: Mapping[int, Account], before: Mapping[int, int]) -> None:
-    """Cash goes out and the debt comes back; a terminated policy's debt was taken back before and is so again."""
+    """Cash goes out and the debt comes back; what a terminated policy owes of its contribution is given up again."""
     sums: dict[str, dict[str, int]] = defaultdict(lambda: {CASH: 0, RECEIVABLE: 0, SUBSIDIES: 0, INCOME: 0})
     settled: dict[tuple[str, str], int] = defaultdict(int)
     for row in taken:
@@ -173,8 +173,7 @@ def _shown(context: Context, row: Any, identity: str, accounts: Mapping[int, Acc
     if account is None:
         return shown
     one = account.policy
-    balance = 0 if one.state == TERMINATED else account.balance
     return evolve(
-        shown, coverage=context.ids.encode(NOUN, one.id), balance=Money(balance, one.currency),
+        shown, coverage=context.ids.encode(NOUN, one.id), balance=Money(account.owed, one.currency),
         status=state_on(one.state, one.ends, context.today), effective_from=one.effective_from,
     )  # fmt: skip

@@ -95,6 +95,31 @@ def test_a_receipt_that_bounces_after_its_refund_was_paid(office: TestApp) -> No
     assert books(office) == {"cash": -2000, "contributions_receivable": 70000, "contributions_income": -68000}
 
 
+@pytest.mark.parametrize("first", ["coverage.terminate", "contributions.reverse"])
+def test_termination_gives_up_the_contribution_and_not_what_was_refunded(office: TestApp, first: str) -> None:
+    """Terminated before or after its receipt bounced: what was paid out is owed still, and can be paid back."""
+    policy = over(office, "F", "700")
+    (order,) = sent(office, refund(office, policy))
+    report(office, order, "paid")
+    steps = {
+        "coverage.terminate": lambda: office.do("coverage.terminate", {"coverage": policy["id"]}),
+        "contributions.reverse": lambda: office.do(
+            "contributions.reverse", {"receipt": "RF", "reason": "bounced"}, as_="ben"
+        ),
+    }
+    last = [steps.pop(first)(), *[step() for step in steps.values()]][-1]
+    assert (last["status"], last["balance"], show(office, policy)["balance"]) == ("terminated", "20.00", "20.00")
+    assert books(office) == {"cash": -2000, "contributions_receivable": 2000}
+    back = {"coverage": policy["id"], "amount": "20.01", "receipt": "BACK"}
+    assert refused(office, "contributions.record", back).code == "contributions.overpaid"
+    assert office.do("contributions.record", {**back, "amount": "20"})["balance"] == "0.00"
+    assert books(office) == {}
+    again = {**back, "receipt": "MORE"}
+    assert refused(office, "contributions.record", again).code == "coverage.wrong_state"
+    office.do("contributions.reverse", {"receipt": "BACK", "reason": "bounced"}, as_="ben")
+    assert books(office) == {"cash": -2000, "contributions_receivable": 2000}
+
+
 def test_a_terminated_policy_is_refunded(office: TestApp) -> None:
     """Its credit stays the household's; when a refund of it fails after a receipt was taken back, nobody owes more."""
     policy = over(office, "F", "700")

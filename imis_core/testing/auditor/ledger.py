@@ -93,12 +93,12 @@ _REFUNDED: Final = """
                CASE state WHEN 'approved' THEN -amount_minor WHEN 'reversed' THEN amount_minor ELSE 0 END AS payable
         FROM core.contribution_refunds WHERE state IN ('approved', 'paid', 'reversed'))
 """
-# What members owe: a terminated policy owes nothing any more, so that its due is what was paid for it at most; others
-# owe nothing for one that never covered anybody.
+# What members owe: a terminated policy owes no contribution any more, so that its due is what was paid of it (nothing
+# where more was refunded than was paid: that is owed); others owe nothing for one that never covered anybody.
 _DUES: Final = f"""
     {PAID},
     dues AS (
-        SELECT c.scheme, CASE WHEN c.state = 'terminated' THEN least(coalesce(p.paid, 0), c.due_minor)
+        SELECT c.scheme, CASE WHEN c.state = 'terminated' THEN greatest(least(coalesce(p.paid, 0), c.due_minor), 0)
                               ELSE c.due_minor END AS due,
                CASE WHEN c.state = 'terminated' AND c.effective_from IS NULL THEN 0 ELSE c.subsidy_minor END AS subsidy
         FROM core.coverages c LEFT JOIN paid p ON p.coverage = c.id
