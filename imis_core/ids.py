@@ -65,15 +65,16 @@ class Ids:
         """A stand-in for a secret in digests: the same for the same secret, and not to be guessed without the key."""
         return hmac.new(self._key, secret.encode("utf-8", "backslashreplace"), "sha256").hexdigest()
 
-    def wrap(self, content: bytes) -> bytes:
-        """Content that a caller brings back unread and unchanged, such as the place of a page: encrypted and signed."""
+    def wrap(self, content: bytes, purpose: str = "") -> bytes:
+        """Content that nobody is to read or change until it comes back, such as the place of a page that a caller keeps
+        or a secret that lies in a row: encrypted and signed. It opens for the same `purpose` only."""
         nonce = os.urandom(NONCE)
-        return nonce + self._wrapper.encrypt(nonce, content, None)
+        return nonce + self._wrapper.encrypt(nonce, content, purpose.encode())
 
-    def unwrap(self, wrapped: bytes) -> bytes | None:
-        """The content of what `wrap` gave; None for anything else."""
+    def unwrap(self, wrapped: bytes, purpose: str = "") -> bytes | None:
+        """The content of what `wrap` gave for this purpose; None for anything else."""
         try:
-            return self._wrapper.decrypt(wrapped[:NONCE], wrapped[NONCE:], None)
+            return self._wrapper.decrypt(wrapped[:NONCE], wrapped[NONCE:], purpose.encode())
         except (InvalidTag, ValueError):
             return None
 

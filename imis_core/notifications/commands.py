@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -14,7 +15,8 @@ from imis_core.database.arrays import any_of
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.naming import name_problem
 from imis_core.notifications.outbox import STATES, Message, deliver_later, notify
-from imis_core.notifications.tables import notifications
+from imis_core.notifications.tables import notification_secrets, notifications
+from imis_core.security.caller import denied
 
 
 @frozen(kw_only=True)
@@ -86,25 +88,33 @@ _QUEUE_AGAIN: Final = sa.text(
 )
 
 
+# What a message tells of an order redeems its voucher, and it may go to another telephone by now.
+_GUARDED: Final[Mapping[str, str]] = {"orders": "payments.vouchers"}
+
+
 @command("notifications.retry", input=RetryNotification, result=NotificationState)
 def retry(context: Context, items: tuple[RetryNotification, ...]) -> list[NotificationState | Refusal]:
-    """Queue a failed message again, with a fresh count of attempts."""
+    """Queue a failed message again, with a fresh count of attempts; one that tells what redeems a voucher is for those
+    who may see that (`payments.vouchers`)."""
     numbers = [context.ids.decode("notifications", item.notification) for item in items]
     wanted = sorted({n for n in numbers if n is not None})
-    seen = set(
-        context.execute(
-            sa.select(notifications.c.id).where(
-                notifications.c.id == any_of(wanted),
-                context.scoped(notifications),
-            )
-        ).scalars()
-    )
+    secret = notification_secrets.c.notification.is_not(None).label("secret")
+    seen = {
+        row.id: row
+        for row in context.execute(
+            sa.select(notifications.c.id, notifications.c.about_noun, secret)
+            .outerjoin(notification_secrets, notification_secrets.c.notification == notifications.c.id)
+            .where(notifications.c.id == any_of(wanted), context.scoped(notifications))
+        )
+    }
     states = {row.id: row.state for row in context.execute(_LOCKED, {"numbers": sorted(seen)})}
     outcomes: list[NotificationState | Refusal] = []
     chosen = []
     for item, number in zip(items, numbers, strict=True):
         if number is None or number not in states:
             outcomes.append(not_found("notification", "notification", item.notification))
+        elif not context.caller.may(permission := _permission(seen[number])):
+            outcomes.append(denied(permission))
         elif not STATES.allows(states[number], "queued"):
             outcomes.append(STATES.refusal("the message", states[number], "queued"))
         else:
@@ -115,6 +125,11 @@ def retry(context: Context, items: tuple[RetryNotification, ...]) -> list[Notifi
         context.execute(_QUEUE_AGAIN, {"numbers": chosen, "audit": context.audit})
         deliver_later(context)
     return outcomes
+
+
+def _permission(row: Any) -> str:
+    """What it takes to have a message sent again."""
+    return _GUARDED.get(row.about_noun, "notifications.retry") if row.secret else "notifications.retry"
 
 
 COMMANDS: Final = (send, retry)

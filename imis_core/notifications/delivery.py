@@ -18,7 +18,7 @@ from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.jobs_kinds import Job
 from imis_core.notifications.notifiers import Notifier, Outcome, Outgoing
-from imis_core.notifications.outbox import DELIVER, HOLE, STATES
+from imis_core.notifications.outbox import DELIVER, HOLE, PURPOSE, STATES
 from imis_core.redaction import redact
 
 if TYPE_CHECKING:
@@ -139,15 +139,14 @@ def _text(context: Context, row: Any) -> str | None:
     """The text of a message with its secret; None if that is gone, or not its own."""
     if not row.secret:
         return str(row.text)
-    content = None if row.content is None else context.ids.unwrap(bytes(row.content))
-    number, _, secret = (content or b"").decode().partition(" ")
-    return str(row.text).replace(HOLE, secret) if number == str(row.id) else None
+    secret = None if row.content is None else context.ids.unwrap(bytes(row.content), f"{PURPOSE} {row.id}")
+    return None if secret is None else str(row.text).replace(HOLE, secret.decode())
 
 
 def _notifier(app: Application, message: Outgoing) -> Notifier | None:
     """The first that takes it; None: it is secret, and would not leave."""
-    ready = (n for n in app.notifiers.values() if n.ready(app) and n.takes(message))
-    return next((notifier for notifier in ready if notifier.leaves or not message.secret), None)
+    able = (n for n in app.notifiers.values() if n.leaves or not message.secret)  # the others do not get to see it
+    return next((notifier for notifier in able if notifier.ready(app) and notifier.takes(message)), None)
 
 
 def _send(app: Application, notifier: Notifier, messages: Sequence[Outgoing]) -> Sequence[Outcome]:

@@ -180,7 +180,7 @@ def _log_ready(app: Application) -> bool:
     return app.settings.notifications.fallback == "log"
 
 
-SMS: Final = Notifier("sms", _send_sms, _is_telephone, _sms_ready)
-EMAIL: Final = Notifier("email", _send_emails, _has_email, _email_ready, rank=1)
-LOG: Final = Notifier("log", _write_log, ready=_log_ready, rank=8, leaves=False)
+SMS: Final = Notifier("sms", _send_sms, _is_telephone, _sms_ready, leaves=True)
+EMAIL: Final = Notifier("email", _send_emails, _has_email, _email_ready, rank=1, leaves=True)
+LOG: Final = Notifier("log", _write_log, ready=_log_ready, rank=8)
 KERNEL_NOTIFIERS: Final = (SMS, EMAIL, LOG, FILE)

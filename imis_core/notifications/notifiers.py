@@ -61,7 +61,7 @@ class Notifier:
 
     `takes` says which messages are its business, by default all; `ready` whether it is set up in this deployment, by
     default always. Of the kernel's, those of a lower `rank` are asked first. `app.plugin_settings` has its plugin's
-    settings. `leaves`: what it takes leaves this system for the recipient; one that only keeps it gets nothing secret.
+    settings. `leaves`: what it takes leaves this system for the recipient alone; only such a one is given a secret.
     """
 
     name: str
@@ -69,7 +69,7 @@ class Notifier:
     takes: Callable[[Outgoing], bool] = _everything
     ready: Callable[[Application], bool] = _always
     rank: int = 0
-    leaves: bool = True
+    leaves: bool = False
 
 
 def _append(app: Application, messages: Sequence[Outgoing]) -> list[Outcome]:
@@ -101,4 +101,4 @@ def _append(app: Application, messages: Sequence[Outgoing]) -> list[Outcome]:
     return [Outcome(True)] * len(messages)
 
 
-FILE: Final = Notifier("file", _append, rank=9, leaves=False)
+FILE: Final = Notifier("file", _append, rank=9)

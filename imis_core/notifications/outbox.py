@@ -20,6 +20,7 @@ from imis_core.states import StateTable
 
 DELIVER: Final = "core.deliver_notifications"  # the job of `notifications.delivery`
 HOLE: Final = "{secret}"  # in a text: where the secret of a message goes
+PURPOSE: Final = "notification"  # of what is encrypted, with the message's number: it opens for that message alone
 STATES: Final = StateTable("notifications", {"queued": ("sent", "failed"), "failed": ("queued",), "sent": ()})
 
 
@@ -83,7 +84,7 @@ def notify(context: Context, messages: Sequence[Message]) -> list[int]:
     )
     sealed = [(n, m.secret) for n, m in zip(numbers, messages, strict=True) if m.secret is not None]
     if sealed:
-        contents = [context.ids.wrap(f"{n} {secret}".encode()) for n, secret in sealed]
+        contents = [context.ids.wrap(secret.encode(), f"{PURPOSE} {n}") for n, secret in sealed]
         context.execute(_SEAL, {"numbers": [n for n, _ in sealed], "contents": contents})
     deliver_later(context)
     return numbers

@@ -14,7 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from imis_core.provider_simulator.behaviour import Behaviour
-from imis_core.provider_simulator.books import FAILED, PAID, Books, NewBatch, NewPayment, transaction_id
+from imis_core.provider_simulator.books import FAILED, PAID, PENDING, Books, NewBatch, NewPayment, transaction_id
 from imis_core.provider_simulator.callbacks import number, posted
 from imis_core.provider_simulator.http import Answer, Request
 from imis_core.provider_simulator.taking import (
@@ -118,7 +118,8 @@ def redeem(books: Books, request: Request) -> Answer:
     now = time.time()
     with books.transaction():
         row = _voucher(books, serial)
-        good = row is not None and row["state"] == ACTIVATED and row["secret"] == given.get("voucherSecretNumber")
+        able = row is not None and row["state"] == ACTIVATED and row["status"] == PENDING  # not one that failed
+        good = able and row["secret"] == given.get("voucherSecretNumber")
         if good and row is not None:
             books.change(
                 "UPDATE payments SET outcome = ?, reason = NULL, due_at = ? WHERE number = ?", PAID, now, row["payment"]
@@ -160,7 +161,7 @@ def _let_redeem(books: Books, behaviour: Behaviour, row: Any, now: float) -> Non
 
 def _voucher(books: Books, serial: str) -> Any:
     return books.row(
-        "SELECT v.serial, v.payment, v.secret, v.state, p.request_id, p.account, p.amount_minor, p.currency "
+        "SELECT v.serial, v.payment, v.secret, v.state, p.status, p.request_id, p.account, p.amount_minor, p.currency "
         "FROM vouchers v JOIN payments p ON p.number = v.payment WHERE v.serial = ?",
         serial,
     )

@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from attrs import evolve
 
 from imis_core.api import Manifest, Message, Notifier, Outcome, Outgoing, hookimpl, notify
 from imis_core.context import Context
@@ -221,3 +222,23 @@ def test_what_lies_queued_is_taken_up_the_next_day(app: Any) -> None:
     app.queue.enqueue_due()
     app.queue.run_due()
     assert [line["to"] for line in _lines(app, "2021-01-02")] == ["+250700"]
+
+
+def test_a_secret_is_shown_to_notifiers_only_that_say_that_it_leaves(make_app: Any) -> None:
+    """One that does not say so is not even asked whether it takes the message."""
+    gateway = Gateway()
+    app = _with(make_app, gateway)
+    asked: list[Outgoing] = []
+    (notifier,) = [one for one in app.notifiers.values() if one.name == "gateway"]
+
+    def takes(message: Outgoing) -> bool:
+        asked.append(message)
+        return True
+
+    app.notifiers["gateway"] = evolve(notifier, takes=takes)
+    with app.database.command(app.system) as (connection, audit):
+        context = Context(app, connection, app.system, app.clock.now(), app.clock.today(), audit, "test")
+        notify(context, [Message(to="+250700", text="It is {secret}", secret="7734")])
+    app.queue.run_due()
+    [listed] = app.do("notifications.list")
+    assert (listed["status"], asked, gateway.given, _lines(app)) == ("failed", [], [], [])

@@ -61,6 +61,16 @@ def test_a_voucher_is_redeemed_once_by_who_has_its_number(provider: Provider, li
     until(lambda: provider.running.books()["payments"][0]["status"] == "paid")
 
 
+def test_what_has_failed_is_not_redeemed(provider: Provider, listener: Listener) -> None:
+    """The books say that nobody got it: no counter pays it any more."""
+    provider.behave(failures=1.0)
+    (voucher,) = made(provider, listener, 1)
+    command(provider, listener, "activate", [voucher])
+    until(lambda: provider.running.books()["payments"][0]["status"] == "failed")
+    assert redeem(provider, voucher) == 0
+    assert provider.running.books()["payments"][0]["status"] == "failed"
+
+
 def test_vouchers_are_made_once(provider: Provider, listener: Listener) -> None:
     """The same request again, also after a kill, makes nothing anew and tells the same vouchers again."""
     first = made(provider, listener)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CANCELLED: Final = "voucher_cancelled"  # why an order failed
 EXPIRED: Final = "voucher_expired"
-CANCELLABLE: Final = ("accepted", "held")  # the voucher was made, and nobody has said what came of it
+CANCELLABLE: Final = ("accepted", "held")  # a voucher was made, or may have been; nobody has said what came of it
 EXPIRE: Final = "payments.expire_vouchers"
 AT_ONCE: Final = 100  # transmissions of one transaction
 

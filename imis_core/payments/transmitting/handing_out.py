@@ -58,8 +58,9 @@ class ListVouchers:
 class Voucher:
     """A voucher that was made and not redeemed. `recipient`: a person's number or a facility's code.
 
-    `number` redeems it, with `serial`; None as long as the provider has not told it, and for a voucher that is not to
-    be handed out: its order is held, or it is being cancelled (`cancelling`). `good_until`: its last day; None: any.
+    `voucher_number` redeems it, with `serial`; None as long as the provider has not told it, and for a voucher that is
+    not to be handed out: its order is held, or it is being cancelled (`cancelling`). `good_until`: its last day; None:
+    any.
     """
 
     order: str
@@ -74,7 +75,7 @@ class Voucher:
     cancelling: bool
     good_until: date | None
     serial: str | None
-    number: str | None = field(repr=False)
+    voucher_number: str | None = field(repr=False)  # a field called `number` names a person to the log of reads
 
 
 @query(PERMISSION, input=ListVouchers, result=Voucher, listing=True)
@@ -94,7 +95,7 @@ def _built(context: Context, rows: Sequence[Any]) -> list[Voucher]:
             pay_point=row.point_code, location=row.location, amount=Money(row.amount_minor, row.currency),
             status=row.state, cancelling=row.cancelling,
             good_until=good_until(context.settings, row.provider, row.made_at or context.now), serial=row.serial,
-            number=number_of(context, row.id, row.sealed) if _stands(row) else None,
+            voucher_number=number_of(context, row.id, row.sealed) if _stands(row) else None,
         )
         for identity, row in zip(ids, rows, strict=True)
     ]  # fmt: skip
@@ -187,7 +188,8 @@ class MakeVoucherLists:
 
 @frozen(kw_only=True)
 class VoucherList:
-    """`missing`: vouchers for this place that are not on the list, because the provider has not told their numbers."""
+    """`missing`: vouchers for this place that are on no list, because the provider has not told their numbers; counted
+    with the first part."""
 
     provider: str
     pay_point: str | None
@@ -233,11 +235,11 @@ def _lists(context: Context, rows: Sequence[Any], *, by_location: bool) -> list[
     found: list[tuple[Any, int, int, list[Voucher], int]] = []
     for _, together in groupby(rows, key=lambda row: (row.provider, row.location if by_location else row.point_code)):
         group = list(together)
-        vouchers = [one for one in _built(context, group) if one.number is not None]
+        vouchers = [one for one in _built(context, group) if one.voucher_number is not None]
         parts = max(1, -(-len(vouchers) // VOUCHERS_MAX))
         for part in range(parts):
             chosen = vouchers[part * VOUCHERS_MAX : (part + 1) * VOUCHERS_MAX]
-            found.append((group[0], part + 1, parts, chosen, len(group) - len(vouchers)))
+            found.append((group[0], part + 1, parts, chosen, 0 if part else len(group) - len(vouchers)))
     documents = [_document(context, first, part, parts, chosen, by_location) for first, part, parts, chosen, _ in found]
     return [
         VoucherList(
@@ -268,7 +270,7 @@ def _document(
         "rows": [
             [
                 one.recipient, one.name, one.beneficiary or "",
-                one.recipient, f"{one.amount} {one.amount.currency}", one.serial, one.number,
+                one.recipient, f"{one.amount} {one.amount.currency}", one.serial, one.voucher_number,
                 "" if one.good_until is None else one.good_until.isoformat(),
             ]
             for one in vouchers

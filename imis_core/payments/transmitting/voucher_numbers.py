@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from imis_core.application import Application
 
 TELL: Final = "payments.tell_holders"
+PURPOSE: Final = "voucher"  # of what is encrypted, with the order's number: it opens for that order alone
 AT_ONCE: Final = 500  # messages of one transaction
 # Under the orders' locks: what is decided at the same moment gets no number any more. The first one told counts.
 _KEEP: Final = sa.text(
@@ -41,38 +42,43 @@ _KEEP: Final = sa.text(
         JOIN core.order_current t ON t."order" = n."order"
         WHERE t.state IN ('submitted', 'accepted', 'held') ORDER BY t."order" FOR UPDATE OF t)
     INSERT INTO core.voucher_numbers ("order", serial, number, received_at)
-    SELECT "order", serial, number, :now FROM standing ON CONFLICT ("order") DO NOTHING
+    SELECT "order", serial, number, :now FROM standing ON CONFLICT ("order") DO NOTHING RETURNING "order"
     """
 )
 
 
-def keep_numbers(context: Context, one: Reached, told: Sequence[VoucherNumber]) -> None:
-    """Keep what a provider's message tells of vouchers that wait to be redeemed, and have their holders told if wanted.
+def keep_numbers(context: Context, one: Reached, told: Sequence[VoucherNumber]) -> int:
+    """Keep what a provider's message tells of vouchers that wait to be redeemed, and have their holders told if wanted;
+    how many were kept.
 
     What it says of orders that were not sent to this provider, or are decided, is left out.
     """
     numbers = {number: voucher for voucher in told if (number := order_number(voucher.order)) is not None}
     if not numbers:
-        return
-    context.execute(
-        _KEEP,
-        {
-            "orders": list(numbers),
-            "serials": [voucher.serial for voucher in numbers.values()],
-            "numbers": [context.ids.wrap(f"{n} {v.number}".encode()) for n, v in numbers.items()],
-            "provider": one.provider,
-            "now": context.now,
-        },
+        return 0
+    kept = (
+        context.execute(
+            _KEEP,
+            {
+                "orders": list(numbers),
+                "serials": [voucher.serial for voucher in numbers.values()],
+                "numbers": [context.ids.wrap(v.number.encode(), f"{PURPOSE} {n}") for n, v in numbers.items()],
+                "provider": one.provider,
+                "now": context.now,
+            },
+        )
+        .scalars()
+        .all()
     )
     if one.gateway.settings.voucher_messages:
         context.defer(TELL, {}, lock=TELL)
+    return len(kept)
 
 
 def number_of(context: Context, order: int, sealed: Any) -> str | None:
     """The secret number of an order's voucher as it was kept; None if there is none, or it is under another key."""
-    content = None if sealed is None else context.ids.unwrap(bytes(sealed))
-    own, _, number = (content or b"").decode().partition(" ")
-    return number if own == str(order) else None
+    content = None if sealed is None else context.ids.unwrap(bytes(sealed), f"{PURPOSE} {order}")
+    return None if content is None else content.decode()
 
 
 # --- telling holders

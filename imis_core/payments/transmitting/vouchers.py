@@ -37,7 +37,7 @@ from imis_core.payments.transmitting.wire import decoded, details, message_of, n
 
 NAME_MAX: Final = 12  # characters of a requestID
 PAYEE_MAX: Final = 20  # of a payeeFunctionalID
-# Of a batch: the message that tells their numbers, at most 230 bytes each, has to fit into 64 KiB (`web.limits`).
+# Of a batch: the message that tells their numbers, about 230 bytes each, has to fit into 64 KiB (`web.limits`).
 VOUCHERS_MAX: Final = 250
 DONE, FAILED = "00", "01"  # ResponseCode
 

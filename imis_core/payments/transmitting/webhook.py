@@ -110,8 +110,8 @@ def _keep(app: Application, one: Reached, nonce: str, body: bytes) -> bool:
         if kept is None:
             return False
         if numbers:
-            keep_numbers(context, one, numbers)
-            audited(context, len(numbers), message=kept, vouchers=len(numbers))
+            numbered = keep_numbers(context, one, numbers)
+            audited(context, len(numbers), message=kept, vouchers=len(numbers), kept=numbered)
         if context.execute(_FIRST, {"message": kept}).scalar_one():
             context.defer(TAKE, {}, lock=TAKE)
         return True

@@ -1,7 +1,7 @@
 """Recipients are told that a payment is on its way, once somebody agreed to it; switched on by `tell_recipients`.
 
-The event begins a run; its chunks queue the messages, each chunk once, so that nobody is told twice. Who was stopped
-meanwhile (held, cancelled) is not told.
+The event begins a run; its chunks queue the messages, each chunk once, so that nobody is told twice. Whose
+payment was stopped meanwhile (held, cancelled) or did not arrive is not told.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _STANDING: Final = sa.text(
     SELECT w.*, y.code AS cycle FROM (
         SELECT o.id, o.person, o.amount_minor, o.currency, o.entitlement {_ORDERED}
           AND o.id BETWEEN :first AND :last) w
-    JOIN core.order_current t ON t."order" = w.id AND t.state NOT IN ('held', 'cancelled')
+    JOIN core.order_current t ON t."order" = w.id AND t.state IN ('approved', 'submitted', 'accepted', 'paid')
     JOIN core.entitlements e ON e.id = w.entitlement JOIN core.cycles y ON y.id = e.cycle ORDER BY w.id
     """
 )

@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from imis_core.events import deliver_due
 from imis_core.testing.app import TestApp
@@ -58,3 +59,20 @@ def test_each_recipient_is_told_once(
     )
     assert {text for _, text in told} <= {"Your payment of 10.00 USD for C1 is on its way to you."}
     assert len(told) == (2 if wanted else 0)
+
+
+def test_what_did_not_arrive_is_not_told_as_on_its_way(
+    make_app: MakeApp, define: Callable[..., None], register: Callable[..., None], approved: Any
+) -> None:
+    """A worker that comes late tells those whose payment goes on, or has arrived by then."""
+    own = {"cash_transfer": {"tell_recipients": True}}
+    app = make_app(today=date(2023, 1, 1), settings={**SETTINGS, "plugins": own}, plugins=["cash_transfer"])
+    payroll = approved_payroll(app, define, register, approved, "H1", "H2", "H3", "H4")
+    ends = ["failed", "paid", "returned", "accepted"]
+    with app.database.command(app.system) as (connection, _):
+        for number, state in zip(app.rows("SELECT id FROM core.orders ORDER BY id"), ends, strict=True):
+            change = sa.text('UPDATE core.order_current SET state = :state WHERE "order" = :id')
+            connection.execute(change, {**number, "state": state})
+    work_off(app)
+    stand = [o["recipient"] for o in app.do("payments.orders", {"payroll": payroll["id"]}) if o["status"] in ends[1::2]]
+    assert sorted(number for number, _ in messages(app)) == sorted(stand)

@@ -28,6 +28,7 @@ from imis_core.errors import ImisError
 from imis_core.payments.transmitting import handing_out, vouchers
 from imis_core.payments.transmitting.gateways import reached
 from imis_core.payments.transmitting.service import VoucherNumber
+from imis_core.payments.transmitting.store import fail_orders
 from imis_core.payments.transmitting.voucher_numbers import keep_numbers
 from imis_core.provider_simulator.process import Running, simulator
 from imis_core.web.server import make_asgi
@@ -90,7 +91,7 @@ class Handed(Office):
         """As its holder does, at somebody's counter."""
         asked = {
             "requestID": "Q1", "voucherSerialNumber": voucher["serial"], "agentID": "SHOP",
-            "voucherSecretNumber": voucher["number"],
+            "voucherSecretNumber": voucher["voucher_number"],
         }  # fmt: skip
         return int(httpx.post(f"{self.provider.url}/vouchers?command=redeem", json=asked).json()["status"])
 
@@ -144,15 +145,15 @@ def test_a_holder_redeems_with_what_the_list_says(
         assert {(one["status"], one["amount"], one["name"], one["beneficiary"]) for one in listed[:1]} == {
             ("accepted", "1200.00", "Awa Touray", "H-P1")
         }
-        assert {len(one["number"]) for one in listed} == {6}
-        numbers = [one["number"] for one in listed]
+        assert {len(one["voucher_number"]) for one in listed} == {6}
+        numbers = [one["voucher_number"] for one in listed]
         stored = everything(office)
         assert not [n for n in numbers if n in re.split(r"\D+", stored)]
         assert not [n for n in numbers if n in re.split(r"\D+", caplog.text)]
         (read,) = office.app.rows("SELECT persons FROM core.reads WHERE query = 'payments.vouchers'")
         assert len(read["persons"]) == 3
         office.work()  # they are activated
-        assert office.redeem({**listed[0], "number": "wrong"}) == 0
+        assert office.redeem({**listed[0], "voucher_number": "wrong"}) == 0
         assert office.redeem(listed[0]) == 1
         office.until(["accepted", "accepted", "paid"])
         assert (office.kept(), len(office.listed())) == (2, 2)
@@ -181,7 +182,7 @@ def test_what_is_not_to_be_handed_out_has_no_number(make_app: Any, provider: Run
         with office.app.database.command(office.app.system) as (connection, _):
             gone = office.app.ids.decode("orders", ids[2])
             connection.execute(sa.text('DELETE FROM core.voucher_numbers WHERE "order" = :o'), {"o": gone})
-        told = [(one["status"], one["cancelling"], one["number"] is None) for one in office.listed()]
+        told = [(one["status"], one["cancelling"], one["voucher_number"] is None) for one in office.listed()]
         assert told == [
             ("held", False, True), ("accepted", True, True), ("accepted", False, True), ("accepted", False, False),
         ]  # fmt: skip
@@ -251,11 +252,11 @@ def test_each_holder_is_told_once(make_app: Any, provider: Running) -> None:
             office.work()
             assert [one["to"] for one in got] == ["+220000001", "+220000002"]
             for one, voucher in zip(got, listed, strict=True):
-                assert f"serial number {voucher['serial']}, number {voucher['number']}." in one["text"]
+                assert f"serial number {voucher['serial']}, number {voucher['voucher_number']}." in one["text"]
                 assert f"Good until {voucher['good_until']}" in one["text"]
             assert {m["status"] for m in office.app.do("notifications.list")} == {"sent"}
             stored = everything(office)
-            assert not [v["number"] for v in listed if v["number"] in re.split(r"\D+", stored)]
+            assert not [v["voucher_number"] for v in listed if v["voucher_number"] in re.split(r"\D+", stored)]
             assert office.app.rows("SELECT 1 FROM core.notification_secrets WHERE content IS NOT NULL") == []
 
 
@@ -271,6 +272,7 @@ def test_no_number_leaves_once_its_voucher_is_stopped(make_app: Any, provider: R
 
     with listening(sms) as url:
         settings = {"notifications": {"sms": {"url": url}}, "deployment": {"attributes": TELEPHONE}}
+        settings["roles"] = {"clerk": {"permissions": ["notifications.*", "beneficiaries.*"]}}
         with office_of(make_app, provider, 1, voucher_messages=True, voucher_days=9, tables=settings) as office:
             (voucher,) = office.listed()
             provider.behave(refusals=1.0)
@@ -283,7 +285,10 @@ def test_no_number_leaves_once_its_voucher_is_stopped(make_app: Any, provider: R
             assert office.statuses() == ["held" if stopped == "held" else "accepted"]
             office.app.do("beneficiaries.change_person", {"number": "P1", "attributes": {"telephone": "+220000001"}})
             (message,) = office.app.do("notifications.list")
-            office.app.do("notifications.retry", {"notification": message["id"]})
+            asked = {"notification": message["id"]}
+            with pytest.raises(ImisError, match=r"payments\.vouchers"):
+                office.app.do("notifications.retry", asked, as_=office.app.as_user("clerk", "clerk"))
+            office.app.do("notifications.retry", asked)
             office.app.queue.run_due()
             (message,) = office.app.do("notifications.list")
             assert (got, message["status"]) == ([], "failed")
@@ -341,9 +346,50 @@ def test_a_message_brings_numbers_of_its_own_vouchers_only(make_app: Any, provid
             told = [VoucherNumber(name, "9", "999999") for name in (*named[:2], "987654", "x", "-1")]
             keep_numbers(context, own, told)
             keep_numbers(context, evolve(own, provider=own.provider + 1), [VoucherNumber(named[2], "9", "999999")])
-        assert [(v["order"], v["number"]) for v in office.listed()] == [
-            (one["order"], one["number"]), (lost["order"], None),
+        assert [(v["order"], v["voucher_number"]) for v in office.listed()] == [
+            (one["order"], one["voucher_number"]), (lost["order"], None),
         ]  # fmt: skip
+
+
+def test_a_number_names_no_person(make_app: Any, provider: Running) -> None:
+    """Somebody whose number is by chance what redeems a voucher was not read by who lists the vouchers."""
+    with office_of(make_app, provider, 1) as office:
+        ((_, _, voucher_number),) = [(v["order"], v["serial"], v["voucher_number"]) for v in office.listed()]
+        stranger = {"given_name": "A", "family_name": "B", "sex": "F", "birth_date": "1990-01-01"}
+        office.app.do("beneficiaries.register_person", {"number": voucher_number, **stranger})
+        office.listed()
+        reads = office.app.rows("SELECT persons FROM core.reads WHERE query = 'payments.vouchers'")
+        assert [len(row["persons"]) for row in reads] == [1, 1]
+
+
+def test_a_secret_opens_for_what_it_was_sealed_for(app: Any) -> None:
+    """What was kept of an order's voucher is no secret of the message with the same number, nor of another order."""
+    sealed = app.ids.wrap(b"123456", "voucher 5")
+    assert app.ids.unwrap(sealed, "voucher 5") == b"123456"
+    assert [app.ids.unwrap(sealed, other) for other in ("notification 5", "voucher 6", "")] == [None] * 3
+
+
+def test_numbers_come_as_texts_or_whole_numbers_and_are_never_cut() -> None:
+    """A serial number of JSON is as good as a text; one that is too long to be kept redeems nothing when cut."""
+
+    def told(serial: Any, number: Any) -> list[tuple[str, str, str]]:
+        row = {"instructionID": "7", "serialNumber": serial, "voucherNumber": number}
+        found = vouchers.numbers(json.dumps({"voucherInstructions": [row]}).encode())
+        return [(one.order, one.serial, one.number) for one in found]
+
+    assert told(12, 3456) == told("12", "3456") == [("7", "12", "3456")]
+    for wrong in ("1" * 201, 10**201, 1.5, True, None, ""):
+        assert told("12", wrong) == []
+
+
+def test_numbers_go_with_orders_that_fail_unsent(make_app: Any, provider: Running) -> None:
+    """Whoever decides that nobody has an order: what was told to redeem it is forgotten with it."""
+    with office_of(make_app, provider, 2) as office:
+        with office.debts.inside() as context:
+            failed = office.app.ids.decode("orders", office.listed()[0]["order"])
+            assert failed is not None
+            fail_orders(context, [failed], "so")
+        assert (office.kept(), office.statuses()) == (1, ["accepted", "failed"])
 
 
 @pytest.mark.parametrize("body", ["{", "[]", '{"voucherInstructions": 1}', '{"voucherInstructions": [1, {"x": 1}]}'])
