@@ -70,7 +70,7 @@ _KEEP: Final = sa.text(
 _TOLD: Final = sa.text(
     "UPDATE core.notification_secrets SET content = NULL WHERE notification = ANY(CAST(:numbers AS bigint[]))"
 )
-GONE: Final = Outcome(False, "what it was to tell is worth nothing any more", final=True)
+GONE: Final = Outcome(False, "what it was to tell is over, or not to be told any more", final=True)
 NO_WAY_OUT: Final = Outcome(
     False, "it tells a secret: that goes by SMS or e-mail alone, and nothing that is set up takes it", final=True
 )

@@ -12,6 +12,7 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 from imis_core.context import Context
 from imis_core.database.arrays import any_of
 from imis_core.database.bulk import insert_rows, take_ids
+from imis_core.notifications.outbox import forget_secrets
 from imis_core.payments.tables import order_current, order_states, orders
 from imis_core.states import StateTable
 
@@ -279,7 +280,11 @@ def move_orders_of(
     }
     if entitlements is not None:
         parameters["entitlements"] = list(entitlements)
-    return list(context.execute(sa.text(_MOVE_OF.format(more=more)), parameters))
+    moved = list(context.execute(sa.text(_MOVE_OF.format(more=more)), parameters))
+    if to_state == "held" and context.settings.payment_gateways:
+        # What was sent stays held until it is over: no message tells its payee a secret (a voucher's number) any more.
+        forget_secrets(context, "orders", [row.order for row in moved if row.was not in NEVER_SENT])
+    return moved
 
 
 class LockedOrder(NamedTuple):

@@ -19,7 +19,7 @@ from imis_core.payments.order_names import order_numbers
 from imis_core.payments.orders import ORDER_STATES, LockedOrder, Move, locked_orders, move_orders
 from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.tables import payment_providers, reconciliation_rows
-from imis_core.payments.transmitting.voucher_numbers import forget_numbers
+from imis_core.payments.transmitting.forgetting import forget_numbers
 from imis_core.values import Amount, NotExact, to_minor
 
 PART: Final = 50_000  # rows of a report that are taken at once: each part looks once through what is still open

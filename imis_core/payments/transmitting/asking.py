@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from functools import partial
@@ -13,11 +13,11 @@ import sqlalchemy as sa
 
 from imis_core.context import Context
 from imis_core.database.engine import retried
-from imis_core.payments.transmitting.cancelling import to_cancel
+from imis_core.payments.transmitting.cancelling import stopped_orders
 from imis_core.payments.transmitting.gateways import Reached
 from imis_core.payments.transmitting.lines import answered, take_turn, went_ill
 from imis_core.payments.transmitting.placing import TRANSMIT
-from imis_core.payments.transmitting.service import NotKnown, NotListed, Unanswered
+from imis_core.payments.transmitting.service import NotKnown, NotListed, Page, Unanswered
 from imis_core.payments.transmitting.states import (
     TRIES_MAX,
     pause_after,
@@ -52,54 +52,69 @@ def accepted(context: Context, row: Any, batch: str | None) -> None:
 _ASKED_AT: Final = sa.text("UPDATE core.transmission_current SET asked_at = :now WHERE transmission = :number")
 
 
-def pages(app: Application, row: Any, one: Reached) -> Any:
-    """The provider's list about a transmission; each request waits for its turn, and the line hears how it went."""
+def pages(app: Application, row: Any, one: Reached, stopped: Set[str]) -> Iterator[Page]:
+    """The provider's list about a transmission, of whose orders nobody is to be paid by those `stopped`; each request
+    waits for its turn, and the line hears how it went."""
     if one.service.ask is None:
         raise Unanswered(UNLISTED)
-    with _line(app, one):
-        for page in one.service.ask(one.gateway, row.correlation, row.batch, _turn(app, row, one)):
-            retried(partial(_heard, app, one))
+    with _looking(app, row, one) as look:
+        for page in one.service.ask(one.gateway, row.correlation, row.batch, look.turn, stopped):
+            look.answered()
             yield page
 
 
-def _cancelled(app: Application, row: Any, one: Reached) -> str | None:
+def _cancelled(app: Application, row: Any, one: Reached, orders: Set[str]) -> str | None:
     """Have the provider take back what is to be taken back of a transmission; why it would not."""
-    if one.service.cancel is None or row.state != "accepted":
+    if one.service.cancel is None or row.state != "accepted" or not orders:
         return None
-    orders = to_cancel(app, row.id)
-    if not orders:
-        return None
-    with _line(app, one):
-        refused = one.service.cancel(one.gateway, row.correlation, row.batch, _turn(app, row, one), orders)
-        retried(partial(_heard, app, one))
+    with _looking(app, row, one) as look:
+        refused = one.service.cancel(one.gateway, row.correlation, row.batch, look.turn, orders)
+        look.answered()
         return refused
 
 
-def _turn(app: Application, row: Any, one: Reached) -> Callable[[], None]:
-    def take() -> None:
-        with transaction(app, TRANSMIT) as context:
-            take_turn(context, one)
-            context.execute(_ASKED_AT, {"number": row.id, "now": context.now})
+class _Look:
+    """Requests to a provider, one after the other. Who takes the next turn has heard of the one before, and so does the
+    line at once: a breaker that lets one request try lets the next one go only then."""
 
-    return lambda: retried(take)
+    def __init__(self, app: Application, row: Any, one: Reached) -> None:
+        self._app, self._row, self._one = app, row, one
+        self._open = False
+
+    def turn(self) -> None:
+        """Wait for the turn of a request. Raises `NotNow`."""
+        self.answered()
+        retried(self._take)
+        self._open = True
+
+    def _take(self) -> None:
+        with transaction(self._app, TRANSMIT) as context:
+            take_turn(context, self._one)
+            context.execute(_ASKED_AT, {"number": self._row.id, "now": context.now})
+
+    def answered(self) -> None:
+        """The request that went out was answered, if one did."""
+        if self._open:
+            self._open = False
+            retried(self._heard)
+
+    def _heard(self) -> None:
+        with transaction(self._app, TRANSMIT) as context:
+            answered(context, self._one)
 
 
 @contextmanager
-def _line(app: Application, one: Reached) -> Iterator[None]:
+def _looking(app: Application, row: Any, one: Reached) -> Iterator[_Look]:
     """The line hears how the requests within end."""
+    look = _Look(app, row, one)
     try:
-        yield
+        yield look
     except (NotKnown, NotListed):
-        retried(partial(_heard, app, one))
+        look.answered()
         raise
     except Unanswered as error:
         retried(partial(_ill, app, one, str(error)))
         raise
-
-
-def _heard(app: Application, one: Reached) -> None:
-    with transaction(app, TRANSMIT) as context:
-        answered(context, one)
 
 
 def ask(app: Application, row: Any, one: Reached) -> bool:
@@ -108,8 +123,9 @@ def ask(app: Application, row: Any, one: Reached) -> bool:
     first, batch, due = True, None, row.due_at
     refused: str | None = None
     try:
-        refused = _cancelled(app, row, one)
-        for page in pages(app, row, one):
+        stopped = stopped_orders(app, row.id)
+        refused = _cancelled(app, row, one, stopped.cancelled)
+        for page in pages(app, row, one, stopped.all):
             if first:
                 first = False
                 due = retried(partial(_known, app, row, page.batch))

@@ -20,6 +20,7 @@ from imis_core.context import Context
 from imis_core.database.engine import retried
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.jobs_kinds import Job, NoInput
+from imis_core.notifications.outbox import forget_secrets
 from imis_core.payments.orders import locked_orders
 from imis_core.payments.transmitting.gateways import reached
 from imis_core.payments.transmitting.placing import transmit_later
@@ -39,10 +40,13 @@ AT_ONCE: Final = 100  # transmissions of one transaction
 
 # --- what is to be cancelled
 
-_TO_CANCEL: Final = sa.text(
+_STOPPED: Final = sa.text(
     """
-    SELECT x."order" FROM core.voucher_cancellations x JOIN core.order_current t ON t."order" = x."order"
-    WHERE x.transmission = :number AND t.state IN ('submitted', 'accepted', 'held')
+    SELECT m."order", x."order" IS NOT NULL AS cancelled
+    FROM core.transmission_orders m JOIN core.order_current t ON t."order" = m."order"
+    LEFT JOIN core.voucher_cancellations x ON x."order" = m."order"
+    WHERE m.transmission = :number AND NOT m.left_out AND t.state IN ('submitted', 'accepted', 'held')
+      AND (x."order" IS NOT NULL OR t.state = 'held')
     """
 )
 _REASONS: Final = sa.text(
@@ -50,11 +54,27 @@ _REASONS: Final = sa.text(
 )
 
 
-def to_cancel(app: Application, transmission: int) -> frozenset[str]:
-    """The orders of a transmission whose vouchers are to be cancelled and may still be redeemed, as providers name
-    them."""
+@frozen
+class Stopped:
+    """Orders of which nobody knows what came of them, and by which nobody is to be paid any more, as providers name
+    them: their vouchers are to be `cancelled`, or they are `held`."""
+
+    cancelled: frozenset[str]
+    held: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.cancelled | self.held
+
+
+def stopped_orders(app: Application, transmission: int) -> Stopped:
+    """The orders of a transmission by which nobody is to be paid any more."""
     with app.database.query(app.system) as connection:
-        return frozenset(str(number) for number in connection.execute(_TO_CANCEL, {"number": transmission}).scalars())
+        rows = connection.execute(_STOPPED, {"number": transmission}).all()
+    return Stopped(
+        frozenset(str(row.order) for row in rows if row.cancelled),
+        frozenset(str(row.order) for row in rows if not row.cancelled),
+    )
 
 
 def reasons_of(context: Context, orders: Sequence[int]) -> Mapping[int, str]:
@@ -156,6 +176,7 @@ def _write(context: Context, chosen: Mapping[int, str], made: Mapping[int, Any])
             "audit": context.audit,
         },
     )
+    forget_secrets(context, "orders", list(chosen))  # no message tells them any more
     _look(context, sorted({made[number].transmission for number in chosen}))
 
 
@@ -182,7 +203,8 @@ def good_until(settings: Settings, provider: str, made_at: datetime) -> date | N
     return None if days is None else made_at.astimezone(zone).date() + timedelta(days=days)
 
 
-# Which transmissions are over and have vouchers that nobody has cancelled yet, a few at once; then their orders.
+# Which transmissions are over and have vouchers that nobody has cancelled yet, a few at once; then their orders, under
+# whose locks nobody tells their holders the numbers.
 _EXPIRE: Final = sa.text(
     """
     WITH ended AS (
@@ -203,8 +225,8 @@ _EXPIRE: Final = sa.text(
         FROM ended JOIN core.transmission_orders m ON m.transmission = ended.transmission
         JOIN core.order_current t ON t."order" = m."order"
         WHERE NOT m.left_out AND t.state = ANY(CAST(:states AS text[]))
-        ORDER BY m."order" ON CONFLICT ("order") DO NOTHING RETURNING transmission)
-    SELECT transmission, count(*) AS orders FROM marked GROUP BY transmission ORDER BY transmission
+        ORDER BY m."order" FOR UPDATE OF t ON CONFLICT ("order") DO NOTHING RETURNING transmission, "order")
+    SELECT transmission, array_agg("order") AS orders FROM marked GROUP BY transmission ORDER BY transmission
     """
 )
 
@@ -241,7 +263,9 @@ def _expire(app: Application) -> bool:
         ).all()
         if ended:
             _look(context, [row.transmission for row in ended])
-            audited(context, sum(row.orders for row in ended), transmissions=len(ended), reason=EXPIRED)
+            orders = [number for row in ended for number in row.orders]
+            forget_secrets(context, "orders", orders)
+            audited(context, len(orders), transmissions=len(ended), reason=EXPIRED)
         return len(ended) == AT_ONCE
 
 

@@ -8,7 +8,7 @@ leaves open are ours: `requestId` in a row of the details names the instruction,
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from decimal import Decimal
 from typing import Any, Final, Literal
 
@@ -118,8 +118,8 @@ def _batch(body: bytes) -> str | None:
 # --- asking
 
 
-def ask(gateway: Gateway, correlation: str, batch: str | None, turn: Turn) -> Iterator[Page]:
-    """The provider's list about a batch; raises `NotKnown` and `Unanswered`."""
+def ask(gateway: Gateway, correlation: str, batch: str | None, turn: Turn, _: Set[str]) -> Iterator[Page]:
+    """The provider's list about a batch; nothing is set going by it. Raises `NotKnown` and `Unanswered`."""
     try:
         with client_of(gateway) as client:
             for rows in details(client, gateway, correlation, batch, turn):

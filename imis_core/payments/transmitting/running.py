@@ -24,6 +24,7 @@ from imis_core.context import Context
 from imis_core.database.engine import retried
 from imis_core.jobs_kinds import Job
 from imis_core.payments.transmitting.asking import FORGOTTEN, accepted, ask, pages, unlisted, without_news
+from imis_core.payments.transmitting.cancelling import stopped_orders
 from imis_core.payments.transmitting.gateways import Reached, reach
 from imis_core.payments.transmitting.lines import NotNow, lock_line, take_turn, went_ill, went_well
 from imis_core.payments.transmitting.placing import TRANSMIT, transmit_later
@@ -185,7 +186,7 @@ def _refused(app: Application, row: Any, one: Reached, attempt: int, sent: Sent)
     """The provider says that it took nothing. Nobody is told so before it has said, asked by name, that it has nothing,
     nor if an attempt before may have arrived and lie in some queue: an order that fails may be ordered again."""
     try:
-        for page in pages(app, row, one):
+        for page in pages(app, row, one, stopped_orders(app, row.id).all):
             return retried(partial(_finish, app, row.id, attempt, Sent("accepted", batch=page.batch)))
     except NotKnown:
         return retried(partial(_refuse, app, row.id, attempt, sent))

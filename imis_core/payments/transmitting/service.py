@@ -171,7 +171,8 @@ class Unreadable(Exception):
     """A message that cannot be read; the text says why, without what it says."""
 
 
-Turn = Callable[[], None]  # called before each request: it may raise, and then nothing is asked
+# Called before each request: it may raise, and then nothing is asked. The one before it was answered.
+Turn = Callable[[], None]
 
 
 @frozen
@@ -179,7 +180,9 @@ class Service:
     """How providers of a channel are spoken to.
 
     `send(gateway, outgoing)` sends a batch in one request and never raises for what the provider does.
-    `ask(gateway, correlation, batch, turn)` gives the pages of the provider's list; raises `NotKnown`, `Unanswered`.
+    `ask(gateway, correlation, batch, turn, stopped)` gives the pages of the provider's list; raises `NotKnown`,
+    `Unanswered`. What has to be set going at the provider before anybody is paid is set going by it, but not for the
+    orders `stopped` (named as `Told.order` names them): nobody is to be paid by those.
     None: the provider has no list that could be asked; then what its messages say of an order is all there is.
     `read(body)` reads a message that came by itself; raises `Unreadable`.
     `secrets`: fields of messages that are worth money to whoever reads them (lower case); they are never kept.
@@ -189,15 +192,15 @@ class Service:
     order that does not fit stays approved: sent, it would have its whole batch refused.
     `cancel(gateway, correlation, batch, turn, orders)` has what was made for these orders (named as `Told.order` names
     them) taken back, as far as nobody was paid by it; asked for again, it changes nothing. What came of it, the list
-    says. Gives why the provider would not, None if it took it. Raises `NotKnown`, `Unanswered`. None: what was sent
-    cannot be taken back.
+    says, so it is read whatever this gives: why the provider did not take it, or did not answer; None if it took it.
+    Raises `NotKnown`, `Unanswered` only where the list cannot be read. None: what was sent cannot be taken back.
     `numbers(body)` reads the numbers of vouchers that a message tells, () of any other message and of one that cannot
     be read; they are kept encrypted until they are worth nothing. None: there are none, or they are not ours to give.
     `orders_max`: how many orders a batch may have, whatever the settings say; None: any number.
     """
 
     send: Callable[[Gateway, Outgoing], Sent]
-    ask: Callable[[Gateway, str, str | None, Turn], Iterator[Page]] | None
+    ask: Callable[[Gateway, str, str | None, Turn, Set[str]], Iterator[Page]] | None
     read: Callable[[bytes], Notice]
     check: Callable[[Gateway, str, Sequence[Address]], None] | None = None
     secrets: frozenset[str] = frozenset()

@@ -17,6 +17,7 @@ from imis_core.context import Context
 from imis_core.events import write_events
 from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders
 from imis_core.payments.settling import settle, settled_order
+from imis_core.payments.transmitting.forgetting import forget_numbers
 from imis_core.payments.transmitting.states import TRANSMISSION_STATES
 
 if TYPE_CHECKING:
@@ -207,6 +208,7 @@ def fail_orders(context: Context, numbers: list[int], reason: str) -> None:
     if known:
         move_orders(context, [Move(order.id, "failed", reason) for order in known])
         settle(context, [(order.source_kind, settled_order(order, "failed")) for order in known], context.command)
+        forget_numbers(context, [order.id for order in known])
 
 
 _ACCEPT: Final = sa.text(

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imis_core.context import Context
 from imis_core.database.engine import retried
 from imis_core.jobs_kinds import Job, NoInput
-from imis_core.notifications.outbox import HOLE, Message, forget_secrets, notify
+from imis_core.notifications.outbox import HOLE, Message, notify
 from imis_core.notifications.texts import message_text
 from imis_core.payments.transmitting.cancelling import good_until
 from imis_core.payments.transmitting.gateways import Reached, reached
@@ -43,9 +43,6 @@ _KEEP: Final = sa.text(
     INSERT INTO core.voucher_numbers ("order", serial, number, received_at)
     SELECT "order", serial, number, :now FROM standing ON CONFLICT ("order") DO NOTHING
     """
-)
-_FORGET: Final = sa.text(
-    'DELETE FROM core.voucher_numbers WHERE "order" = ANY(CAST(:orders AS bigint[])) RETURNING "order"'
 )
 
 
@@ -78,28 +75,32 @@ def number_of(context: Context, order: int, sealed: Any) -> str | None:
     return number if own == str(order) else None
 
 
-def forget_numbers(context: Context, orders: Sequence[int]) -> None:
-    """Forget what redeems the vouchers of orders that are decided; nothing where no provider has a service."""
-    if orders and context.settings.payment_gateways:
-        gone = context.execute(_FORGET, {"orders": list(orders)}).scalars().all()
-        forget_secrets(context, "orders", gone)
-
-
 # --- telling holders
 
 # Only whose voucher stands: it is neither held nor about to be cancelled.
-_TELL: Final = sa.text(
+_STANDS: Final = """
+    NOT v.told AND o.person IS NOT NULL AND t.state IN ('submitted', 'accepted')
+    AND NOT EXISTS (SELECT FROM core.voucher_cancellations c WHERE c."order" = v."order")
+"""
+_CHOOSE: Final = sa.text(
+    f"""
+    SELECT v."order" FROM core.voucher_numbers v JOIN core.order_current t ON t."order" = v."order"
+    JOIN core.orders o ON o.id = v."order"
+    WHERE {_STANDS} AND t.payment_provider = ANY(CAST(:providers AS bigint[]))
+    ORDER BY v."order" LIMIT :most FOR UPDATE OF t
     """
+)
+# A statement of its own, so that it sees what was held and cancelled before the orders' locks were had.
+_TELL: Final = sa.text(
+    f"""
     WITH chosen AS MATERIALIZED (
         SELECT v."order", o.person, o.amount_minor, o.currency, t.payment_provider,
                (SELECT min(x.at) FROM core.transmission_states x JOIN core.transmission_orders m
                 ON m.transmission = x.transmission WHERE m."order" = v."order" AND x.state = 'accepted') AS accepted_at
         FROM core.voucher_numbers v JOIN core.order_current t ON t."order" = v."order"
         JOIN core.orders o ON o.id = v."order"
-        WHERE NOT v.told AND o.person IS NOT NULL AND t.state IN ('submitted', 'accepted')
-          AND t.payment_provider = ANY(CAST(:providers AS bigint[]))
-          AND NOT EXISTS (SELECT FROM core.voucher_cancellations c WHERE c."order" = v."order")
-        ORDER BY v."order" LIMIT :most FOR UPDATE OF v)
+        WHERE v."order" = ANY(CAST(:orders AS bigint[])) AND {_STANDS}
+        ORDER BY v."order" FOR UPDATE OF v)
     UPDATE core.voucher_numbers v SET told = true FROM chosen c WHERE v."order" = c."order"
     RETURNING c.*, v.serial, v.number
     """
@@ -116,12 +117,13 @@ def _tell(app: Application) -> bool:
     with transaction(app, TELL) as context:
         wanted = [code for code, table in app.settings.payment_gateways.items() if table.voucher_messages]
         providers = reached(context, wanted)
-        found = context.execute(_TELL, {"providers": list(providers), "most": AT_ONCE}).all()
+        orders = context.execute(_CHOOSE, {"providers": list(providers), "most": AT_ONCE}).scalars().all()
+        found = context.execute(_TELL, {"orders": orders}).all()
         if found:
             messages = (_message(context, providers[row.payment_provider], row) for row in found)
             notify(context, [message for message in messages if message is not None])
             audited(context, len(found), vouchers=len(found))
-        return len(found) == AT_ONCE
+        return len(orders) == AT_ONCE
 
 
 def _message(context: Context, one: Reached, row: Any) -> Message | None:

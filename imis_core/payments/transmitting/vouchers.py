@@ -2,18 +2,21 @@
 
 Field names are those of Voucher Preactivation Request, Voucher Activate, Voucher Cancellation and Voucher Creation
 Response. A batch is made under our name for it, once; its vouchers are activated when the provider is asked about it,
-until that has succeeded for all of them; one that was redeemed is a payment, one that was cancelled has failed. Touches
-no database.
+until that has succeeded for all of them, but never one that nobody is to redeem any more; one that was redeemed is a
+payment, one that was cancelled has failed. Touches no database.
 """
 
 from __future__ import annotations
 
-import hashlib
+import secrets
 from collections.abc import Iterator, Sequence, Set
+from contextlib import contextmanager
 from decimal import Decimal
+from itertools import chain
 from typing import Any, Final
 
 import httpx
+from attrs import evolve
 
 from imis_core.payments.transmitting.http import Answered, NeverLeft, NoAnswer, client_of, encode, exchange
 from imis_core.payments.transmitting.mobile_money import PROGRAM_MAX, TAKEN, failed_sending, not_taken
@@ -30,14 +33,13 @@ from imis_core.payments.transmitting.service import (
     Unreadable,
     VoucherNumber,
 )
-from imis_core.payments.transmitting.wire import decoded, details, message_of, page_of, text_of
+from imis_core.payments.transmitting.wire import decoded, details, message_of, number_of, page_of, text_of, told_of
 
 NAME_MAX: Final = 12  # characters of a requestID
 PAYEE_MAX: Final = 20  # of a payeeFunctionalID
 # Of a batch: the message that tells their numbers, at most 230 bytes each, has to fit into 64 KiB (`web.limits`).
 VOUCHERS_MAX: Final = 250
 DONE, FAILED = "00", "01"  # ResponseCode
-NOT_NOW: Final = (401, 403, 408, 425, 429)  # of the 4xx, those that say nothing of what was asked for
 
 
 def send(gateway: Gateway, outgoing: Outgoing) -> Sent:
@@ -86,95 +88,103 @@ def _sent(answer: Answered) -> Sent:
     return Sent("unknown", reason="the answer does not say whether the vouchers were made")
 
 
-def ask(gateway: Gateway, correlation: str, batch: str | None, turn: Turn) -> Iterator[Page]:
-    """The provider's list about a batch of vouchers; those that were made are activated first.
+def ask(gateway: Gateway, correlation: str, batch: str | None, turn: Turn, stopped: Set[str]) -> Iterator[Page]:
+    """The provider's list about a batch of vouchers; those that were made are activated then, but those `stopped`.
 
-    What the provider calls the batch is told with the last page, once all vouchers are activated: until that is known
-    they are activated again, which changes nothing of one that is. Raises `NotKnown` and `Unanswered`.
+    What the provider calls the batch is told at the end, once all vouchers are activated: until that is known they are
+    activated again, which changes nothing of one that is. Raises `NotKnown` and `Unanswered`.
     """
+    with _answered(gateway) as client:
+        listed = details(client, gateway, correlation, batch, turn)
+        if batch is not None:
+            yield from map(page_of, listed)
+            return
+        # Read whole before anything is changed: a list that changes while it is read may never end.
+        pages = list(listed)
+        yield from (evolve(page_of(rows), batch=None) for rows in pages)
+        if _activate(client, gateway, correlation, list(chain.from_iterable(pages)), turn, stopped):
+            yield Page(next((name for rows in pages if (name := page_of(rows).batch)), None), ())
+
+
+@contextmanager
+def _answered(gateway: Gateway) -> Iterator[httpx.Client]:
+    """A client; what goes wrong on the way is no answer."""
     try:
         with client_of(gateway) as client:
-            last: Page | None = None
-            for number, rows in enumerate(details(client, gateway, correlation, batch, turn)):
-                if last is not None:
-                    yield Page(batch, last.rows, last.unreadable)
-                if batch is None:
-                    _activate(client, gateway, f"{correlation}/{number}", rows, turn)
-                last = page_of(rows)
-            if last is not None:
-                yield last
+            yield client
     except NoSecret as error:
         raise Unanswered(str(error)) from None
     except (NeverLeft, NoAnswer) as error:
         raise Unanswered(f"no answer ({error})") from None
 
 
-def _activate(client: httpx.Client, gateway: Gateway, name: str, rows: list[Any], turn: Turn) -> None:
-    serials = [serial for row in _undecided(rows) if (serial := text_of(row.get("serialNumber")))]
-    if not serials:
-        return
-    body = {
-        "RequestID": _called("V", name), "BatchID": name.partition("/")[0],
-        "VoucherInstructions": [{"serialNumber": serial} for serial in serials],
-    }  # fmt: skip
-    turn()
-    answer = exchange(
-        client, gateway, "PUT", "/vouchers",
-        parameters={"command": "activate"}, headers=_headers(gateway), body=encode(body),
-    )  # fmt: skip
-    if answer.status not in TAKEN:
-        raise Unanswered(f"the provider did not activate vouchers: it answered {answer.status}")
+def _activate(
+    client: httpx.Client, gateway: Gateway, correlation: str, rows: list[Any], turn: Turn, stopped: Set[str]
+) -> bool:
+    """Activate the vouchers that anybody may redeem; whether these are all that wait."""
+    waiting = _undecided(rows)
+    serials = [serial for order, serial in waiting if serial is not None and order not in stopped]
+    if serials:
+        body = {
+            "RequestID": _name("V"), "BatchID": correlation,
+            "VoucherInstructions": [{"serialNumber": serial} for serial in serials],
+        }  # fmt: skip
+        turn()
+        answer = exchange(
+            client, gateway, "PUT", "/vouchers",
+            parameters={"command": "activate"}, headers=_headers(gateway), body=encode(body),
+        )  # fmt: skip
+        if answer.status not in TAKEN:
+            raise Unanswered(f"the provider did not activate vouchers: it answered {answer.status}")
+    return not any(order in stopped for order, _ in waiting)
 
 
-def _undecided(rows: list[Any]) -> list[Any]:
-    """The rows of vouchers that are neither redeemed nor worth nothing."""
-    return [row for row in rows if isinstance(row, dict) and row.get("status") == "IN_PROGRESS"]
+def _undecided(rows: list[Any]) -> list[tuple[str, str | None]]:
+    """Orders whose vouchers are neither redeemed nor worth nothing, with their serial numbers where those are told."""
+    told = ((told_of(row), row) for row in rows)
+    return [(one.order, number_of(row.get("serialNumber"))) for one, row in told if one and one.status == "pending"]
 
 
-def _called(letter: str, name: str) -> str:
-    """A name for a request: the same for the same request."""
-    return letter + hashlib.sha256(name.encode()).hexdigest()[: NAME_MAX - 1]
+def _name(letter: str) -> str:
+    """A name for a request of its own: under an old one a provider may take it for one that it has answered."""
+    return letter + secrets.token_hex(NAME_MAX)[: NAME_MAX - 1]
 
 
 def cancel(gateway: Gateway, correlation: str, batch: str | None, turn: Turn, orders: Set[str]) -> str | None:
-    """Have the vouchers of these orders cancelled, page by page of the list; why the provider would not.
+    """Have the vouchers of these orders cancelled, those that the list gives; why the provider did not take it.
 
-    A voucher that is cancelled already stays so, and one that was redeemed stays redeemed: the list tells them apart.
-    Raises `NotKnown` and `Unanswered`.
+    A voucher that is cancelled already stays so, and one that was redeemed stays redeemed: the list tells them apart,
+    and so it does where this was not answered. Raises `NotKnown` and, where the list cannot be read, `Unanswered`.
     """
-    refused = None
-    try:
-        with client_of(gateway) as client:
-            for rows in details(client, gateway, correlation, batch, turn):
-                wanted = [row for row in _undecided(rows) if text_of(row.get("requestId"), 40) in orders]
-                serials = [serial for row in wanted if (serial := text_of(row.get("serialNumber")))]
-                if serials:
-                    turn()
-                    refused = _cancel(client, gateway, correlation, serials) or refused
-                if len(serials) < len(wanted):
-                    refused = "the provider's list does not give the serial numbers of all vouchers"
-    except NoSecret as error:
-        raise Unanswered(str(error)) from None
-    except (NeverLeft, NoAnswer) as error:
-        raise Unanswered(f"no answer ({error})") from None
+    with _answered(gateway) as client:
+        rows = list(chain.from_iterable(details(client, gateway, correlation, batch, turn)))
+        listed = {one.order for row in rows if (one := told_of(row)) is not None}
+        wanted = [(order, serial) for order, serial in _undecided(rows) if order in orders]
+        serials = [serial for _, serial in wanted if serial is not None]
+        refused = None
+        if serials:
+            turn()
+            refused = _cancel(client, gateway, correlation, serials)
+        if len(serials) < len(wanted):
+            refused = "the provider's list does not give the serial numbers of all vouchers"
+        if not orders <= listed:
+            refused = f"the provider's list says nothing of {len(orders - listed)} of them"
     return None if refused is None else f"vouchers are to be cancelled, and are not: {refused}"
 
 
 def _cancel(client: httpx.Client, gateway: Gateway, correlation: str, serials: list[str]) -> str | None:
     body = {
-        "requestID": _called("C", "/".join([correlation, *serials])), "batchID": correlation,
+        "requestID": _name("C"), "batchID": correlation,
         "voucherInstructions": [{"serialNumber": serial} for serial in serials],
     }  # fmt: skip
-    answer = exchange(
-        client, gateway, "POST", "/vouchers",
-        parameters={"command": "cancel"}, headers=_headers(gateway), body=encode(body),
-    )  # fmt: skip
-    if answer.status in TAKEN:
-        return None
-    reason = f"the provider answered {answer.status}"
-    if 400 <= answer.status < 500 and answer.status not in NOT_NOW:
-        return reason  # it will not; what became of the vouchers is asked all the same
-    raise Unanswered(reason)
+    try:
+        answer = exchange(
+            client, gateway, "POST", "/vouchers",
+            parameters={"command": "cancel"}, headers=_headers(gateway), body=encode(body),
+        )  # fmt: skip
+    except (NeverLeft, NoAnswer) as error:
+        return f"no answer ({error})"
+    return None if answer.status in TAKEN else f"the provider answered {answer.status}"
 
 
 def read(body: bytes) -> Notice:
@@ -195,7 +205,7 @@ def numbers(body: bytes) -> Sequence[VoucherNumber]:
         return ()
     told = content.get("voucherInstructions") if isinstance(content, dict) else None
     rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
-    named = (tuple(text_of(row.get(name)) for name in _NUMBERED) for row in rows)
+    named = (tuple(number_of(row.get(name)) for name in _NUMBERED) for row in rows)
     return [VoucherNumber(*one) for one in named if None not in one]  # type: ignore[arg-type]
 
 

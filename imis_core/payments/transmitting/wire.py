@@ -138,6 +138,13 @@ def text_of(value: Any, longest: int = REFERENCE_MAX) -> str | None:
     return text or None
 
 
+def number_of(value: Any) -> str | None:
+    """A number by which something is called, as text or as a whole number of JSON; None for anything else, and for one
+    that is too long to be kept: cut, it would be the number of something else."""
+    text = str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    return text_of(text) if isinstance(text, str) and len(text) <= REFERENCE_MAX else None
+
+
 def amount_of(value: Any) -> Decimal | None:
     """A number, or a number as text; exact."""
     if isinstance(value, bool) or not isinstance(value, (int, Decimal, str)):

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from imis_core.errors import ImisError
@@ -53,6 +54,15 @@ def cancel(office: Office, *chosen: str, **more: Any) -> Any:
 def findings(office: Office) -> set[str]:
     with office.app.database.query(office.app.system) as connection:
         return {found.code for found in look_at_payments(connection, office.app.settings)}
+
+
+def states(office: Office, provider: Running) -> list[int]:
+    """What the provider has of our vouchers: 1 made, 2 activated, 3 cancelled, 5 redeemed; by order."""
+    (sent,) = office.app.do("payments.transmissions")
+    asked = {"X-CorrelationID": sent["correlation"]}
+    listed = httpx.get(f"{provider.url}/api/v1/batch/detail", params=asked, headers={"Platform-TenantId": "agency"})
+    serials = [row["serialNumber"] for row in sorted(listed.json(), key=lambda row: int(row["requestId"]))]
+    return [httpx.get(f"{provider.url}/vouchers/{one}?fields=status").json()["status"] for one in serials]
 
 
 def differences(office: Office, provider: Running) -> Any:
@@ -119,12 +129,13 @@ def test_only_those_that_are_named_are_cancelled(make_app: Any, provider: Runnin
 
 @pytest.mark.parametrize("trouble", ["cuts", "errors_after", "busy"])
 def test_a_cancellation_without_an_answer_is_asked_about(make_app: Any, provider: Running, trouble: str) -> None:
-    """It may have arrived, or not: no order fails before the list says so."""
+    """It may have arrived, or not: no order fails before the list says so, which is read in the same look."""
     office = made(make_app, provider)
     provider.behave(**{trouble: 1.0})
     cancel(office)
     office.app.queue.run_due()
-    assert office.statuses() == ["accepted"] * 3
+    if trouble == "busy":  # nothing has arrived
+        assert office.statuses() == ["accepted"] * 3
     provider.behave(**{trouble: 0.0})
     office.until(["failed"] * 3)
     assert {reason for _, reason in reasons(office)} == {"voucher_cancelled"}
@@ -141,6 +152,63 @@ def test_a_cancellation_that_is_refused_is_told_and_tried_again(make_app: Any, p
     assert "are to be cancelled, and are not: the provider answered 400" in sent["reason"]
     provider.behave(refusals=0.0)
     office.until(["failed"] * 3)
+
+
+def test_what_is_to_be_cancelled_or_held_is_never_activated(make_app: Any, provider: Running) -> None:
+    """Vouchers that were made only are worth nothing: nobody makes those redeemable that nobody is to redeem, as long
+    as their cancellation is refused; the others of the batch are activated."""
+    office = made(make_app, provider, 4, rows_per_page=2)
+    gone, held, *_ = orders(office)
+    office.debts.move(("accepted",), "held", entitlements=[entitlement(office, held)])
+    provider.behave(refusals=1.0)
+    cancel(office, gone)
+    office.work()
+    assert states(office, provider) == [1, 1, 2, 2]
+    provider.behave(refusals=0.0)
+    office.until(["accepted", "accepted", "failed", "held"])
+    assert states(office, provider) == [3, 1, 2, 2]
+    assert office.app.do("payments.transmissions")[0]["batch"] is None  # they are not all activated
+    cancel(office, held)
+    office.until(["accepted", "accepted", "failed", "failed"])
+    office.work(days=1)
+    assert (states(office, provider), bool(office.app.do("payments.transmissions")[0]["batch"])) == ([3, 3, 2, 2], True)
+
+
+def entitlement(office: Office, order: str) -> int:
+    number = office.app.ids.decode("orders", order)
+    (row,) = office.app.rows("SELECT entitlement FROM core.orders WHERE id = :number", number=number)
+    return int(row["entitlement"])
+
+
+def test_what_was_made_without_an_answer_and_stopped_is_never_activated(make_app: Any, provider: Running) -> None:
+    """Nobody knew whether the vouchers were made when their payroll was rejected and they were cancelled: found by our
+    name, they are cancelled without ever having been good."""
+    provider.behave(cuts=1.0)
+    office = Office(make_app, provider, 2)
+    office.app.queue.run_due()
+    assert office.app.do("payments.transmissions")[0]["state"] == "unknown"
+    provider.behave(cuts=0.0)
+    office.debts.move(("submitted",), "held")
+    cancel(office)
+    office.work()
+    assert set(states(office, provider)) <= {1, 3}
+    office.until(["failed"] * 2)
+    assert states(office, provider) == [3, 3]
+
+
+def test_a_cancellation_that_fails_lastingly_hides_no_redemption(make_app: Any, provider: Running) -> None:
+    """The list is read all the same, and the line is well: what others redeem is paid."""
+    office = made(make_app, provider, 2)
+    (gone, _) = orders(office)
+    provider.behave(unredeemed=0.0, errors=1.0)
+    cancel(office, gone)
+    office.until(["accepted", "paid"])
+    (sent,) = office.app.do("payments.transmissions")
+    assert "are to be cancelled, and are not: the provider answered 503" in sent["reason"]
+    (line,) = office.app.do("payments.providers")
+    assert line["line"] == "closed"
+    provider.behave(errors=0.0)
+    office.until(["failed", "paid"])
 
 
 @pytest.mark.parametrize("before", [True, False])

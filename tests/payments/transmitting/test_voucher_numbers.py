@@ -259,6 +259,37 @@ def test_each_holder_is_told_once(make_app: Any, provider: Running) -> None:
             assert office.app.rows("SELECT 1 FROM core.notification_secrets WHERE content IS NOT NULL") == []
 
 
+@pytest.mark.parametrize("stopped", ["held", "cancelled", "over"])
+def test_no_number_leaves_once_its_voucher_is_stopped(make_app: Any, provider: Running, stopped: str) -> None:
+    """A message that could not go out is tried again after its order was held, its voucher cancelled or its days are
+    over, and the provider has not confirmed it: it tells nothing any more."""
+    got: list[Any] = []
+
+    def sms(_: str, __: dict[str, str], body: bytes) -> int:
+        got.append(json.loads(body))
+        return 202
+
+    with listening(sms) as url:
+        settings = {"notifications": {"sms": {"url": url}}, "deployment": {"attributes": TELEPHONE}}
+        with office_of(make_app, provider, 1, voucher_messages=True, voucher_days=9, tables=settings) as office:
+            (voucher,) = office.listed()
+            provider.behave(refusals=1.0)
+            if stopped == "held":
+                office.debts.move(("accepted",), "held")
+            elif stopped == "cancelled":
+                office.app.do("payments.cancel_vouchers", {"orders": [voucher["order"]], "reason": "so"})
+            else:
+                office.work(days=10)
+            assert office.statuses() == ["held" if stopped == "held" else "accepted"]
+            office.app.do("beneficiaries.change_person", {"number": "P1", "attributes": {"telephone": "+220000001"}})
+            (message,) = office.app.do("notifications.list")
+            office.app.do("notifications.retry", {"notification": message["id"]})
+            office.app.queue.run_due()
+            (message,) = office.app.do("notifications.list")
+            assert (got, message["status"]) == ([], "failed")
+            assert message["reason"] == "what it was to tell is over, or not to be told any more"
+
+
 TELEPHONE = {"telephone": {"type": "text", "of": "person"}}
 
 
@@ -274,7 +305,10 @@ def test_a_secret_goes_into_no_file_and_no_log(make_app: Any, provider: Running)
         office.app.do("notifications.retry", {"notification": message["id"]})
         office.app.queue.run_due()
         (message,) = office.app.do("notifications.list")
-        assert (message["status"], message["reason"]) == ("failed", "what it was to tell is worth nothing any more")
+        assert (message["status"], message["reason"]) == (
+            "failed",
+            "what it was to tell is over, or not to be told any more",
+        )
 
 
 def test_batches_are_as_small_as_their_message_may_be(make_app: Any, provider: Running) -> None:

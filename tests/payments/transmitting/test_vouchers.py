@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from attrs import evolve
 from litestar.testing import TestClient
 
 from imis_core.payments.transmitting.webhook import signature, without_secrets
@@ -60,6 +61,20 @@ def test_vouchers_that_were_made_without_an_answer_are_not_made_again(
     office.until(["paid"] * 5)
     assert provider.books()["batches"] == 1
     assert provider.books()["paid_twice"] == []
+
+
+def test_a_line_that_was_down_opens_again_by_asking_alone(make_app: Any, provider: Running) -> None:
+    """Nothing is left to send: the first request that is answered lets the next ones of the same look go."""
+    office = Office(make_app, provider, 3, rows_per_page=3, failures_max=2)
+    office.app.queue.run_due()
+    table = office.app.settings.payment_gateways["VE"]
+    office.app.settings.payment_gateways["VE"] = evolve(table, url="http://127.0.0.1:1")
+    for _ in range(4):
+        office.work()
+    assert office.app.do("payments.providers")[0]["line"] != "closed"
+    office.app.settings.payment_gateways["VE"] = table
+    office.until(["paid"] * 3)
+    assert office.app.do("payments.providers")[0]["line"] == "closed"
 
 
 def test_a_refusal_fails_the_orders(make_app: Any, provider: Running) -> None:
