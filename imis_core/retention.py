@@ -2,7 +2,7 @@
 
 Only traces of operation: answers to idempotency keys, logins, look-ups, delivered events, finished jobs, the texts of
 messages and of what payment providers told. The audit, the ledger and the scheme's own records are never touched, nor
-is what still waits or failed.
+is what still waits or failed, or could not be read.
 """
 
 from __future__ import annotations

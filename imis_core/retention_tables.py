@@ -12,6 +12,8 @@ from imis_core.database.tables import metadata
 
 LOOKUPS_FLOOR_DAYS: Final = 30
 EVENTS_FLOOR_DAYS: Final = 7
+# Outcomes of what providers told of which nothing was read (SQL): the same once more is no repetition, its words stay.
+NOT_READ: Final = "'failed', 'no_service', 'unreadable'"
 _CHECK: Final = """
     IF before > clock_timestamp() - interval '{days} days' THEN
         RAISE EXCEPTION '{what} of the last {days} days are kept' USING ERRCODE = 'insufficient_privilege';
@@ -45,13 +47,14 @@ _NOTIFICATIONS: Final = """
     GET DIAGNOSTICS gone = ROW_COUNT;"""
 
 # Which message it was (nonce, digest), when it came and what became of it stay: replays and repetitions are known by
-# them for ever. One that nobody has read yet is kept.
-_PROVIDER_MESSAGES: Final = """
+# them for ever. One that nobody has read yet, or that could not be, is kept.
+_PROVIDER_MESSAGES: Final = f"""
     UPDATE core.provider_messages m SET body = ''
     WHERE m.id IN (
         SELECT o.id FROM core.provider_messages o
         WHERE o.received_at < before AND o.body <> ''
-          AND EXISTS (SELECT FROM core.provider_message_outcomes r WHERE r.message = o.id)
+          AND EXISTS (SELECT FROM core.provider_message_outcomes r WHERE r.message = o.id
+                        AND r.outcome NOT IN ({NOT_READ}))
         ORDER BY o.received_at LIMIT most);
     GET DIAGNOSTICS gone = ROW_COUNT;"""
 

@@ -44,6 +44,11 @@ class Account:
         return self.policy.due_minor - self.paid.minor
 
     @property
+    def not_covered(self) -> int:
+        """What is due for late joiners who are not covered yet, in minor units."""
+        return sum(joining.due_minor for joining in self.joinings if self.covered[joining.member] is None)
+
+    @property
     def given_up(self) -> int:
         """What of it nobody owes, because the policy was terminated."""
         one = self.policy

@@ -6,7 +6,8 @@ Reads only.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -19,7 +20,7 @@ from imis_core.coverage.states import TAKES_CREDIT, TERMINATED
 
 @frozen
 class Paid:
-    """What has been paid for a policy, in order of its dates. `installments`: in how many parts."""
+    """What has been paid for a policy and not refunded, by date. `installments`: in how many parts it was paid."""
 
     payments: tuple[Payment, ...] = ()
     installments: int = 0
@@ -50,22 +51,45 @@ def owed_minor(state: str, due: int, paid: int) -> int:
     return max(-paid, 0) if state == TERMINATED else due - paid
 
 
-_PAID: Final = sa.text(
+def less_refunds(payments: Iterable[Payment], refunds: Iterable[Payment]) -> tuple[Payment, ...]:
+    """Payments less what was refunded of them, both in order of their dates; refunds say when they took their credit.
+
+    A refund takes what was paid last by its day. A credit is what nobody needed, so that every day on which something
+    was paid in full stays the same, and what is dated back before the refund finds no credit that is gone. What it
+    takes more, since a contribution was taken back, counts as less than nothing from its day on.
     """
-    SELECT p.coverage, p.paid_on, p.minor, p.part FROM (
-        SELECT c.coverage, c.paid_on, c.amount_minor AS minor, true AS part, c.id FROM core.contributions c
-        WHERE c.coverage = ANY(CAST(:ids AS bigint[]))
-          AND NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)
-        UNION ALL
-        SELECT t.taken_by, t.moved_on, t.minor, false, 0 FROM core.coverage_credits t
-        WHERE t.taken_by = ANY(CAST(:ids AS bigint[]))
-        UNION ALL
-        SELECT t.given_by, t.moved_on, -t.minor, false, 0 FROM core.coverage_credits t
-        WHERE t.given_by = ANY(CAST(:ids AS bigint[]))
-        UNION ALL
-        SELECT f.coverage, f.prepared_on, -f.amount_minor, false, 0 FROM core.contribution_refunds f
-        WHERE f.coverage = ANY(CAST(:ids AS bigint[])) AND f.state = ANY(CAST(:taking AS text[]))) p
-    ORDER BY p.coverage, p.paid_on, p.id
+    left = list(payments)
+    for refund in refunds:
+        rest = refund.minor
+        for place in range(len(left) - 1, -1, -1):
+            one = left[place]
+            if one.on <= refund.on and one.minor > 0 and rest:
+                taken = min(rest, one.minor)
+                left[place] = Payment(one.on, one.minor - taken)
+                rest -= taken
+        if rest:
+            left.append(Payment(refund.on, -rest))
+    return tuple(sorted((one for one in left if one.minor), key=lambda one: one.on))
+
+
+# What was paid and taken, a row each: `what` is a contribution, a credit moved in or out, or a refund (both negative).
+# `{chosen}` compares a policy's number with those that are asked for.
+MOVEMENTS: Final = """
+    SELECT c.coverage, c.paid_on AS day, c.amount_minor AS minor, 'contribution' AS what, c.id FROM core.contributions c
+    WHERE c.coverage {chosen}
+      AND NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)
+    UNION ALL
+    SELECT t.taken_by, t.moved_on, t.minor, 'credit', 0 FROM core.coverage_credits t WHERE t.taken_by {chosen}
+    UNION ALL
+    SELECT t.given_by, t.moved_on, -t.minor, 'credit', 0 FROM core.coverage_credits t WHERE t.given_by {chosen}
+    UNION ALL
+    SELECT f.coverage, f.taken_on, -f.amount_minor, 'refund', f.id FROM core.contribution_refunds f
+    WHERE f.coverage {chosen} AND f.state = ANY(CAST(:taking AS text[]))
+"""
+_PAID: Final = sa.text(
+    f"""
+    SELECT p.coverage, p.day, p.minor, p.what
+    FROM ({MOVEMENTS.format(chosen="= ANY(CAST(:ids AS bigint[]))")}) p ORDER BY p.coverage, p.day, p.id
     """
 )
 
@@ -75,10 +99,11 @@ def paid_for(context: Context, ids: Iterable[int]) -> dict[int, Paid]:
     wanted = sorted(set(ids))
     if not wanted:
         return {}
-    found: dict[int, tuple[list[Payment], int]] = {}
     rows: Iterable[Any] = context.execute(_PAID, {"ids": wanted, "taking": list(TAKES_CREDIT)})
-    for coverage, on, minor, part in rows:
-        payments, parts = found.get(coverage, ([], 0))
-        payments.append(Payment(on, minor))
-        found[coverage] = (payments, parts + part)
-    return {number: Paid(tuple(payments), parts) for number, (payments, parts) in found.items()}
+    return {coverage: _paid(list(of)) for coverage, of in groupby(rows, key=lambda row: int(row.coverage))}
+
+
+def _paid(rows: Sequence[Any]) -> Paid:
+    payments = [Payment(row.day, row.minor) for row in rows if row.what != "refund"]
+    refunds = [Payment(row.day, -row.minor) for row in rows if row.what == "refund"]
+    return Paid(less_refunds(payments, refunds), sum(row.what == "contribution" for row in rows))

@@ -14,6 +14,7 @@ from imis_core.benefit_packages.tables import packages
 from imis_core.context import Context
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import NOUN
+from imis_core.coverage.paid import MOVEMENTS
 from imis_core.coverage.refunding import BATCHES
 from imis_core.coverage.refunding import NOUN as REFUND
 from imis_core.coverage.states import TAKES_CREDIT, state_on
@@ -35,7 +36,10 @@ class ListRefunds:
 
 @frozen(kw_only=True)
 class RefundShown:
-    """`beneficiary`: the household's code or the person's number; `rejection`: why it was refused."""
+    """`beneficiary`: the household's code or the person's number; `rejection`: why it was refused.
+
+    `reversed`: what was paid for refunds of this policy and then reversed, so that it is a credit once more.
+    """
 
     id: str
     coverage: str
@@ -44,8 +48,19 @@ class RefundShown:
     reason: str
     status: str
     rejection: str | None
+    reversed: Money
     prepared_on: date
     refunds: str | None
+
+
+def _reversed() -> sa.ScalarSelect[int]:
+    """What was paid for refunds of a policy and then reversed, in minor units: the next approver sees it."""
+    r = contribution_refunds.alias("reversed_refunds")
+    total = sa.cast(sa.func.coalesce(sa.func.sum(r.c.amount_minor), 0), sa.BigInteger)
+    return (
+        sa.select(total).where(r.c.coverage == coverages.c.id, r.c.state == "reversed")
+        .correlate(coverages).scalar_subquery()
+    )  # fmt: skip
 
 
 @query("contributions.refunds", input=ListRefunds, result=RefundShown, listing=True)
@@ -54,7 +69,7 @@ def list_refunds(context: Context, asked: ListRefunds) -> Listing | Refusal:
     r = contribution_refunds.c
     beneficiary = sa.func.coalesce(groups.c.code, persons.c.number, type_=sa.Text)
     select = (
-        sa.select(contribution_refunds, beneficiary.label("beneficiary"))
+        sa.select(contribution_refunds, beneficiary.label("beneficiary"), _reversed().label("reversed_minor"))
         .join(coverages, coverages.c.id == r.coverage)
         .outerjoin(groups, groups.c.id == coverages.c.group)
         .outerjoin(persons, persons.c.id == coverages.c.person)
@@ -79,7 +94,8 @@ def list_refunds(context: Context, asked: ListRefunds) -> Listing | Refusal:
             RefundShown(
                 id=identity, coverage=coverage, beneficiary=row.beneficiary,
                 amount=Money(row.amount_minor, row.currency), reason=row.reason, status=row.state,
-                rejection=row.rejection, prepared_on=row.prepared_on, refunds=batches.get(row.batch),
+                rejection=row.rejection, reversed=Money(row.reversed_minor, row.currency), prepared_on=row.prepared_on,
+                refunds=batches.get(row.batch),
             )
             for row, identity, coverage in zip(
                 rows, context.ids.encode_all(REFUND, [row.id for row in rows]),
@@ -97,7 +113,10 @@ class ListCredits:
 
 @frozen(kw_only=True)
 class Credit:
-    """A policy for which more was paid than is due, also a terminated one; `credit` is what nobody uses yet."""
+    """A policy for which more was paid than is due, also a terminated one; `credit` is what nobody uses yet.
+
+    `reversed`: what was paid out of it and then reversed; whoever was paid owes it, and it is a credit once more.
+    """
 
     coverage: str
     beneficiary: str
@@ -105,18 +124,13 @@ class Credit:
     status: str
     ends: date
     credit: Money
+    reversed: Money
 
 
 _PAID: Final = sa.text(
-    """
-    SELECT p.coverage, CAST(sum(p.minor) AS bigint) AS minor FROM (
-        SELECT c.coverage, c.amount_minor AS minor FROM core.contributions c
-        WHERE c.scheme = :scheme AND c.coverage IS NOT NULL
-          AND NOT EXISTS (SELECT FROM core.contribution_reversals r WHERE r.contribution = c.id)
-        UNION ALL SELECT t.taken_by, t.minor FROM core.coverage_credits t
-        UNION ALL SELECT t.given_by, -t.minor FROM core.coverage_credits t
-        UNION ALL SELECT f.coverage, -f.amount_minor FROM core.contribution_refunds f
-        WHERE f.scheme = :scheme AND f.state = ANY(CAST(:taking AS text[]))) p
+    f"""
+    SELECT p.coverage, CAST(sum(p.minor) AS bigint) AS minor
+    FROM ({MOVEMENTS.format(chosen="IN (SELECT v.id FROM core.coverages v WHERE v.scheme = :scheme)")}) p
     GROUP BY p.coverage
     """
 )
@@ -138,6 +152,7 @@ def list_credits(context: Context, asked: ListCredits) -> Listing | Refusal:
     select = (
         sa.select(
             c.id, c.state, c.ends, c.currency, packages.c.code.label("package"), credit.label("credit_minor"),
+            _reversed().label("reversed_minor"),
             sa.func.coalesce(groups.c.code, persons.c.number, type_=sa.Text).label("beneficiary"),
         )
         .join(paid, paid.c.coverage == c.id)
@@ -152,6 +167,7 @@ def list_credits(context: Context, asked: ListCredits) -> Listing | Refusal:
             Credit(
                 coverage=identity, beneficiary=row.beneficiary, package=row.package, ends=row.ends,
                 status=state_on(row.state, row.ends, context.today), credit=Money(row.credit_minor, row.currency),
+                reversed=Money(row.reversed_minor, row.currency),
             )
             for identity, row in zip(context.ids.encode_all(NOUN, [row.id for row in rows]), rows, strict=True)
         ]  # fmt: skip

@@ -38,7 +38,9 @@ _RETRIED: Final = ("failed", "returned")
 _MOVE: Final = sa.text(
     """
     UPDATE core.contribution_refunds AS r
-    SET state = n.state, batch = coalesce(n.batch, r.batch), rejection = coalesce(n.rejection, r.rejection)
+    SET state = n.state, batch = coalesce(n.batch, r.batch), rejection = coalesce(n.rejection, r.rejection),
+        taken_on = CASE WHEN n.state = ANY(CAST(:taking AS text[])) AND r.state <> ALL(CAST(:taking AS text[]))
+                        THEN :today ELSE r.taken_on END
     FROM unnest(CAST(:id AS bigint[]), CAST(:state AS text[]), CAST(:batch AS bigint[]), CAST(:rejection AS text[]))
          AS n(id, state, batch, rejection)
     WHERE r.id = n.id
@@ -76,6 +78,8 @@ def move_refunds(context: Context, moves: Sequence[tuple[int, str]], *, batch: i
                 "state": [state for _, state in moves],
                 "batch": [batch] * len(moves),
                 "rejection": [(rejections or {}).get(number) for number, _ in moves],
+                "taking": list(TAKES_CREDIT),
+                "today": context.today,
             },
         )
 

@@ -14,6 +14,7 @@ from attrs import evolve, frozen
 
 from imis_core.commands import command
 from imis_core.context import Context
+from imis_core.coverage.accounts import load_accounts
 from imis_core.coverage.enrolment import coverage_type
 from imis_core.coverage.lookup import NOUN, Policy, load_policies
 from imis_core.coverage.paid import Paid, paid_for
@@ -128,6 +129,7 @@ def _write(
                 "reason": list(reasons),
                 "state": ["prepared"] * count,
                 "prepared_on": [context.today] * count,
+                "taken_on": [context.today] * count,
                 "prepared_by": [context.caller.user] * count,
             },
         )
@@ -146,7 +148,8 @@ class RefundsApproved:
     """`id`: what `payments.submit` and other commands name as `refunds`.
 
     `waiting` stay prepared: nobody can be paid for them (a household without a primary recipient), or the credit is
-    there no longer because a contribution was taken back since.
+    there no longer because a contribution was taken back since. Members who joined since and are not covered yet use
+    none of it: what was taken for a refund stays taken.
     """
 
     id: str
@@ -175,7 +178,8 @@ def _approve(context: Context, item: ApproveRefunds) -> RefundsApproved | Refusa
         paid = [row.entitlement for row in owed if row.person is not None and row.entitlement in covered]
         if not paid:
             message = (
-                "there is no refund that somebody else prepared, somebody can be paid for, and a credit is there for"
+                "there is no refund that somebody else prepared, somebody can be paid for, and a credit is there for "
+                "(none is left where a contribution was taken back since)"
             )
             return Refusal("contributions.nothing_to_approve", message)
         batch: int = context.execute(
@@ -195,10 +199,12 @@ def _approve(context: Context, item: ApproveRefunds) -> RefundsApproved | Refusa
 
 
 def _covered(context: Context, chosen: Mapping[int, Any]) -> set[int]:
-    """Those of the refunds whose policies, locked now, owe nothing with them: no contribution was taken back since."""
-    policies = load_policies(context, {row.coverage for row in chosen.values()}, lock=True)
-    paid = paid_for(context, policies)
-    sound = {number for number, one in policies.items() if paid.get(number, Paid()).minor >= one.due_minor}
+    """Those of the refunds whose policies, locked now, are paid without them: no contribution was taken back since.
+
+    Who joined since and is not covered yet does not count: the credit was taken before.
+    """
+    accounts = load_accounts(context, load_policies(context, {row.coverage for row in chosen.values()}, lock=True))
+    sound = {number for number, account in accounts.items() if account.balance <= account.not_covered}
     return {number for number, row in chosen.items() if row.coverage in sound}
 
 
@@ -217,7 +223,10 @@ def _chosen(context: Context, item: ApproveRefunds) -> dict[int, Any] | Refusal:
         row = None if number is None else rows.get(number)
         if row is None or row.scheme != item.scheme:
             return not_found("refunds", "refund", name)
-        if not REFUNDS.allows(row.state, "approved") or row.state != "prepared":
+        if row.state == "failed":
+            message = f"the refund {name} failed; its order is tried again with payments.retry"
+            return Refusal("contributions.wrong_state", message)
+        if row.state != "prepared":
             return REFUNDS.refusal(f"the refund {name}", row.state, "approved")
         if row.prepared_by == me:
             message = "whoever prepared the refund does not approve it; ask somebody else"

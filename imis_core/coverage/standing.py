@@ -26,7 +26,7 @@ class Joining:
 
 @frozen
 class Payment:
-    """What was paid, or moved to another policy or refunded (negative), in minor units."""
+    """What was paid, in minor units; negative: it went to another policy, or more was refunded than is paid."""
 
     on: date
     minor: int

@@ -173,7 +173,8 @@ refund_batches = mass(
     noun="refund_batches",
 )
 
-# A credit that is to be paid out, or was. It takes the credit from `prepared_on` on, unless it gave it back (`states`).
+# A credit that is to be paid out, or was. It takes the credit from `taken_on` on, unless it gave it back (`states`):
+# the day it was prepared, or its order was tried again.
 contribution_refunds = edited(
     "contribution_refunds",
     metadata,
@@ -187,6 +188,7 @@ contribution_refunds = edited(
     text("state"),
     text("rejection", nullable=True),  # why it was refused
     day("prepared_on"),
+    day("taken_on"),
     Column("prepared_by", sa.BigInteger, nullable=False),
     CheckConstraint("amount_minor > 0", name="amount"),
     Index("ix_contribution_refunds_open", "scheme", postgresql_where=sa.text("state = 'prepared'")),

@@ -81,7 +81,8 @@ def batch_of(context: Context, asked: object) -> tuple[str, Batch] | Refusal:
     """The batch that a caller names in one of the fields of `BATCHES`, with the kind of its source."""
     named = [field for field in BATCHES if getattr(asked, field, None) is not None]
     if len(named) != 1:
-        return invalid(Problem("claims_batch", "required", f"name one of {', '.join(BATCHES)}"))
+        fields = [field for field in BATCHES if hasattr(asked, field)]
+        return invalid(Problem(fields[0], "required", f"name one of {', '.join(fields)}"))
     kind, name = BATCHES[named[0]], getattr(asked, named[0])
     source = context.app.sources.get(kind)
     found = None if source is None else source.find(context, name)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from concurrent.futures import ThreadPoolExecutor
-from datetime import date
+from datetime import date, timedelta
 from itertools import pairwise
 from threading import Barrier
 from typing import Any
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 
 from imis_core.errors import ImisError, Refusal
 from imis_core.testing.app import TestApp
-from tests.coverage.test_coverage import books, covered, enrol, family, package, pay, refused
+from tests.coverage.test_coverage import books, covered, enrol, family, package, pay, person, refused
 from tests.coverage.test_late_joiners import join, show
 
 pytestmark = pytest.mark.audited
 DUE = 68000  # minor units: one adult with registration and assembly
+JOINER = 30000
 
 
 @pytest.fixture
@@ -53,6 +55,10 @@ def sent(app: TestApp, *refunds: Any) -> Any:
     batch = approve(app, *refunds)["id"]
     app.do("payments.submit", {"refunds": batch})
     return app.do("payments.orders", {"refunds": batch})
+
+
+def first_days(app: TestApp, policy: Any) -> list[str | None]:
+    return [member["effective_from"] for member in show(app, policy)["members"]]
 
 
 def report(app: TestApp, order: Any, status: str) -> Any:
@@ -151,6 +157,20 @@ def test_what_is_given_up_or_declared_wrong_is_a_credit_again(office: TestApp) -
     assert statuses == ["cancelled", "reversed"]
 
 
+def test_who_approves_sees_what_was_reversed(office: TestApp) -> None:
+    """A reversed refund is a credit again: what was paid out before is told with the credit and the next refund."""
+    policy, other = over(office, "F", "780"), over(office, "G", "700")
+    (order,) = sent(office, refund(office, policy, "30"))
+    report(office, order, "paid")
+    office.do("payments.reverse", {"order": order["id"], "reason": "to another person"}, as_="carl")
+    refund(office, policy, "40")
+    refund(office, other, "5")
+    left = office.do("contributions.credits", {"scheme": "chf"})
+    assert [(c["credit"], c["reversed"]) for c in left] == [("60.00", "30.00"), ("15.00", "0.00")]
+    waiting = office.do("contributions.refunds", {"scheme": "chf", "status": "prepared"})
+    assert [(r["amount"], r["reversed"]) for r in waiting] == [("40.00", "30.00"), ("5.00", "0.00")]
+
+
 def test_a_held_order_keeps_its_credit(office: TestApp) -> None:
     """Held and released, the refund stays what it was: approved."""
     policy = over(office, "F", "700")
@@ -170,6 +190,65 @@ def test_a_late_joiner_is_covered_by_a_credit_that_came_back(office: TestApp) ->
     assert (show(office, policy)["balance"], covered(office, "N3", "2021-03-01")) == ("300.00", False)
     office.do("contributions.reject_refund", {"refund": asked["id"], "reason": "no"}, as_="ben")
     assert (show(office, policy)["balance"], covered(office, "N3", "2021-03-01")) == ("0.00", True)
+
+
+def test_who_joined_before_the_refund_by_date_only_finds_no_credit(office: TestApp) -> None:
+    """Dated back before a refund, a joiner waits like any other: the money is paid out already."""
+    policy = over(office, "F", "980")
+    office.clock.set(date(2021, 6, 1))
+    (order,) = sent(office, refund(office, policy))
+    report(office, order, "paid")
+    office.do("beneficiaries.add_member", {"group": "F", **person("N3", "child"), "on": "2021-03-01"})
+    assert (show(office, policy)["balance"], covered(office, "N3", "2021-06-01")) == ("300.00", False)
+    pay(office, policy, "300", "R2", override_reason="late")
+    assert first_days(office, policy) == ["2021-01-01", "2021-06-01"]
+
+
+def test_a_retry_takes_what_was_paid_since(office: TestApp) -> None:
+    """Who was covered by the credit of a failed refund stays covered from that day when the refund is tried again."""
+    policy = over(office, "F", "980")
+    (order,) = sent(office, refund(office, policy))
+    report(office, order, "failed")
+    join(office, "F", "N3", date(2021, 1, 6))
+    assert first_days(office, policy) == ["2021-01-01", "2021-01-06"]
+    office.clock.set(date(2021, 1, 11))
+    pay(office, policy, "300", "R2")
+    office.do("payments.retry", {"order": order["id"]})
+    assert (show(office, policy)["balance"], first_days(office, policy)) == ("0.00", ["2021-01-01", "2021-01-06"])
+
+
+@pytest.mark.parametrize("second", [date(2021, 1, 1), date(2021, 1, 10), date(2021, 1, 20)])
+@pytest.mark.parametrize("bounced", ["RF", "R2"])
+def test_a_policy_is_idle_when_nothing_of_it_is_paid(office: TestApp, second: date, bounced: str) -> None:
+    """Paid twice and refunded once, either receipt bounces: whatever the days, the policy is not covered."""
+    policy = over(office, "F", "680")
+    office.clock.set(date(2021, 1, 20))
+    pay(office, policy, "680", "R2", second)
+    (order,) = sent(office, refund(office, policy))
+    report(office, order, "paid")
+    office.do("contributions.reverse", {"receipt": bounced, "reason": "bounced"}, as_="ben")
+    shown = show(office, policy)
+    assert (shown["paid"], shown["status"], shown["effective_from"]) == ("0.00", "idle", None)
+
+
+def test_who_joins_leaves_a_refund_its_credit(office: TestApp) -> None:
+    """What was taken for a refund stays taken: who is not covered yet keeps it from being approved by nothing."""
+    policy = over(office, "F", "700")
+    asked = refund(office, policy)
+    join(office, "F", "N3", date(2021, 1, 2))
+    (order,) = sent(office, asked)
+    report(office, order, "paid")
+    assert (show(office, policy)["balance"], first_days(office, policy)) == ("300.00", ["2021-01-01", None])
+
+
+def test_a_failed_refund_is_not_approved_again(office: TestApp) -> None:
+    """Its order is tried again, says the refusal."""
+    asked = refund(office, over(office, "F", "700"))
+    report(office, sent(office, asked)[0], "failed")
+    data = {"scheme": "chf", "refunds": [asked["id"]]}
+    refusal = refused(office, "contributions.approve_refunds", data, as_="ben")
+    assert refusal.code == "contributions.wrong_state"
+    assert "payments.retry" in refusal.message
 
 
 def test_a_household_is_paid_through_its_primary_recipient_as_it_is(office: TestApp) -> None:
@@ -232,7 +311,8 @@ def test_two_refunds_of_one_credit_at_once(office: TestApp) -> None:
 
 
 ACTIONS = st.one_of(
-    st.tuples(st.just("pay"), st.integers(1, 200)),
+    st.tuples(st.just("pay"), st.integers(1, 400)),
+    st.tuples(st.just("join"), st.integers(0, 3)),  # so many days before today
     st.tuples(st.just("ask"), st.integers(0, 200)),
     *[
         st.tuples(st.just(verb), st.integers(0, 3))
@@ -252,34 +332,65 @@ MOVES = {
 
 
 class Plain:
-    """The oracle: a policy's payments and its refunds as (amount, state of the order or of what comes before it)."""
+    """The oracle: a policy's payments (a coin of 1.00 each, with its day), the days on which others joined it, and its
+    refunds as (amount, state of the order or of what comes before it, day on which the credit was taken)."""
 
-    def __init__(self) -> None:
-        self.paid = 0
-        self.refunds: list[tuple[int, str]] = []
+    def __init__(self, first: date) -> None:
+        self.first = self.today = first
+        self.coins = [first] * (DUE // 100)
+        self.joined: list[date] = []
+        self.refunds: list[tuple[int, str, date]] = []
+
+    @property
+    def paid(self) -> int:
+        return len(self.coins) * 100
+
+    @property
+    def due(self) -> int:
+        return DUE + len(self.joined) * JOINER
 
     @property
     def credit(self) -> int:
-        return self.paid - DUE - sum(amount for amount, state in self.refunds if state in TAKES)
+        return self.paid - self.due - sum(amount for amount, state, _ in self.refunds if state in TAKES)
 
     def move(self, verb: str, which: int) -> bool:
-        amount, state = self.refunds[which]
+        amount, state, taken = self.refunds[which]
         before, after = MOVES[verb]
         if state not in before or (verb == "retry" and amount > self.credit):
             return False
-        self.refunds[which] = (amount, after)
+        self.refunds[which] = (amount, after, self.today if verb == "retry" else taken)
         return True
+
+    def days(self) -> list[str | None]:
+        """The first day of each member: the first on which all that was due by then was paid and never refunded."""
+        coins = sorted(self.coins)
+        for amount, state, taken in sorted(self.refunds, key=lambda one: one[2]):
+            if state in TAKES:
+                end = bisect_right(coins, taken)
+                del coins[end - amount // 100 : end]
+        found: list[str | None] = [None] * len(self.joined)
+        due, waiting = DUE, []
+        for day in (self.first + timedelta(n) for n in range((self.today - self.first).days + 1)):
+            before, by = (100 * cut(coins, day) for cut in (bisect_left, bisect_right))
+            for place in [n for n, joined in enumerate(self.joined) if joined == day] + [-1]:
+                if place >= 0:
+                    due += JOINER
+                    waiting.append(place)
+                if due <= (before if place >= 0 else by):
+                    found = [str(day) if n in waiting else one for n, one in enumerate(found)]
+                    waiting = []
+        return [str(self.first), *found]
 
     def books(self) -> dict[str, int]:
         def total(*states: str) -> int:
-            return sum(amount for amount, state in self.refunds if state in states)
+            return sum(amount for amount, state, _ in self.refunds if state in states)
 
         owed = total("approved", "submitted", "held")
         accounts = {
             "cash": self.paid - total("paid", "reversed"),
-            "contributions_receivable": DUE - self.paid + owed + total("paid"),
+            "contributions_receivable": self.due - self.paid + owed + total("paid"),
             "benefits_payable": total("reversed") - owed,
-            "contributions_income": -DUE,
+            "contributions_income": -self.due,
         }
         return {name: amount for name, amount in accounts.items() if amount}
 
@@ -288,16 +399,21 @@ class Walk:
     """The same on a policy of the application."""
 
     def __init__(self, app: TestApp, code: str) -> None:
-        self.app, self.policy = app, over(app, code, "680")
+        self.app, self.code, self.policy = app, code, over(app, code, "680")
         self.refunds: list[Any] = []
         self.orders: dict[int, Any] = {}
-        self.receipts = 0
+        self.receipts = self.joined = 0
 
     def do(self, verb: str, number: int) -> Any:
         app = self.app
         if verb == "pay":
             self.receipts += 1
             return pay(app, self.policy, str(number), f"{self.policy['id']}-{self.receipts}")
+        if verb == "join":
+            self.joined += 1
+            on = max(app.clock.today() - timedelta(number), date.fromisoformat(self.policy["starts"]) + timedelta(1))
+            member = person(f"N{self.code}-{self.joined}", "child")
+            return app.do("beneficiaries.add_member", {"group": self.code, **member, "on": str(on)})
         if verb == "ask":
             self.refunds.append(refund(app, self.policy, str(number) if number else None))
             return None
@@ -326,25 +442,31 @@ class Walk:
 @given(st.lists(ACTIONS, min_size=4, max_size=14))
 def test_any_course_of_payments_and_refunds(office: TestApp, actions: list[tuple[str, int]]) -> None:
     """Whatever is asked for in whatever order: what the oracle allows is done and nothing else; the credit, the
-    balance and the books are its sums."""
+    balance and the books are its sums, and everybody is covered from the day that it finds."""
     before = books(office)
-    walk, plain = Walk(office, f"W{len(office.rows('SELECT id FROM core.groups'))}"), Plain()
-    plain.paid = DUE
+    walk = Walk(office, f"W{len(office.rows('SELECT id FROM core.groups'))}")
+    plain = Plain(office.clock.today())
     for verb, number in [("pay", 150), *actions]:
-        if verb not in ("pay", "ask") and number >= len(plain.refunds):
+        office.clock.set(plain.today)
+        if verb not in ("pay", "join", "ask") and number >= len(plain.refunds):
             continue
         wanted = number * 100 or plain.credit
-        allowed = verb == "pay" or (0 < wanted <= plain.credit if verb == "ask" else plain.move(verb, number))
+        allowed = verb in ("pay", "join") or (0 < wanted <= plain.credit if verb == "ask" else plain.move(verb, number))
         if verb == "pay":
-            plain.paid += number * 100
+            plain.coins += [plain.today] * number
+        elif verb == "join":
+            plain.joined.append(max(plain.today - timedelta(number), plain.first + timedelta(1)))
         elif verb == "ask" and allowed:
-            plain.refunds.append((wanted, "prepared"))
+            plain.refunds.append((wanted, "prepared", plain.today))
         try:
             walk.do(verb, number)
             done = True
         except ImisError:
             done = False
         assert done == allowed, (verb, number, plain.refunds)
-        assert show(office, walk.policy)["balance"] == f"{-plain.credit / 100:.2f}"
+        shown = show(office, walk.policy)
+        assert shown["balance"] == f"{-plain.credit / 100:.2f}"
+        assert [member["effective_from"] for member in shown["members"]] == plain.days()
+        plain.today += timedelta(1)
     grown = {name: amount - before.get(name, 0) for name, amount in books(office).items()}
     assert {name: amount for name, amount in grown.items() if amount} == plain.books()

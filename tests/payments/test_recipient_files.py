@@ -81,6 +81,9 @@ def test_who_has_no_address_is_listed_for_a_provider(free: TestApp) -> None:
     assert [one["number"] for one in left] == ["N2"]
     with pytest.raises(ImisError, match="not_found"):
         free.do("payments.to_enrol", {"provider": "NONE"})
+    with pytest.raises(ImisError, match="name one of payroll, refunds") as caught:
+        free.do("payments.to_enrol", {"provider": "BANK", "payroll": "A", "refunds": "B"})
+    assert [problem.path for problem in caught.value.refusal.problems] == ["payroll"]
 
 
 def test_the_list_filled_in_comes_back_as_enrolments(free: TestApp) -> None:

@@ -55,6 +55,9 @@ def ask(context: Context, items: tuple[AskTransmission, ...]) -> list[Transmissi
     for item, number in zip(items, numbers, strict=True):
         if number is None or number not in states:
             outcomes.append(not_found("transmission", "transmission", item.transmission))
+        elif number not in askable and states[number] == "reported":
+            message = "the provider never had the transmission; there is nothing to ask about"
+            outcomes.append(Refusal("transmissions.wrong_state", message))
         elif number not in askable:
             outcomes.append(TRANSMISSION_STATES.refusal("the transmission", states[number], "unknown"))
         else:

@@ -33,6 +33,7 @@ from imis_core.payments.transmitting.tables import provider_message_outcomes
 from imis_core.payments.transmitting.taking import report_told
 from imis_core.payments.transmitting.webhook import TAKE
 from imis_core.payments.transmitting.wire import order_number
+from imis_core.retention_tables import NOT_READ
 
 if TYPE_CHECKING:
     from imis_core.application import Application
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 AT_ONCE: Final = 2_000  # messages of one transaction
 _log = logging.getLogger(__name__)
 _NEXT: Final = sa.text(
-    """
+    f"""
     WITH taken AS (
         DELETE FROM core.provider_messages_waiting WHERE message IN (
             SELECT message FROM core.provider_messages_waiting ORDER BY message LIMIT :most FOR UPDATE SKIP LOCKED)
@@ -50,7 +51,7 @@ _NEXT: Final = sa.text(
            EXISTS (SELECT FROM core.provider_messages e
                    LEFT JOIN core.provider_message_outcomes r ON r.message = e.id
                    WHERE e.payment_provider = m.payment_provider AND e.digest = m.digest AND e.id < m.id
-                     AND coalesce(r.outcome, '') NOT IN ('failed', 'no_service', 'unreadable')) AS repeated
+                     AND coalesce(r.outcome, '') NOT IN ({NOT_READ})) AS repeated
     FROM taken t JOIN core.provider_messages m ON m.id = t.message
     JOIN core.payment_providers p ON p.id = m.payment_provider ORDER BY m.id
     """

@@ -340,12 +340,13 @@ def test_many_messages_are_read_together(make_app: Any, operator: Operator) -> N
 
 def test_old_words_are_forgotten_and_the_message_is_known_for_ever(agency: Agency, line: Line) -> None:
     """After `provider_message_days` the body of what was read is empty; nonce, digest and outcome stay: the same words
-    are repeated still, the same nonce is not taken again. What nobody has read yet is kept."""
+    are repeated still, the same nonce is not taken again. What nobody has read yet, or could not be read, is kept."""
     agency.submit()
     agency.work()
     first = numbers(agency)[0]
     told, nonce = line.told(first), next(NONCES)
     line.post(told, nonce=nonce)
+    line.post(b"not to be read")
     line.read()
     agency.clock.move(days=366)
     line.post(b"not read yet")
@@ -353,8 +354,10 @@ def test_old_words_are_forgotten_and_the_message_is_known_for_ever(agency: Agenc
     forget(agency.app, NoInput())
     forget(agency.app, NoInput())
     kept = agency.app.do("payments.messages", {"provider": "MM"})
-    assert [(one["outcome"], one["body"]) for one in kept] == [("asked", ""), (None, "not read yet")]
+    assert [(one["outcome"], one["body"]) for one in kept] == [
+        ("asked", ""), ("unreadable", "not to be read"), (None, "not read yet"),
+    ]  # fmt: skip
     assert line.post(told, nonce=nonce) == 200
     assert line.post(told) == 202
     line.read()
-    assert line.outcomes() == ["asked", "unreadable", "repeated"]
+    assert line.outcomes() == ["asked", "unreadable", "unreadable", "repeated"]

@@ -207,6 +207,7 @@ def test_what_no_provider_ever_had_is_not_asked_about(agency: Agency) -> None:
     with pytest.raises(ImisError) as refused:
         agency.app.do("payments.ask", {"transmission": sent["id"]})
     assert refused.value.code == "transmissions.wrong_state"
+    assert "never had" in str(refused.value)
     assert agency.operator.requests == []
 
 
