@@ -101,7 +101,8 @@ def _is_bounded(lines: LineColumns) -> bool:
     scaled = amount * whole * kept_whole
     if bool(np.any(lines.copayment.of_line >= 0)):
         scaled *= count  # its running sums are of amounts before rounding
-    return scaled < _SAFE and amount * count + used < _SAFE
+    # What amounts are divided by is large by itself where share and what is kept both have eight digits.
+    return max(scaled, MILLI * whole * kept_whole) < _SAFE and amount * count + used < _SAFE
 
 
 def _largest(column: Ints) -> int:

@@ -125,6 +125,13 @@ def line(**changes: int) -> Case:
     return one | pools | {f"{name}_used": [] for name in POOLS} | {name: [value] for name, value in changes.items()}
 
 
+def test_eight_digits_of_share_and_of_what_is_kept_are_exact() -> None:
+    """Amounts of nothing as well: what they are divided by passes 64 bits, however small they are."""
+    assert valued(line(share=33_333_333, keep=WHOLE - 1, claimed=0, price=0))["payable_minor"] == [0]
+    fine = line(share=33_333_333, keep=66_666_667, price=1000)
+    assert valued(fine) == plainly(fine)
+
+
 def test_a_half_is_rounded_up_and_less_is_not() -> None:
     """Half up to the minor unit, once, after the co-insurance: 0.5 is 1, 0.499 is 0."""
     assert valued(line(quantity=500))["payable_minor"] == [1]
