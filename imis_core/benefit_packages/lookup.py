@@ -101,7 +101,7 @@ def versions_on(
 
 def versions_of_schemes(context: Context, schemes: Iterable[str]) -> dict[str, dict[int, list[Version]]]:
     """Every version of every package of the schemes: scheme -> package -> versions. One statement."""
-    statement = _versions().where(packages.c.scheme == any_of(set(schemes), sa.Text)).order_by(package_versions.c.id)
+    statement = _versions().where(packages.c.scheme == any_of(schemes, sa.Text)).order_by(package_versions.c.id)
     rows: Iterable[Any] = context.execute(statement)
     found: dict[str, dict[int, list[Version]]] = {}
     for row in rows:

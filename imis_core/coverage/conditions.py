@@ -108,7 +108,7 @@ def _ask(
     rows = context.execute(
         sa.select(table.c.id, *columns)
         .select_from(criteria.from_clause())
-        .where(table.c.id == any_of(sorted(keys)), context.scoped(table))
+        .where(table.c.id == any_of(keys), context.scoped(table))
     )
     names = [c.name for c in wanted]
     return {row[0]: frozenset(name for name, met in zip(names, tuple(row)[1:], strict=True) if met) for row in rows}

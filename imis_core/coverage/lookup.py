@@ -163,5 +163,5 @@ def _members(context: Context, effective: Mapping[int, date | None]) -> dict[int
 
 def package_codes(context: Context, ids: Iterable[int]) -> dict[int, str]:
     """Codes of packages by primary key."""
-    rows = context.execute(sa.select(packages.c.id, packages.c.code).where(packages.c.id == any_of(list(ids))))
+    rows = context.execute(sa.select(packages.c.id, packages.c.code).where(packages.c.id == any_of(ids)))
     return {row.id: row.code for row in rows}

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from imis_core.beneficiaries.payees import payee
 from imis_core.beneficiaries.tables import groups, persons
 from imis_core.context import Context
-from imis_core.coverage.accounts import Account, given_up, load_accounts, settle_again
+from imis_core.coverage.accounts import given_up, load_accounts, settle_again
 from imis_core.coverage.lookup import load_policies
 from imis_core.coverage.states import OWED, REFUNDS, TAKES_CREDIT
 from imis_core.coverage.tables import contribution_refunds, coverages, refund_batches
@@ -60,7 +60,7 @@ def locked_refunds(context: Context, numbers: Iterable[int]) -> dict[int, Any]:
     r = contribution_refunds.c
     rows = context.execute(
         sa.select(contribution_refunds)
-        .where(r.id == any_of(set(numbers)), context.scoped(contribution_refunds))
+        .where(r.id == any_of(numbers), context.scoped(contribution_refunds))
         .order_by(r.id)
         .with_for_update(key_share=True)
     )
@@ -85,14 +85,18 @@ def move_refunds(context: Context, moves: Sequence[tuple[int, str]], *, batch: i
 
 
 @contextmanager
-def credits_change(context: Context, policies: Iterable[int]) -> Iterator[dict[int, Account]]:
+def credits_change(context: Context, policies: Iterable[int]) -> Iterator[None]:
     """Lock policies whose refunds are moved within; then let them stand by what is left, and book what follows.
 
-    Gives their accounts as they were. Of a terminated policy less of the contribution is given up now, or more.
+    Of a terminated policy less of the contribution is given up now, or more. Without policies nothing is read.
     """
-    accounts = load_accounts(context, load_policies(context, policies, lock=True))
+    touched = set(policies)
+    if not touched:
+        yield
+        return
+    accounts = load_accounts(context, load_policies(context, touched, lock=True))
     before = {number: account.given_up for number, account in accounts.items()}
-    yield accounts
+    yield
     settle_again(context, accounts, accounts)
     for scheme, more in sorted(given_up(accounts.values(), before).items()):
         post(context, scheme, context.command, {RECEIVABLE: -more, INCOME: more})

@@ -30,6 +30,7 @@ from imis_core.payments.comparing_statements import (
     SIDES,
 )
 from imis_core.payments.order_names import order_numbers
+from imis_core.payments.orders import AWAITED
 from imis_core.payments.provider_tables import columns_of, opened_table
 from imis_core.payments.reconciling import UnreadableRow
 from imis_core.payments.tables import book_comparisons, payment_providers
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
     from imis_core.files import TableFile
 
 NOUN: Final = "book_comparisons"
-OPEN: Final = ("submitted", "accepted", "held")  # our orders of which nothing final is known
 STATUSES: Final = ("paid", "failed", "returned", "pending")
 COLUMNS: Final = ("order", "status", "amount", "currency", "reference")
 NEEDED: Final = ("order", "status", "amount")
@@ -178,7 +178,7 @@ def _compare(context: Context, item: CompareBooks) -> BooksCompared | Refusal:
     )[0][0]
     since = None if item.since is None else datetime.combine(item.since, time.min, context.now.tzinfo)
     units = {"currencies": list(MINOR_UNITS), "decimals": list(MINOR_UNITS.values())}
-    context.execute(JOINED, {"provider": provider.id, "since": since, "open": list(OPEN), **units})
+    context.execute(JOINED, {"provider": provider.id, "since": since, "open": list(AWAITED), **units})
     found = {r.code: r.n for r in context.execute(DIFFERENCES, {"comparison": number, "audit": context.audit})}
     both = context.execute(SIDES, {"currency": context.settings.deployment.currency, **units}).all()
     return BooksCompared(

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
 
+from imis_core.values import INT64_MAX
+
 if TYPE_CHECKING:
     from imis_core.context import Context
 
 REFERENCE: Final = re.compile(r"[0-9a-f]{32}\Z")  # an order's id without its dashes: EndToEndId has 35 characters
-_NUMBER: Final = re.compile(r"[0-9]{1,18}\Z", re.ASCII)
 _SENT: Final = sa.text('SELECT "order" FROM core.transmission_orders WHERE "order" = ANY(CAST(:numbers AS bigint[]))')
 
 
@@ -24,6 +25,14 @@ def order_named(reference: str) -> str:
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
+def order_number(text: str) -> int | None:
+    """The number of the order that a provider names by what we sent as `requestId`; None: it is none of ours."""
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        return None
+    number = int(text)
+    return number if 0 < number <= INT64_MAX else None
+
+
 def order_numbers(context: Context, named: Sequence[str]) -> list[int | None]:
     """The orders that a provider names, each None where it is none: by their ids, with or without dashes, or by their
     numbers in decimal (the `requestId` of mobile money).
@@ -32,11 +41,7 @@ def order_numbers(context: Context, named: Sequence[str]) -> list[int | None]:
     """
     texts = [text.strip() for text in named]
     found = context.ids.decode_all("orders", [order_named(text) for text in texts])
-    numbers = {int(text) for text in texts if _NUMBER.match(text)}
-    if not numbers:
-        return found
-    sent = set(context.execute(_SENT, {"numbers": sorted(numbers)}).scalars())
-    return [
-        (int(text) if int(text) in sent else None) if _NUMBER.match(text) else number
-        for text, number in zip(texts, found, strict=True)
-    ]
+    numbers = [order_number(text) for text in texts]
+    wanted = {number for number in numbers if number is not None}
+    sent = set(context.execute(_SENT, {"numbers": sorted(wanted)}).scalars()) if wanted else set()
+    return [number if number in sent else one for number, one in zip(numbers, found, strict=True)]

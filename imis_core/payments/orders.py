@@ -230,6 +230,9 @@ def move_orders(context: Context, moves: Sequence[Move]) -> None:
         )
 
 
+# An order that was sent and of which nobody has said yet what came of it; as a list of SQL, too.
+AWAITED: Final = ("submitted", "accepted", "held")
+AWAITED_SQL: Final = ", ".join(f"'{state}'" for state in AWAITED)
 NEVER_SENT: Final = ("approved", "cancelled")  # an order that was sent may be paid: it goes to neither of these
 _MOVE_OF: Final = """
     WITH chosen AS MATERIALIZED (

@@ -82,7 +82,7 @@ def test_what_is_taken_is_what_a_plain_walk_takes(
         mine = [e for e in bare.entitlements(payroll) if e["beneficiary"] == house]
         found = [sum(-int(Decimal(s["amount"]) * 100) for s in e["steps"] if s["name"].startswith("rec")) for e in mine]
         assert found == taken
-        nets = [round(float(e["amount"]) * 100) for e in mine]
+        nets = [int(Decimal(e["amount"]) * 100) for e in mine]
         assert nets == [gross - back for gross, back in zip(lines, taken, strict=True)]
         assert min(nets) >= 0
         if fate == "kept":
@@ -92,8 +92,8 @@ def test_what_is_taken_is_what_a_plain_walk_takes(
             bare.app.do("payroll.reject" if fate == "rejected" else "payroll.delete", end)
             oracle.left = before
     balances = [r for r in bare.app.do("payroll.recoveries", {"scheme": "g"}) if r["code"].startswith(f"{mark}-")]
-    assert [round(float(r["balance"]) * 100) for r in balances] == oracle.left
-    owed = sum(round(float(r["balance"]) * 100) for r in bare.app.do("payroll.recoveries", {"scheme": "g"}))
+    assert [int(Decimal(r["balance"]) * 100) for r in balances] == oracle.left
+    owed = sum(int(Decimal(r["balance"]) * 100) for r in bare.app.do("payroll.recoveries", {"scheme": "g"}))
     assert bare.balances().get("recoveries_receivable", "0.00") == f"{owed / 100:.2f}"
 
 

@@ -37,7 +37,7 @@ class Agency(Office):
             make_app(today=date(2021, 1, 1), settings=settings, extra={"grants": GrantsPlugin()}, plugins=())
         )
         self.clock = Ticking()
-        self.app.clock = self.clock  # type: ignore[assignment]
+        self.app.clock = self.clock
         self.app.do("payments.register_provider", {"code": "MM", "name": "M", "channel": "mobile_money"})
         self.package()
         self.cycle(1)

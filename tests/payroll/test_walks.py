@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from random import Random
 from typing import Any, Final
 
@@ -117,7 +118,7 @@ def audit(office: Office, payrolls: list[Any]) -> None:
             attempts = [o for o in orders if o["entitlement"] == entitlement["id"]]
             if attempts:
                 assert entitlement["state"] == FOLLOWS[attempts[-1]["status"]], (shown, entitlement, attempts)
-                minor = round(float(entitlement["amount"]) * 100)
+                minor = int(Decimal(entitlement["amount"]) * 100)
                 last = attempts[-1]["status"]
                 owed += minor * (last not in ("cancelled", "reversed"))
                 taken += _taken(entitlement) * (last not in ("cancelled", "reversed"))
@@ -131,7 +132,7 @@ def audit(office: Office, payrolls: list[Any]) -> None:
         counted = {state: [e["state"] for e in listed].count(state) for state in {e["state"] for e in listed}}
         standing = [e for e in listed if e["state"] != "cancelled"]
         assert (shown["by_state"], shown["beneficiaries"]) == (counted, len(standing))
-        assert shown["amount"] == f"{sum(round(float(e['amount']) * 100) for e in standing) / 100:.2f}"
+        assert shown["amount"] == f"{sum(int(Decimal(e['amount']) * 100) for e in standing) / 100:.2f}"
         unsettled = set(counted) & {"generated", "awaiting_approval", "approved", "held"}
         assert not (unsettled and shown["status"] in ("reconciled", "closed")), shown
         assert not (not unsettled and listed and shown["status"] == "paying"), shown
@@ -141,11 +142,11 @@ def audit(office: Office, payrolls: list[Any]) -> None:
     budget = office.budget()
     assert (budget["reserved"], budget["spent"]) == (f"{reserved / 100:.2f}", f"{spent / 100:.2f}")
     recoveries = office.app.do("payroll.recoveries", {"scheme": "g"})
-    opened, given_up = (sum(round(float(r[name]) * 100) for r in recoveries) for name in ("amount", "written_off"))
+    opened, given_up = (sum(int(Decimal(r[name]) * 100) for r in recoveries) for name in ("amount", "written_off"))
     left = opened - given_up - taken
-    assert sum(round(float(r["balance"]) * 100) for r in recoveries) == left
+    assert sum(int(Decimal(r["balance"]) * 100) for r in recoveries) == left
     # What waits is taken already: it never comes to more than was owed back, and nothing was taken below zero.
-    assert all(float(r["balance"]) - float(r["pending"]) > -0.001 for r in recoveries)
+    assert all(Decimal(r["balance"]) >= Decimal(r["pending"]) for r in recoveries)
     accounts = {
         "benefits_expense": owed - left, "cash": -cash, "benefits_payable": cash - owed, "recoveries_receivable": left
     }  # fmt: skip
@@ -153,8 +154,8 @@ def audit(office: Office, payrolls: list[Any]) -> None:
 
 
 def _taken(entitlement: Any) -> int:
-    minor = {step["name"]: round(float(step["amount"]) * 100) for step in entitlement["steps"]}
-    assert sum(minor.values()) == round(float(entitlement["amount"]) * 100) >= 0
+    minor = {step["name"]: int(Decimal(step["amount"]) * 100) for step in entitlement["steps"]}
+    assert sum(minor.values()) == int(Decimal(entitlement["amount"]) * 100) >= 0
     return -sum(amount for name, amount in minor.items() if name.startswith("recovery "))
 
 

@@ -21,7 +21,7 @@ from imis_core.database.engine import retried
 from imis_core.errors import Problem, Refusal, invalid, not_found
 from imis_core.jobs_kinds import Job, NoInput
 from imis_core.notifications.outbox import forget_secrets
-from imis_core.payments.orders import locked_orders
+from imis_core.payments.orders import AWAITED_SQL, locked_orders
 from imis_core.payments.transmitting.gateways import reached
 from imis_core.payments.transmitting.placing import transmit_later
 from imis_core.payments.transmitting.states import OPEN
@@ -41,11 +41,11 @@ AT_ONCE: Final = 100  # transmissions of one transaction
 # --- what is to be cancelled
 
 _STOPPED: Final = sa.text(
-    """
+    f"""
     SELECT m."order", x."order" IS NOT NULL AS cancelled
     FROM core.transmission_orders m JOIN core.order_current t ON t."order" = m."order"
     LEFT JOIN core.voucher_cancellations x ON x."order" = m."order"
-    WHERE m.transmission = :number AND NOT m.left_out AND t.state IN ('submitted', 'accepted', 'held')
+    WHERE m.transmission = :number AND NOT m.left_out AND t.state IN ({AWAITED_SQL})
       AND (x."order" IS NOT NULL OR t.state = 'held')
     """
 )
@@ -196,6 +196,17 @@ def voucher_days(settings: Settings) -> Mapping[str, int]:
     }
 
 
+def made_at_sql(transmission: str) -> str:
+    """When a provider took the vouchers of a transmission first, from when on their days count: an expression of SQL.
+
+    `transmission` names the column with its number.
+    """
+    return (
+        "(SELECT min(taken.at) FROM core.transmission_states taken "
+        f"WHERE taken.transmission = {transmission} AND taken.state = 'accepted')"
+    )
+
+
 def good_until(settings: Settings, provider: str, made_at: datetime) -> date | None:
     """The last day of a voucher that was made then; None: it has none."""
     days = voucher_days(settings).get(provider)
@@ -206,14 +217,13 @@ def good_until(settings: Settings, provider: str, made_at: datetime) -> date | N
 # Which transmissions are over and have vouchers that nobody has cancelled yet, a few at once; then their orders, under
 # whose locks nobody tells their holders the numbers.
 _EXPIRE: Final = sa.text(
-    """
+    f"""
     WITH ended AS (
         SELECT c.transmission FROM core.transmission_current c
         JOIN core.payment_providers p ON p.id = c.payment_provider
         JOIN unnest(CAST(:providers AS bigint[]), CAST(:days AS integer[])) AS n(provider, days) ON n.provider = p.id
         WHERE c.state = 'accepted'
-          AND (SELECT CAST(min(s.at) AT TIME ZONE :zone AS date) FROM core.transmission_states s
-               WHERE s.transmission = c.transmission AND s.state = 'accepted') + n.days < :today
+          AND CAST({made_at_sql("c.transmission")} AT TIME ZONE :zone AS date) + n.days < :today
           AND EXISTS (
               SELECT FROM core.transmission_orders m JOIN core.order_current t ON t."order" = m."order"
               WHERE m.transmission = c.transmission AND NOT m.left_out AND t.state = ANY(CAST(:states AS text[]))

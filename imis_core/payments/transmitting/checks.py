@@ -18,6 +18,7 @@ from imis_core.database.bulk import insert_rows, take_ids
 from imis_core.database.engine import retried
 from imis_core.errors import Refusal, Unavailable, not_found
 from imis_core.jobs_kinds import Job
+from imis_core.payments.order_names import order_number
 from imis_core.payments.tables import payment_providers
 from imis_core.payments.transmitting.gateways import Reached, reach
 from imis_core.payments.transmitting.lines import NotNow, take_turn, went_ill, went_well
@@ -25,7 +26,6 @@ from imis_core.payments.transmitting.placing import CORRELATION
 from imis_core.payments.transmitting.service import Address, Notice, Unanswered
 from imis_core.payments.transmitting.store import transaction
 from imis_core.payments.transmitting.tables import account_check_current, account_checks
-from imis_core.payments.transmitting.wire import order_number
 
 if TYPE_CHECKING:
     from imis_core.application import Application

@@ -23,11 +23,10 @@ from imis_core.payments.cash_list_files import PDF_MEDIA_TYPE
 from imis_core.payments.entitlements import with_beneficiaries
 from imis_core.payments.sources import batch_name, batch_of
 from imis_core.payments.tables import order_current, orders, pay_points, payment_providers, recipients
-from imis_core.payments.transmitting.cancelling import CANCELLABLE, good_until
+from imis_core.payments.transmitting.cancelling import CANCELLABLE, good_until, made_at_sql
 from imis_core.payments.transmitting.gateways import reached
 from imis_core.payments.transmitting.tables import (
     transmission_orders,
-    transmission_states,
     voucher_cancellations,
     voucher_numbers,
 )
@@ -108,14 +107,7 @@ def _stands(row: Any) -> bool:
 
 _RECIPIENT: Final = sa.func.coalesce(persons.c.number, providers.c.code)
 _NAME: Final = sa.func.coalesce(providers.c.name, sa.func.concat_ws(" ", persons.c.given_name, persons.c.family_name))
-_MADE_AT: Final = (
-    sa.select(sa.func.min(transmission_states.c.at))
-    .where(
-        transmission_states.c.transmission == transmission_orders.c.transmission,
-        transmission_states.c.state == "accepted",
-    )
-    .scalar_subquery()
-)
+_MADE_AT: Final = sa.literal_column(made_at_sql(f"{transmission_orders.fullname}.transmission"), sa.DateTime(True))
 
 
 def _select(context: Context, asked: ListVouchers | MakeVoucherLists) -> sa.Select[Any] | Refusal:

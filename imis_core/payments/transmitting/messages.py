@@ -23,6 +23,7 @@ from imis_core.database.bulk import insert_rows
 from imis_core.database.engine import retried
 from imis_core.errors import Unavailable
 from imis_core.jobs_kinds import Job, NoInput
+from imis_core.payments.order_names import order_number
 from imis_core.payments.orders import ORDER_STATES
 from imis_core.payments.transmitting.checks import take_check
 from imis_core.payments.transmitting.gateways import reached
@@ -32,7 +33,6 @@ from imis_core.payments.transmitting.store import audited, transaction, wake
 from imis_core.payments.transmitting.tables import provider_message_outcomes
 from imis_core.payments.transmitting.taking import report_told
 from imis_core.payments.transmitting.webhook import TAKE
-from imis_core.payments.transmitting.wire import order_number
 from imis_core.retention_tables import NOT_READ
 
 if TYPE_CHECKING:

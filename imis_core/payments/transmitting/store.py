@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from imis_core.audit import request_digest, write_entry
 from imis_core.context import Context
 from imis_core.events import write_events
-from imis_core.payments.orders import ORDER_STATES, Move, locked_orders, move_orders
+from imis_core.payments.orders import AWAITED_SQL, ORDER_STATES, Move, locked_orders, move_orders
 from imis_core.payments.settling import settle, settled_order
 from imis_core.payments.transmitting.forgetting import forget_numbers
 from imis_core.payments.transmitting.states import TRANSMISSION_STATES
@@ -231,8 +231,8 @@ def accept_orders(context: Context, number: int) -> None:
 
 
 _OPEN_ORDERS: Final = sa.text(
-    """
-    SELECT count(*) FILTER (WHERE t.state IN ('submitted', 'accepted', 'held')) AS open,
+    f"""
+    SELECT count(*) FILTER (WHERE t.state IN ({AWAITED_SQL})) AS open,
            count(*) FILTER (WHERE t.state IN ('paid', 'returned', 'reversed')) AS paid
     FROM core.transmission_orders m JOIN core.order_current t ON t."order" = m."order"
     WHERE m.transmission = :number AND NOT m.left_out
@@ -249,11 +249,11 @@ def open_orders(context: Context, number: int) -> Any:
 
 
 _OPEN_BY: Final = sa.text(
-    """
+    f"""
     SELECT m.transmission, count(*) AS open
     FROM core.transmission_orders m JOIN core.order_current t ON t."order" = m."order"
     WHERE m.transmission = ANY(CAST(:numbers AS bigint[])) AND NOT m.left_out
-      AND t.state IN ('submitted', 'accepted', 'held')
+      AND t.state IN ({AWAITED_SQL})
     GROUP BY m.transmission
     """
 )

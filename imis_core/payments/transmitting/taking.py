@@ -12,11 +12,11 @@ from attrs import evolve
 
 from imis_core.database.engine import retried
 from imis_core.errors import ImisError, Refusal
+from imis_core.payments.order_names import order_number
 from imis_core.payments.reconciling import Report, ReportedPayment, take_report
 from imis_core.payments.transmitting.cancelling import reasons_of
 from imis_core.payments.transmitting.service import Told
 from imis_core.payments.transmitting.store import audited, transaction
-from imis_core.payments.transmitting.wire import order_number
 from imis_core.values import Amount
 
 if TYPE_CHECKING:

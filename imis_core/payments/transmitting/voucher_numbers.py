@@ -17,11 +17,12 @@ from imis_core.database.engine import retried
 from imis_core.jobs_kinds import Job, NoInput
 from imis_core.notifications.outbox import HOLE, Message, notify
 from imis_core.notifications.texts import message_text
-from imis_core.payments.transmitting.cancelling import good_until
+from imis_core.payments.order_names import order_number
+from imis_core.payments.orders import AWAITED_SQL
+from imis_core.payments.transmitting.cancelling import good_until, made_at_sql
 from imis_core.payments.transmitting.gateways import Reached, reached
 from imis_core.payments.transmitting.service import VoucherNumber
 from imis_core.payments.transmitting.store import audited, transaction
-from imis_core.payments.transmitting.wire import order_number
 from imis_core.values import Money
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ PURPOSE: Final = "voucher"  # of what is encrypted, with the order's number: it 
 AT_ONCE: Final = 500  # messages of one transaction
 # Under the orders' locks: what is decided at the same moment gets no number any more. The first one told counts.
 _KEEP: Final = sa.text(
-    """
+    f"""
     WITH standing AS MATERIALIZED (
         SELECT t."order", n.serial, n.number
         FROM unnest(CAST(:orders AS bigint[]), CAST(:serials AS text[]), CAST(:numbers AS bytea[]))
@@ -40,7 +41,7 @@ _KEEP: Final = sa.text(
         JOIN core.transmission_orders m ON m."order" = n."order" AND NOT m.left_out
         JOIN core.transmissions b ON b.id = m.transmission AND b.payment_provider = :provider
         JOIN core.order_current t ON t."order" = n."order"
-        WHERE t.state IN ('submitted', 'accepted', 'held') ORDER BY t."order" FOR UPDATE OF t)
+        WHERE t.state IN ({AWAITED_SQL}) ORDER BY t."order" FOR UPDATE OF t)
     INSERT INTO core.voucher_numbers ("order", serial, number, received_at)
     SELECT "order", serial, number, :now FROM standing ON CONFLICT ("order") DO NOTHING RETURNING "order"
     """
@@ -101,10 +102,9 @@ _TELL: Final = sa.text(
     f"""
     WITH chosen AS MATERIALIZED (
         SELECT v."order", o.person, o.amount_minor, o.currency, t.payment_provider,
-               (SELECT min(x.at) FROM core.transmission_states x JOIN core.transmission_orders m
-                ON m.transmission = x.transmission WHERE m."order" = v."order" AND x.state = 'accepted') AS accepted_at
+               {made_at_sql("m.transmission")} AS made_at
         FROM core.voucher_numbers v JOIN core.order_current t ON t."order" = v."order"
-        JOIN core.orders o ON o.id = v."order"
+        JOIN core.orders o ON o.id = v."order" JOIN core.transmission_orders m ON m."order" = v."order"
         WHERE v."order" = ANY(CAST(:orders AS bigint[])) AND {_STANDS}
         ORDER BY v."order" FOR UPDATE OF v)
     UPDATE core.voucher_numbers v SET told = true FROM chosen c WHERE v."order" = c."order"
@@ -121,8 +121,7 @@ def tell_holders(app: Application, _: NoInput) -> None:
 
 def _tell(app: Application) -> bool:
     with transaction(app, TELL) as context:
-        wanted = [code for code, table in app.settings.payment_gateways.items() if table.voucher_messages]
-        providers = reached(context, wanted)
+        providers = reached(context, _telling(app))
         orders = context.execute(_CHOOSE, {"providers": list(providers), "most": AT_ONCE}).scalars().all()
         found = context.execute(_TELL, {"orders": orders}).all()
         if found:
@@ -137,7 +136,7 @@ def _message(context: Context, one: Reached, row: Any) -> Message | None:
     secret = number_of(context, row.order, row.number)
     if secret is None:
         return None
-    ends = good_until(context.settings, one.gateway.provider, row.accepted_at or context.now)
+    ends = good_until(context.settings, one.gateway.provider, row.made_at or context.now)
     said = {"amount": Money(row.amount_minor, row.currency), "currency": row.currency}
     numbers = {"serial": row.serial, "number": HOLE}
     text = (
@@ -149,8 +148,13 @@ def _message(context: Context, one: Reached, row: Any) -> Message | None:
     return Message(text=text, subject=subject, person=row.person, about=("orders", row.order), secret=secret)
 
 
+def _telling(app: Application) -> list[str]:
+    """The providers, by code, the holders of whose vouchers are sent messages."""
+    return [code for code, table in app.settings.payment_gateways.items() if table.voucher_messages]
+
+
 def _wanted(app: Application) -> bool:
-    return any(table.voucher_messages for table in app.settings.payment_gateways.values())
+    return bool(_telling(app))
 
 
 JOBS: Final = (Job(TELL, NoInput, tell_holders, "Send holders of vouchers their numbers", daily=True, wanted=_wanted),)

@@ -205,11 +205,16 @@ def numbers(body: bytes) -> Sequence[VoucherNumber]:
         return ()
     told = content.get("voucherInstructions") if isinstance(content, dict) else None
     rows = [row for row in told if isinstance(row, dict)] if isinstance(told, list) else []
-    named = (tuple(number_of(row.get(name)) for name in _NUMBERED) for row in rows)
-    return [VoucherNumber(*one) for one in named if None not in one]  # type: ignore[arg-type]
+    found = []
+    for row in rows:
+        order, serial, number = (
+            number_of(row.get(name)) for name in ("instructionID", "serialNumber", "voucherNumber")
+        )
+        if order is not None and serial is not None and number is not None:
+            found.append(VoucherNumber(order, serial, number))
+    return found
 
 
-_NUMBERED: Final = ("instructionID", "serialNumber", "voucherNumber")
 # Whoever knows them can redeem a voucher: VoucherCreationResponse, and the body of a redemption.
 SECRETS: Final = frozenset({"vouchernumber", "vouchersecretnumber"})
 VOUCHER_SERVICE: Final = Service(

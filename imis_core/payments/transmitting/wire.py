@@ -25,7 +25,7 @@ from imis_core.payments.transmitting.service import (
     Unanswered,
     Unreadable,
 )
-from imis_core.values import INT64_MAX, MINOR_UNITS
+from imis_core.values import MINOR_UNITS
 
 BATCH_MAX: Final = 50  # characters of a batchId
 PAGES_MAX: Final = 10_000  # a list that does not end before is none
@@ -120,14 +120,6 @@ def told_of(row: Any) -> Told | None:
         order, status, amount, _currency(row.get("currency")), text_of(row.get("transactionId")),
         reason if status in ("failed", "returned") else None,
     )  # fmt: skip
-
-
-def order_number(text: str) -> int | None:
-    """The number of the order that a provider names by what we sent as `requestId`; None: it is none of ours."""
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        return None
-    number = int(text)
-    return number if 0 < number <= INT64_MAX else None
 
 
 def text_of(value: Any, longest: int = REFERENCE_MAX) -> str | None:

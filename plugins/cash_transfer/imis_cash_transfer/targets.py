@@ -126,7 +126,7 @@ def lock_packages(context: Context, ids: Iterable[int]) -> None:
     """Hold packages against other changes of who is in them, in the order of their keys; enrolments of others wait."""
     context.execute(
         sa.select(packages.c.id)
-        .where(packages.c.id == any_of(sorted(set(ids))))
+        .where(packages.c.id == any_of(ids))
         .order_by(packages.c.id)
         .with_for_update(key_share=True)
     )

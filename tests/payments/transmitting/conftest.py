@@ -7,13 +7,14 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import pytest
 from attrs import evolve
 from litestar.testing import TestClient
 
+from imis_core.clock import SetClock
 from imis_core.payments.transmitting.webhook import signature
 from imis_core.testing.app import TestApp
 from imis_core.web.server import make_asgi
@@ -24,11 +25,14 @@ SECRET = "s3cr3t-signing-key"
 NONCES = (f"nonce-{number:012d}" for number in itertools.count())
 
 
-class Ticking:
+class Ticking(SetClock):
     """A clock that stands still until it is moved, by seconds."""
 
     def __init__(self) -> None:
         self.instant = datetime(2021, 1, 1, 12, tzinfo=UTC)
+
+    def set(self, today: date) -> None:
+        self.instant = datetime.combine(today, time(12), UTC)
 
     def now(self) -> datetime:
         return self.instant
@@ -47,7 +51,7 @@ class Agency:
         self.operator = operator
         self.app: TestApp = make_app(settings={"payment_gateways": {"MM": operator.settings(**settings)}})
         self.clock = Ticking()
-        self.app.clock = self.clock  # type: ignore[assignment]
+        self.app.clock = self.clock
         numbers = [f"P{i}" for i in range(1, count + 1)]
         self.debts = Debts(self.app, numbers)
         self.app.do("payments.register_provider", {"code": "MM", "name": "Mobile", "channel": "mobile_money"})

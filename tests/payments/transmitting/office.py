@@ -29,7 +29,7 @@ class Office:
         self.app: TestApp = make_app(settings={"payment_gateways": {"VE": table}, **(tables or {})})
         self.clock = Ticking()
         self.clock.instant = now or self.clock.instant
-        self.app.clock = self.clock  # type: ignore[assignment]
+        self.app.clock = self.clock
         numbers = [f"P{i}" for i in range(1, count + 1)]
         self.debts = Debts(self.app, numbers)
         self.app.do("payments.register_provider", {"code": "VE", "name": "Vouchers", "channel": "voucher"})
