@@ -195,17 +195,14 @@ class Books:
 
     def take_back(self, now: float) -> list[sqlite3.Row]:
         """Let come back what is due, in the caller's transaction; rows of the payments, by number."""
-        due = self.rows(
-            "UPDATE returns SET returned_at = ?1 WHERE payment IN (SELECT payment FROM returns WHERE returned_at IS "
-            f"NULL AND due_at <= ?1 ORDER BY due_at LIMIT {SETTLED_AT_ONCE}) RETURNING payment, reason",
+        back = self.rows(
+            f"UPDATE payments SET status = '{RETURNED}', reason = due.reason FROM (SELECT payment, reason FROM returns "
+            f"WHERE returned_at IS NULL AND due_at <= ? ORDER BY due_at LIMIT {SETTLED_AT_ONCE}) due "
+            "WHERE number = due.payment RETURNING *",
             now,
         )
-        self.change_all(
-            f"UPDATE payments SET status = '{RETURNED}', reason = ? WHERE number = ?",
-            [(row["reason"], row["payment"]) for row in due],
-        )
-        found = [self.row("SELECT * FROM payments WHERE number = ?", row["payment"]) for row in due]
-        return sorted((row for row in found if row is not None), key=lambda row: int(row["number"]))
+        self.change_all("UPDATE returns SET returned_at = ? WHERE payment = ?", [(now, row["number"]) for row in back])
+        return sorted(back, key=lambda row: int(row["number"]))
 
     def add_callbacks(self, new: Sequence[NewCallback]) -> None:
         self.change_all(

@@ -11,9 +11,10 @@ import asyncio
 import hashlib
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from decimal import Decimal
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Final
@@ -37,6 +38,7 @@ CASH_REASONS: Final = ("did not come", "had no proof of identity", "somebody els
 ANSWER_COLUMNS: Final = ("order", "status", "amount", "currency", "reference", "reason")
 _ORDER: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}\Z")
 _NEEDED: Final = ("order", "amount", "currency")
+_Said = Callable[[], Iterable[str]]  # what a file says, once for each copy of it
 
 
 class Folder:
@@ -124,16 +126,16 @@ class Folder:
         at = max(row["completed_at"] for row in rows)
         about = Reported(message=file["correlation"], account=file["institution"] or "", at=at, rows=rows)
         for kind, made in REPORTS.items():
-            self._report(behaviour, file, kind, kind, made(about))
+            self._report(behaviour, file, kind, kind, partial(made, about))
 
-    def _report(self, behaviour: Behaviour, file: Any, kind: str, called: str, said: Iterable[str]) -> None:
+    def _report(self, behaviour: Behaviour, file: Any, kind: str, called: str, said: _Said) -> None:
         if behaviour.falls("lost", file["correlation"], kind):
             return
-        text = "".join(said)
         for ending in self._copies(behaviour, file["correlation"], kind):
             path = self._place / "out" / f"{file['name']}-{called}{ending}.xml"
             draft = path.with_name(f".{path.name}")
-            draft.write_text(text, encoding="utf-8")
+            with draft.open("w", encoding="utf-8") as out:
+                out.writelines(said())
             draft.replace(path)
 
     def tell_of_returns(self) -> None:
@@ -151,7 +153,7 @@ class Folder:
             at = max(row["returned_at"] for row in rows)
             about = Reported(message=file["correlation"], account=file["institution"] or "", at=at, rows=rows)
             kind = f"returns/{file['number']}"  # one notification may be lost, the next one not
-            self._report(behaviour, file, kind, f"returned-{file['number']}", camt_054_of_returns(about))
+            self._report(behaviour, file, kind, f"returned-{file['number']}", partial(camt_054_of_returns, about))
             with self._books.transaction():
                 self._books.change_all(
                     "UPDATE returns SET told = 1 WHERE payment = ?", [(row["number"],) for row in rows]
